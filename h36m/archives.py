@@ -1,0 +1,32 @@
+"""The dataset's archives: what they are called here, and what the site calls them."""
+
+# The subjects whose poses are published; S2, S3, S4 and S10 are held back as the site's own test set.
+SUBJECTS_WITH_GROUND_TRUTH = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
+
+# The site numbers the subjects in an order of its own.
+SITE_SUBJECT_NUMBERS = {"S1": 1, "S5": 6, "S6": 7, "S7": 2, "S8": 3, "S9": 4, "S11": 5}
+
+POSES_2D = "Poses_D2_Positions"
+POSES_3D_WORLD = "Poses_D3_Positions"
+POSES_3D = "Poses_D3_Positions_mono"
+POSES_3D_UNIVERSAL = "Poses_D3_Positions_mono_universal"
+VIDEOS = "Videos"
+BOXES = "Segments_mat_gt_bb"
+PART_LABELS = "Segments_mat_gt_pl"
+
+# Kind of archive -> the `filepath` the site's file browser wants for it.
+SITE_FILE_PATHS = {
+    POSES_2D: "Poses/D2_Positions",
+    POSES_3D_WORLD: "Poses/D3_Positions",
+    POSES_3D: "Poses/D3_Positions_mono",
+    POSES_3D_UNIVERSAL: "Poses/D3_Positions_mono_universal",
+    VIDEOS: "Videos",
+    BOXES: "Segments/mat_gt_bb",
+    PART_LABELS: "Segments/mat_gt_pl",
+}
+KINDS = tuple(SITE_FILE_PATHS)
+
+
+def archive_name(kind: str, subject: str) -> str:
+    """Return an archive's name on disk, without its ending: `archive_name("Videos", "S1") == "Videos_S1"`."""
+    return f"{kind}_{subject}"

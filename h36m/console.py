@@ -1,0 +1,123 @@
+"""What the four scripts share towards the person: options, messages, progress and exit status."""
+
+import argparse
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from tqdm import tqdm
+
+from h36m.archives import SUBJECTS_WITH_GROUND_TRUTH
+
+# Where there is no terminal, a line of progress now and then is enough for a log file.
+SECONDS_BETWEEN_PLAIN_LINES = 30
+
+
+class WrongUse(Exception):
+    """A wrong option or configuration: the script ends at once with status 2. The message is one line."""
+
+
+class Problem(Exception):
+    """One thing that could not be done; the others go on. The message is one line: what, expected, found, remedy."""
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """argparse's parser, whose errors are one line without the usage before it."""
+
+    def error(self, message: str):
+        print(f"{self.prog}: {message} (see --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def argument_parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser with the options that all four scripts take.
+
+    Args:
+        description: what the script does; usually its docstring, whose line breaks are kept.
+    """
+    parser = OneLineParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="where archives/, extracted/ and processed/ live (default: the current directory)",
+    )
+    parser.add_argument(
+        "--subjects",
+        nargs="+",
+        choices=SUBJECTS_WITH_GROUND_TRUTH,
+        default=list(SUBJECTS_WITH_GROUND_TRUTH),
+        metavar="S1",
+        help=f"default: {' '.join(SUBJECTS_WITH_GROUND_TRUTH)}",
+    )
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
+    parser.add_argument("--debug", action="store_true", help="print more, tracebacks included")
+    return parser
+
+
+def positive_integer(text: str) -> int:
+    """Read an option's value that must be a whole number from 1 (a `type` for argparse)."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
+    return int(text)
+
+
+def run(main: Callable[[argparse.Namespace], list[str]], parser: argparse.ArgumentParser) -> None:
+    """Run a script's `main` and leave the process with the status that the contract promises.
+
+    0: all done; 1: `main` returned problems, each printed as one of the last lines; 2: wrong use or configuration;
+    130: Ctrl-C or SIGTERM. No traceback without `--debug`.
+
+    Args:
+        main: takes the parsed options and returns one line for each thing that could not be done.
+        parser: reads the command line; it ends with status 2 itself on a wrong one.
+    """
+    # SIGTERM (a cluster's time limit, `docker stop`) cleans up as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    arguments = parser.parse_args()
+    try:
+        if not arguments.root.is_dir():
+            raise WrongUse(f"--root: there is no folder {arguments.root}")
+        problems = main(arguments)
+        status = 1 if problems else 0
+    except KeyboardInterrupt:
+        problems, status = ["stopped; run it again to go on from here"], 130
+    except (WrongUse, Problem, OSError) as error:
+        if arguments.debug:
+            traceback.print_exc()
+        problems, status = [str(error)], 2 if isinstance(error, WrongUse) else 1
+    for problem in problems:
+        print(f"{parser.prog}: {problem}", file=sys.stderr)
+    raise SystemExit(status)
+
+
+def say(arguments: argparse.Namespace, line: str) -> None:
+    """Print a line for the person without breaking a progress bar; nothing with `--quiet`."""
+    if not arguments.quiet:
+        tqdm.write(line)
+        sys.stdout.flush()
+
+
+class Progress(tqdm):
+    """tqdm's bar on a terminal; where there is none, a plain line on standard error now and then."""
+
+    def __init__(self, *args, **options):
+        self.plain = not sys.stderr.isatty()
+        if self.plain:
+            options |= {
+                "bar_format": "{desc}: {n_fmt}/{total_fmt} {unit} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
+                "mininterval": SECONDS_BETWEEN_PLAIN_LINES,
+                "maxinterval": SECONDS_BETWEEN_PLAIN_LINES,
+                "delay": SECONDS_BETWEEN_PLAIN_LINES,
+                "leave": False,
+            }
+        super().__init__(*args, **options)
+
+    def display(self, msg=None, pos=None):
+        if not self.plain:
+            super().display(msg, pos)
+        elif msg is None:  # tqdm passes an empty message to wipe a bar, and there is none
+            print(self, file=sys.stderr, flush=True)
