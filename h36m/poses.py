@@ -1,4 +1,4 @@
-"""Poses from CDF files, what can be computed from them, and the choice of frames by movement."""
+"""Poses from CDF files, and the cameras that fit them."""
 
 import os
 import tempfile
@@ -20,9 +20,6 @@ else:
 
 JOINTS = 32
 ROOT_JOINT = 0
-
-# Frames compared at a time with the last one kept: about as many as lie between two kept ones, so few are in vain.
-FRAMES_COMPARED_AT_ONCE = 32
 
 
 def read_poses(file: Path, coordinates: int) -> np.ndarray:
@@ -75,27 +72,3 @@ def fit_intrinsics(pose_2d: np.ndarray, pose_3d: np.ndarray) -> np.ndarray:
         unknowns = np.column_stack([pose_3d[..., axis].ravel(), depth])
         intrinsics += list(np.linalg.lstsq(unknowns, pose_2d[..., axis].ravel() * depth, rcond=None)[0])
     return np.array(intrinsics)
-
-
-def frames_with_movement(poses: np.ndarray, millimetres: float) -> np.ndarray:
-    """Choose frame 0, then each frame in which a joint stands at least so far from where it stood in the last one kept.
-
-    Args:
-        poses: (frames, 32, 3), mm.
-        millimetres: the least movement of at least one joint.
-
-    Returns:
-        Indices of the chosen frames, ascending, int64.
-    """
-    chosen = [0]
-    start = 1
-    while start < len(poses):
-        block = poses[start : start + FRAMES_COMPARED_AT_ONCE]
-        squared_movement = ((block - poses[chosen[-1]]) ** 2).sum(axis=-1).max(axis=-1)
-        moved = np.flatnonzero(squared_movement >= millimetres**2)
-        if len(moved):
-            chosen.append(start + int(moved[0]))
-            start = chosen[-1] + 1
-        else:
-            start += len(block)
-    return np.array(chosen, dtype=np.int64)

@@ -1,0 +1,124 @@
+"""annot.h5: what stands in it, how it is written, and how it is told."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+
+from h36m.console import Problem
+
+FILE_NAME = "annot.h5"
+
+
+class Dataset(NamedTuple):
+    """One row of the table of annot.h5; README.md has the same table."""
+
+    name: str
+    shape: str
+    type: str
+    unit: str
+    coordinates: str
+    meaning: str
+
+
+DATASETS = (
+    Dataset("pose/2d", "(N, 32, 2)", "float64", "pixels", "image", "x right, y down, of the 32 joints"),
+    Dataset("pose/3d", "(N, 32, 3)", "float64", "mm", "camera", "x right, y down, z forward"),
+    Dataset("pose/3d-univ", "(N, 32, 3)", "float64", "mm", "camera", "the same, with one skeleton for all subjects"),
+    Dataset("pose/3d-world", "(N, 32, 3)", "float64", "mm", "world", "z up, one frame for the four cameras"),
+    Dataset("frame", "(N,)", "int64", "", "", "number in the image's name, from 1: frame index of the video + 1"),
+    Dataset("camera", "(N,)", "int64", "", "", "id of the camera: 54138969, ..."),
+    Dataset("subject", "(N,)", "int64", "", "", "1 for S1, ..."),
+    Dataset("action", "(N,)", "int64", "", "", "2 Directions ... 16 WalkingTogether"),
+    Dataset("subaction", "(N,)", "int64", "", "", "1 or 2"),
+    Dataset("bbox", "(N, 4)", "int32", "pixels", "image", "left, top, right, bottom (the last two exclusive); -1: none"),
+    Dataset("intrinsics/<camera>", "(4,)", "float64", "pixels", "image", "fx, cx, fy, cy that fit 2d to 3d best"),
+    Dataset("intrinsics-univ/<camera>", "(4,)", "float64", "pixels", "image", "the same for 3d-univ"),
+    Dataset("extrinsics/<camera>", "(3, 4)", "float64", "mm", "world to camera", "[R, t]: camera = R world + t"),
+    Dataset("calibration/<camera>", "(3, 3)", "float64", "pixels", "camera to image", "K, to use with distortion"),
+    Dataset("distortion/<camera>", "(5,)", "float64", "", "", "k1 k2 p1 p2 k3, the order of OpenCV"),
+)
+
+
+def write_annotations(file: Path, datasets: dict[str, np.ndarray], attributes: dict) -> None:
+    """Write annot.h5.
+
+    Args:
+        file: where; a file that is there is replaced.
+        datasets: name -> values, as in DATASETS with the camera's id for `<camera>`.
+        attributes: name -> string, number or list of them; anything else is written as JSON.
+    """
+    with h5py.File(file, "w") as annotations:
+        for name, values in datasets.items():
+            annotations[name] = values
+        for name, value in attributes.items():
+            annotations.attrs[name] = json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
+
+
+def read_attributes(file: Path) -> dict:
+    """Return the attributes of an annot.h5 (JSON taken apart), or an empty dictionary where there is none to read."""
+    try:
+        with h5py.File(file, "r") as annotations:
+            attributes = dict(annotations.attrs)
+    except OSError:
+        return {}
+    return {
+        name: json.loads(value) if isinstance(value, str) and value.startswith("{") else value
+        for name, value in attributes.items()
+    }
+
+
+def read_images(file: Path) -> set[tuple[int, int]]:
+    """Return the (camera, number) of each image that an annot.h5 speaks of."""
+    with h5py.File(file, "r") as annotations:
+        return set(zip(annotations["camera"][...].tolist(), annotations["frame"][...].tolist(), strict=True))
+
+
+def describe(file: Path) -> str:
+    """Return a table of an annot.h5 to read: its datasets with shape, type, unit, coordinates, meaning; its attributes.
+
+    Raises:
+        Problem: the file is missing or no HDF5.
+    """
+    meanings = {dataset.name: dataset for dataset in DATASETS}
+    rows = [("dataset", "shape", "type", "unit", "coordinates", "meaning")]
+    try:
+        with h5py.File(file, "r") as annotations:
+            names = []
+            annotations.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+            for name in sorted(names, key=_place_in_table):
+                known = meanings.get(name) or meanings.get(_with_camera_left_out(name))
+                unit, coordinates, meaning = known[3:] if known else ("", "", "not written by this version")
+                item = annotations[name]
+                rows.append((name, str(item.shape), str(item.dtype), unit, coordinates, meaning))
+            attributes = dict(annotations.attrs)
+    except OSError as error:
+        raise Problem(f"{file} cannot be read as HDF5 ({error}): expected an {FILE_NAME}") from error
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines.append("")
+    for name, value in attributes.items():
+        text = ", ".join(map(str, value)) if isinstance(value, np.ndarray) else str(value)
+        lines.append(f"{name}: {text.strip()}")
+    return "\n".join(lines)
+
+
+def table_for_readme() -> str:
+    """Return DATASETS as the Markdown table that stands in README.md."""
+    rows = ["| dataset | shape, type | unit | coordinates | meaning |", "|---|---|---|---|---|"]
+    rows += [f"| `{d.name}` | {d.shape} {d.type} | {d.unit} | {d.coordinates} | {d.meaning} |" for d in DATASETS]
+    return "\n".join(rows)
+
+
+def _with_camera_left_out(name: str) -> str:
+    return name.rpartition("/")[0] + "/<camera>"
+
+
+def _place_in_table(name: str) -> tuple[int, str]:
+    names = [dataset.name for dataset in DATASETS]
+    for place in (name, _with_camera_left_out(name)):
+        if place in names:
+            return names.index(place), name
+    return len(names), name

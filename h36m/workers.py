@@ -1,0 +1,118 @@
+"""Units of work in processes of their own: a unit that fails, or whose process is killed, costs that unit only."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Finished(NamedTuple):
+    """How a unit of work ended: with a result, or with one line that says why there is none."""
+
+    unit: Any
+    result: Any
+    failure: str | None
+    traceback: str | None
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use by its affinity and control group, not how many the machine has."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = _control_group_limit()
+    # Half a core is still one worker; a core and a half is not two.
+    return max(1, min(cores, int(limit))) if limit else cores
+
+
+def _control_group_limit() -> float | None:
+    """Return the cores that Linux's control group (a container's limit) allows; None where it sets no limit."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        if (group / "cpu.max").exists():  # version 2: "max 100000" where there is no limit
+            quota, period = (group / "cpu.max").read_text().split()
+        else:  # version 1: a quota of -1 where there is no limit
+            quota = (group / "cpu/cpu.cfs_quota_us").read_text()
+            period = (group / "cpu/cpu.cfs_period_us").read_text()
+        limit = int(quota) / int(period)
+    except (OSError, ValueError):
+        return None
+    return limit if limit > 0 else None
+
+
+def run_in_processes(
+    work: Callable[[Any], Any], units: Iterable, jobs: int, preload: tuple[str, ...] = ()
+) -> Iterator[Finished]:
+    """Do units of work, `jobs` at a time, each in a process of its own; yield how each ended, in the order of ending.
+
+    A process a unit keeps memory bounded and lets the system kill one of them without harm to the others. Where the
+    platform can fork, each is forked from a small server that has imported the modules before, so it starts at once.
+    When the caller stops early (Ctrl-C included) the processes are ended; when the caller is killed they end themselves.
+
+    Args:
+        work: called with a unit; importable by name, and it and what it returns can be pickled.
+        units: what to do.
+        jobs: how many at a time.
+        preload: names of the modules worth importing once.
+    """
+    context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
+    if hasattr(os, "fork"):
+        context.set_forkserver_preload(list(preload))
+    waiting = iter(units)
+    running: dict[Connection, tuple[Any, multiprocessing.Process]] = {}
+
+    def start_next() -> None:
+        for unit in waiting:
+            receiver, sender = context.Pipe(duplex=False)
+            process = context.Process(target=_work_and_send, args=(work, unit, sender), daemon=True)
+            process.start()
+            sender.close()
+            running[receiver] = (unit, process)
+            return
+
+    try:
+        for _ in range(jobs):
+            start_next()
+        while running:
+            for receiver in wait(list(running)):
+                unit, process = running.pop(receiver)
+                try:
+                    finished = Finished(unit, *receiver.recv())
+                    process.join()
+                except EOFError:  # the process ended without a word
+                    process.join()
+                    finished = Finished(unit, None, _how_it_ended(process.exitcode), None)
+                receiver.close()
+                start_next()
+                yield finished
+    finally:
+        for _, process in running.values():
+            process.terminate()
+        for _, process in running.values():
+            process.join()
+
+
+def _work_and_send(work: Callable[[Any], Any], unit: Any, sender: Connection) -> None:
+    # Ctrl-C reaches every process of a terminal; the parent decides, and ends this one with SIGTERM.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        sender.send((work(unit), None, None))
+    except Exception as error:  # a fault in the program: told with its unit, and the others go on
+        sender.send((None, f"unexpected {type(error).__name__}: {error}", traceback.format_exc()))
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that asked for the work is gone, however it went."""
+    wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
+
+
+def _how_it_ended(exitcode: int) -> str:
+    if exitcode == -getattr(signal, "SIGKILL", 9):
+        return "its process was killed (out of memory? try fewer --jobs); run again to do it"
+    return f"its process ended with status {exitcode}; run again to do it"
