@@ -1,8 +1,15 @@
-"""Just the wanted frames of a video, and their JPEG images."""
+"""Just the wanted frames of a video, bit for bit as decoding everything gives them, and their JPEG images.
 
-import os
+The packets of a video are read first, without decoding them. Their presentation times number the frames, and the first
+bytes of each picture say where decoding can start. Then only the runs of packets that lead to a wanted frame are
+decoded, without the frames that nothing refers to and nobody wants. Where the packets do not tell enough for such a
+plan, everything is decoded and counted.
+"""
+
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -13,6 +20,40 @@ from h36m.console import Problem
 
 # libjpeg's scale of 1 to 100. On the benchmark's film-like views it gives at least 40 dB against the decoded frame.
 JPEG_QUALITY = 92
+
+# ISO/IEC 14496-10 (H.264), table 7-1: types of NAL units.
+H264_SLICE, H264_SLICE_OF_IDR, H264_PARAMETER_SETS = 1, 5, (7, 8)
+# The first byte of an H.264 slice: bit 7 is set in the first slice of a picture, the type of the slice follows in an
+# exp-Golomb code (9.1): 010 or 00111 for B.
+H264_FIRST_SLICE = 0b1000_0000
+
+# ISO/IEC 14496-2 (MPEG-4 Part 2), table 6-3: what stands before a picture (VOP) and a stream's settings (VOL).
+MPEG4_PICTURE = b"\x00\x00\x01\xb6"
+MPEG4_SETTINGS = tuple(b"\x00\x00\x01" + bytes([code]) for code in range(0x20, 0x30))
+# The two bits after it: 0 for an I picture, 2 for a B picture.
+MPEG4_INTRA, MPEG4_BIDIRECTIONAL = 0, 2
+# A smaller packet may say "not coded", and then no picture comes out of it. FFmpeg's decoder draws its line at 19.
+MPEG4_SMALLEST_PICTURE = 20
+
+# PyAV counts what FFmpeg's libraries report as errors only while it listens to them; it prints nothing at this level.
+av.logging.set_level(av.logging.PANIC)
+
+logger = logging.getLogger(__name__)
+
+
+class PacketFacts(NamedTuple):
+    """What a plan needs of a packet, which holds one picture. The payload is read again when it is decoded."""
+
+    time: int  # of presentation, in the stream's unit
+    starts: (
+        bool  # decoding can start here: no picture from here on needs one before, unless it is shown before this one
+    )
+    bidirectional: bool  # a B picture: it is shown before one that stands before it in the file
+    hidden: bool  # an edit list keeps it from being shown
+
+
+class NoPlan(Exception):
+    """The packets do not tell enough; the message says why."""
 
 
 def image_name(index: int) -> str:
@@ -38,7 +79,7 @@ def write_images(video: Path, wanted: Sequence[int], folder: Path, quality: int 
         unfinished = image.with_suffix(".part")
         try:
             unfinished.write_bytes(encode_jpeg(frame, quality, reformatter))
-            os.replace(unfinished, image)
+            unfinished.replace(image)
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
@@ -70,17 +111,201 @@ def decode_frames(video: Path, wanted: Sequence[int]) -> Iterator[tuple[int, av.
     Raises:
         Problem: the video cannot be read, has too few frames, or what is needed of it is damaged.
     """
-    missing = set(wanted)
+    wanted = sorted(set(wanted))
+    if not wanted:
+        return
+    try:
+        packets = _read_packet_facts(video)
+        numbered = _number_frames(packets)
+    except NoPlan as reason:
+        logger.debug("%s: %s: decoding everything", video, reason)
+        yield from _decode_everything(video, wanted)
+        return
+    if len(numbered) <= wanted[-1]:
+        raise Problem(f"{video}: expected at least {wanted[-1] + 1} frames, found {len(numbered)}")
+    done = 0
+    for frame in _decode_planned(video, packets, [numbered[index] for index in wanted]):
+        if frame.pts != packets[numbered[wanted[done]]].time:
+            break
+        yield wanted[done], frame
+        done += 1
+    if done < len(wanted):
+        logger.debug("%s: frame %d did not come out of the decoder: decoding everything", video, wanted[done])
+        yield from _decode_everything(video, wanted[done:])
+
+
+def _read_packet_facts(video: Path) -> list[PacketFacts]:
+    """Read a video's packets, in the order of the file, without decoding them.
+
+    Raises:
+        NoPlan: what one of them holds cannot be told.
+        Problem: the video cannot be read to its end.
+    """
+    facts = []
+    for packet, context in _packets(video):
+        read = {"h264": _read_h264, "mpeg4": _read_mpeg4}.get(context.name)
+        if read is None:
+            raise NoPlan(f"there is no plan for {context.name}")
+        if packet.pts is None:
+            raise NoPlan(f"packet {len(facts)} has no presentation time")
+        starts, bidirectional = read(bytes(packet), context.extradata or b"")
+        facts.append(PacketFacts(packet.pts, starts, bidirectional, packet.is_discard))
+    return facts
+
+
+def _read_h264(payload: bytes, extradata: bytes) -> tuple[bool, bool]:
+    """Tell from an H.264 packet whether decoding can start there, and whether it is a B picture.
+
+    A container's mark of a keyframe is not enough: open groups and intra refresh mark pictures after which others
+    still refer to earlier ones. After an IDR picture none can.
+    """
+    # ISO/IEC 14496-15: version 1, and in the fifth byte the number of bytes, less one, of a NAL unit's length.
+    if not extradata or extradata[0] != 1:
+        raise NoPlan("its H.264 is not as MP4 has it")
+    length_bytes = (extradata[4] & 3) + 1
+    pictures, bidirectional, types = 0, False, set()
+    start = 0
+    while start < len(payload):
+        length = int.from_bytes(payload[start : start + length_bytes], "big")
+        start += length_bytes
+        nal_unit = memoryview(payload)[start : start + length]
+        if length < 2 or len(nal_unit) < length:
+            raise NoPlan("a packet is not made of whole NAL units")
+        nal_type = nal_unit[0] & 31
+        if nal_type in (H264_SLICE, H264_SLICE_OF_IDR):
+            types.add(nal_type)
+            pictures += nal_unit[1] & H264_FIRST_SLICE != 0
+            bidirectional = (
+                bidirectional or (nal_unit[1] >> 4 & 0b111) == 0b010 or (nal_unit[1] >> 2 & 0b11111) == 0b00111
+            )
+        elif nal_type in H264_PARAMETER_SETS and bytes(nal_unit) not in extradata:
+            raise NoPlan("its settings change on the way")
+        start += length
+    if pictures != 1:
+        raise NoPlan(f"a packet holds {pictures} pictures")
+    return types == {H264_SLICE_OF_IDR}, bidirectional
+
+
+def _read_mpeg4(payload: bytes, extradata: bytes) -> tuple[bool, bool]:
+    """Tell from an MPEG-4 Part 2 packet whether decoding can start there, and whether it is a B picture."""
+    if not any(code in extradata for code in MPEG4_SETTINGS):
+        raise NoPlan("its MPEG-4 settings are not where MP4 has them")
+    pictures = payload.count(MPEG4_PICTURE)
+    if pictures != 1 or len(payload) < MPEG4_SMALLEST_PICTURE:
+        raise NoPlan(f"a packet of {len(payload)} bytes holds {pictures} pictures")
+    kind = payload[payload.index(MPEG4_PICTURE) + len(MPEG4_PICTURE)] >> 6
+    return kind == MPEG4_INTRA, kind == MPEG4_BIDIRECTIONAL
+
+
+def _number_frames(packets: list[PacketFacts]) -> list[int]:
+    """Return for each frame, in the order of presentation, which packet holds it.
+
+    Raises:
+        NoPlan: the presentation times contradict each other or the pictures.
+    """
+    if not packets or not packets[0].starts:
+        raise NoPlan("it does not begin where decoding can start")
+    latest = packets[0].time - 1
+    for position, packet in enumerate(packets):
+        # A broken table of times shows here, as all but B pictures are shown in the order of the file.
+        if packet.bidirectional == (packet.time > latest):
+            raise NoPlan(f"packet {position} is shown at an unexpected time")
+        latest = max(latest, packet.time)
+    numbered = sorted(
+        (position for position, packet in enumerate(packets) if not packet.hidden),
+        key=lambda position: packets[position].time,
+    )
+    steps = np.diff([packets[position].time for position in numbered])
+    # The frame rate is constant; a unit of time may be too coarse for it by one.
+    if len(steps) and (steps.min() < 1 or steps.max() - steps.min() > 1):
+        raise NoPlan(f"its frames are {steps.min()} to {steps.max()} units of time apart")
+    return numbered
+
+
+def _runs(packets: list[PacketFacts], positions: list[int]) -> list[tuple[int, int]]:
+    """Return the first and last packet of each run that has to be decoded for the packets at some positions."""
+    runs = []
+    for position in sorted(positions):
+        start = position
+        # A B picture after a start, but shown before it, needs what stands before that start.
+        while not (packets[start].starts and packets[start].time <= packets[position].time):
+            start -= 1
+        if runs and start <= runs[-1][1]:
+            start, _ = runs.pop()
+        runs.append((start, position))
+    return runs
+
+
+def _decode_planned(video: Path, packets: list[PacketFacts], positions: list[int]) -> Iterator[av.VideoFrame]:
+    """Yield the pictures of the packets at some positions, as they come out of the decoder."""
+    runs = _runs(packets, positions)
+    wanted_positions, wanted_times = set(positions), {packets[position].time for position in positions}
+    for position, (packet, context) in enumerate(_packets(video)):
+        start, end = runs[0]
+        if position < start:
+            continue
+        # NONREF: a picture that no other refers to is not decoded.
+        context.skip_frame = "DEFAULT" if position in wanted_positions else "NONREF"
+        frames = _decode(video, context, packet)
+        if position == end:
+            frames += _decode(video, context, None)
+            context.flush_buffers()
+            runs.pop(0)
+        yield from (frame for frame in frames if frame.pts in wanted_times)
+        if not runs:
+            return
+
+
+def _decode_everything(video: Path, wanted: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Yield the wanted frames by counting all that come out of the decoder."""
     index = 0
+    missing = set(wanted)
+    for packet, context in _packets(video, with_flush=True):
+        for frame in _decode(video, context, packet):
+            if index in missing:
+                yield index, frame
+                missing.remove(index)
+            index += 1
+        if not missing:
+            return
+    raise Problem(f"{video}: expected at least {wanted[-1] + 1} frames, found {index}")
+
+
+def _packets(video: Path, with_flush: bool = False) -> Iterator[tuple[av.Packet, av.VideoCodecContext]]:
+    """Yield a video's packets, each with the decoder to which it belongs.
+
+    Args:
+        with_flush: yield a last one, empty, that gets the last frames out of the decoder.
+    """
     try:
         with av.open(str(video)) as container:
-            for index, frame in enumerate(container.decode(video=0), start=1):
-                if index - 1 in missing:
-                    missing.remove(index - 1)
-                    yield index - 1, frame
-                if not missing:
-                    break
-    except (av.FFmpegError, IndexError) as error:
-        raise Problem(f"{video}: expected a video, found one that cannot be decoded ({error})") from error
-    if missing:
-        raise Problem(f"{video}: expected at least {max(missing) + 1} frames, found {index}")
+            if not container.streams.video:
+                raise Problem(f"{video}: expected a video, found none in it")
+            stream = container.streams.video[0]
+            context = stream.codec_context
+            context.thread_count = 1  # processes fill the cores
+            for packet in container.demux(stream):
+                if packet.size or with_flush:
+                    yield packet, context
+    except av.FFmpegError as error:
+        raise Problem(f"{video}: expected a video, found one that cannot be read ({error.strerror})") from error
+
+
+def _decode(video: Path, context: av.VideoCodecContext, packet: av.Packet | None) -> list[av.VideoFrame]:
+    """Decode a packet, None for what the decoder still holds.
+
+    Raises:
+        Problem: the decoder reports damage, be it that it could conceal it.
+    """
+    reported, _ = av.logging.get_last_error()
+    try:
+        frames = context.decode(packet)
+    except av.FFmpegError as error:
+        raise Problem(f"{video}: expected whole frames, found damage ({error.strerror})") from error
+    now_reported, message = av.logging.get_last_error()
+    if now_reported > reported:
+        raise Problem(f"{video}: expected whole frames, found damage ({message[2].strip()})")
+    for frame in frames:
+        if frame.is_corrupt:
+            raise Problem(f"{video}: expected whole frames, found damage at {frame.time:.2f} s, concealed")
+    return frames
