@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 
 from h36m.console import Problem
+from h36m.frames import image_name
 
 FILE_NAME = "annot.h5"
 
@@ -33,7 +34,9 @@ DATASETS = (
     Dataset("subject", "(N,)", "int64", "", "", "1 for S1, ..."),
     Dataset("action", "(N,)", "int64", "", "", "2 Directions ... 16 WalkingTogether"),
     Dataset("subaction", "(N,)", "int64", "", "", "1 or 2"),
-    Dataset("bbox", "(N, 4)", "int32", "pixels", "image", "left, top, right, bottom (the last two exclusive); -1: none"),
+    Dataset(
+        "bbox", "(N, 4)", "int32", "pixels", "image", "left, top, right, bottom (the last two exclusive); -1: none"
+    ),
     Dataset("intrinsics/<camera>", "(4,)", "float64", "pixels", "image", "fx, cx, fy, cy that fit 2d to 3d best"),
     Dataset("intrinsics-univ/<camera>", "(4,)", "float64", "pixels", "image", "the same for 3d-univ"),
     Dataset("extrinsics/<camera>", "(3, 4)", "float64", "mm", "world to camera", "[R, t]: camera = R world + t"),
@@ -70,10 +73,16 @@ def read_attributes(file: Path) -> dict:
     }
 
 
-def read_images(file: Path) -> set[tuple[int, int]]:
-    """Return the (camera, number) of each image that an annot.h5 speaks of."""
+def read_images(file: Path) -> set[str]:
+    """Return the paths of the images that an annot.h5 speaks of, relative to its folder."""
     with h5py.File(file, "r") as annotations:
-        return set(zip(annotations["camera"][...].tolist(), annotations["frame"][...].tolist(), strict=True))
+        cameras, numbers = annotations["camera"][...].tolist(), annotations["frame"][...].tolist()
+    return {f"imageSequence/{camera}/{image_name(n - 1)}" for camera, n in zip(cameras, numbers, strict=True)}
+
+
+def units() -> list[str]:
+    """Return the unit of each dataset that has one, as `name: unit, coordinates`."""
+    return [f"{dataset.name}: {dataset.unit}, {dataset.coordinates}" for dataset in DATASETS if dataset.unit]
 
 
 def describe(file: Path) -> str:

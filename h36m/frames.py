@@ -1,4 +1,7 @@
-"""Choosing frames by movement."""
+"""Choosing frames, and what their images are called.
+
+A function that chooses takes poses (frames, 32, 3), mm, and returns indices from 0, ascending, int64.
+"""
 
 import numpy as np
 
@@ -6,16 +9,18 @@ import numpy as np
 FRAMES_COMPARED_AT_ONCE = 32
 
 
+def image_name(index: int, ending: str = "jpg") -> str:
+    """Return the name of a frame's image; its number is one more than its index: image_name(0) is img_000001.jpg."""
+    return f"img_{index + 1:06d}.{ending}"
+
+
+def every_frame(poses: np.ndarray, step: int = 1) -> np.ndarray:
+    """Choose frame 0 and then every `step`-th."""
+    return np.arange(0, len(poses), step)
+
+
 def frames_with_movement(poses: np.ndarray, millimetres: float) -> np.ndarray:
-    """Choose frame 0, then each frame in which a joint stands at least so far from where it stood in the last one kept.
-
-    Args:
-        poses: (frames, 32, 3), mm.
-        millimetres: the least movement of at least one joint.
-
-    Returns:
-        Indices of the chosen frames, ascending, int64.
-    """
+    """Choose frame 0, then each frame in which a joint stands at least so far from where it stood in the last one."""
     chosen = [0]
     start = 1
     while start < len(poses):

@@ -80,7 +80,7 @@ class Metadata:
     cameras: dict[tuple[str, str], Camera]
 
     def sequence_names(self, subject: str) -> dict[str, tuple[int, int]]:
-        """Return a subject's sequences as people name them: {"Directions-1": (2, 1), ...}, in the order of their ids."""
+        """Return a subject's sequences by the names people give them, in order: {"Directions-1": (2, 1), ...}."""
         return {
             f"{self.actions[action]}-{subaction}": (action, subaction)
             for of_subject, action, subaction in sorted(self.sequences)

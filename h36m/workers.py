@@ -50,7 +50,7 @@ def run_in_processes(
 
     A process a unit keeps memory bounded and lets the system kill one of them without harm to the others. Where the
     platform can fork, each is forked from a small server that has imported the modules before, so it starts at once.
-    When the caller stops early (Ctrl-C included) the processes are ended; when the caller is killed they end themselves.
+    When the caller stops early (Ctrl-C included) the processes are ended; when it is killed they end themselves.
 
     Args:
         work: called with a unit; importable by name, and it and what it returns can be pickled.

@@ -1,0 +1,385 @@
+"""One sequence: from its unpacked files to its images and annot.h5, all of it or nothing."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from filelock import FileLock
+
+from h36m import __version__, annotations
+from h36m.archives import BOXES, KINDS, PART_LABELS, POSES_2D, POSES_3D, POSES_3D_UNIVERSAL, POSES_3D_WORLD, VIDEOS
+from h36m.console import Problem
+from h36m.frames import every_frame, frames_with_movement, image_name
+from h36m.metadata import Camera, Metadata, project
+
+# The ground truth of these S9 sequences is shifted against the images. The correction is PosePile's, which the
+# community uses: so much in world coordinates, and everything else moves with it.
+SHIFTED_SEQUENCES = ("Greeting-2", "SittingDown-2", "Waiting-1")
+SHIFT_MM = np.array([-200.0, 0.0, 0.0])
+
+# Goes up when what is written changes, so that an older annot.h5 is made anew.
+FORMAT = 1
+
+ENDINGS = {VIDEOS: "mp4", BOXES: "mat", PART_LABELS: "mat"}
+POSE_ENDING = "cdf"
+
+
+class Sequence(NamedTuple):
+    """What one unit of work is about."""
+
+    subject: str  # S1
+    action: int  # 14
+    subaction: int  # 1
+    name: str  # Walking-1, its folder's name in processed/
+    base: str  # Walking 1, what its files' names begin with
+
+    def __str__(self) -> str:
+        return f"{self.subject} {self.name}"
+
+
+class Options(NamedTuple):
+    """What is asked for, the same for all sequences."""
+
+    root: Path
+    cameras: tuple[str, ...]
+    every: int | None  # every so many frames, or
+    movement: float | None  # whenever a joint has moved by so many mm, or
+    select: Callable[[str, np.ndarray], np.ndarray]  # what this says of a subject and its poses (frames, 32, 3)
+    rule: str  # which of them it is, in words or as the source of `select`
+    correct_s9: bool
+    segments: bool
+    preview: bool
+    decoder_threads: int = 1
+
+
+class Outcome(NamedTuple):
+    """What came of a sequence."""
+
+    views: int
+    frames: int
+    problems: list[str]  # what could not be done
+    notices: list[str]  # what the person should know
+
+
+class View(NamedTuple):
+    """One camera's share of a sequence: N chosen frames."""
+
+    camera: str
+    frames: np.ndarray  # (N,), indices from 0
+    pose_2d: np.ndarray  # (N, 32, 2), pixels
+    pose_3d: np.ndarray  # (N, 32, 3), mm, camera coordinates
+    pose_3d_universal: np.ndarray  # the same, universal skeleton
+    intrinsics: np.ndarray  # (4,), see h36m.poses.fit_intrinsics
+    intrinsics_universal: np.ndarray  # (4,)
+    boxes: np.ndarray | None  # (N, 4), or None where the subject has none
+    size: tuple[int, int]  # height, width of its images
+    pose_count: int  # poses of the whole view
+
+
+def file_of(sequence: Sequence, kind: str, camera: str, root: Path) -> Path:
+    """Return where an unpacked file of a sequence lies; that of the world coordinates has no camera in its name."""
+    stem = sequence.base if kind == POSES_3D_WORLD else f"{sequence.base}.{camera}"
+    return root / "extracted" / sequence.subject / kind / f"{stem}.{ENDINGS.get(kind, POSE_ENDING)}"
+
+
+def folder_of(sequence: Sequence, root: Path) -> Path:
+    """Return where a sequence's images and annot.h5 go."""
+    return root / "processed" / sequence.subject / sequence.name
+
+
+def input_files(sequence: Sequence, options: Options) -> dict[str, list[int]]:
+    """Return size and time stamp (ns) of each file of a sequence that is there, by its path under extracted/."""
+    states = {}
+    for kind in KINDS:
+        if kind in (BOXES, PART_LABELS) and not options.segments:
+            continue
+        for camera in options.cameras:
+            file = file_of(sequence, kind, camera, options.root)
+            if file.is_file():
+                state = file.stat()
+                states[file.relative_to(options.root / "extracted").as_posix()] = [state.st_size, state.st_mtime_ns]
+    return states
+
+
+def is_shifted(sequence: Sequence) -> bool:
+    """Tell whether `--correct-s9` is about this sequence."""
+    return sequence.subject == "S9" and sequence.name in SHIFTED_SEQUENCES
+
+
+def made_with(sequence: Sequence, options: Options) -> dict:
+    """Return what decides the contents of a sequence's annot.h5, as it is recorded there."""
+    return {
+        "format": FORMAT,
+        "frame_selection": options.rule,
+        "cameras": list(options.cameras),
+        "correct_s9": options.correct_s9 and is_shifted(sequence),
+        "segments": options.segments,
+    }
+
+
+def done_before(sequence: Sequence, options: Options) -> Outcome | None:
+    """Return what came of a sequence in an earlier run, or None if it is still to be done.
+
+    It is to be done where there is no annot.h5, or one made with other options or from other files (files that were
+    deleted since do not count), and where images are gone. No video and no poses are read to find out.
+    """
+    folder = folder_of(sequence, options.root)
+    attributes = annotations.read_attributes(folder / annotations.FILE_NAME)
+    if attributes.get("made_with") != made_with(sequence, options):
+        return None
+    if any(attributes["inputs"].get(name) != state for name, state in input_files(sequence, options).items()):
+        return None
+    if options.preview and not (folder / "preview.jpg").is_file():
+        return None
+    images = {image.relative_to(folder).as_posix() for image in folder.glob("imageSequence/*/*.jpg")}
+    if not annotations.read_images(folder / annotations.FILE_NAME) <= images:
+        return None
+    return Outcome(0, 0, list(attributes["problems"]), [])
+
+
+def process_sequence(sequence: Sequence, options: Options, metadata: Metadata) -> Outcome:
+    """Write images and annot.h5 of a sequence; a view that cannot be done costs that view only.
+
+    Everything is made in a folder of its own and then moved into place. One run at a time does so: a second one waits,
+    and finds it done.
+    """
+    folder = folder_of(sequence, options.root)
+    making = folder / ".making"
+    locks = options.root / "processed" / ".locks"
+    try:
+        locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(locks / f"{sequence}.lock"):
+            before = done_before(sequence, options)
+            if before:
+                return before
+            try:
+                shutil.rmtree(making, ignore_errors=True)
+                making.mkdir(parents=True)
+                outcome = make_sequence(sequence, options, metadata, making)
+                if outcome.views:
+                    put_in_place(making, folder)
+            finally:
+                shutil.rmtree(making, ignore_errors=True)
+            return outcome
+    except OSError as error:  # the disk is full, or the folder read-only
+        return Outcome(0, 0, [f"{sequence}: {error}; nothing of it was written, run again to do it"], [])
+
+
+def put_in_place(making: Path, folder: Path) -> None:
+    """Move what was made to where people look for it.
+
+    The old annot.h5 goes first and the new one comes last, so none is ever seen without its images.
+    """
+    (folder / annotations.FILE_NAME).unlink(missing_ok=True)
+    for name in ("imageSequence", "partLabels"):
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)
+        if (making / name).exists():
+            (making / name).rename(folder / name)
+    (folder / "preview.jpg").unlink(missing_ok=True)
+    if (making / "preview.jpg").exists():
+        (making / "preview.jpg").rename(folder / "preview.jpg")
+    (making / annotations.FILE_NAME).rename(folder / annotations.FILE_NAME)
+
+
+def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, making: Path) -> Outcome:
+    """Write images, part labels, annot.h5 and preview of a sequence into an empty folder."""
+    inputs = input_files(sequence, options)
+    views, problems, notices = [], [], []
+    for camera in options.cameras:
+        try:
+            view, view_problems, view_notices = make_view(sequence, camera, options, metadata, making)
+        except Problem as problem:
+            problems.append(f"{sequence} {camera}: {problem}")
+            shutil.rmtree(making / "imageSequence" / camera, ignore_errors=True)
+            continue
+        views.append(view)
+        problems += [f"{sequence} {camera}: {problem}" for problem in view_problems]
+        notices += [f"{sequence} {camera}: {notice}" for notice in view_notices]
+    if not views:
+        return Outcome(0, 0, problems, notices)
+
+    try:
+        world = world_poses(sequence, views, options)
+    except Problem as problem:
+        world = None
+        problems.append(f"{sequence}: {problem}; pose/3d-world is left out")
+    annotations.write_annotations(
+        making / annotations.FILE_NAME,
+        datasets_of(sequence, views, world, metadata),
+        {
+            "version": f"h36m-fetch {__version__}",
+            "sequence": str(sequence),
+            "frame_selection": options.rule,
+            "correct_s9": options.correct_s9 and is_shifted(sequence),
+            "joint_names": list(metadata.joint_names),
+            "joint_parents": list(metadata.joint_parents),
+            "units": annotations.units(),
+            # What a later run needs to find out whether there is anything to do.
+            "made_with": made_with(sequence, options),
+            "inputs": inputs,
+            "problems": problems,
+        },
+    )
+    if options.preview:
+        from h36m.preview import draw_preview
+
+        draw_preview(making).save(making / "preview.jpg", quality=90)
+    return Outcome(len(views), sum(len(view.frames) for view in views), problems, notices)
+
+
+def make_view(
+    sequence: Sequence, camera: str, options: Options, metadata: Metadata, making: Path
+) -> tuple[View, list[str], list[str]]:
+    """Write one camera's images and part labels; return its annotations, and problems and notices about its segments.
+
+    Raises:
+        Problem: poses or video of this view are missing or broken. Broken segments cost themselves only.
+    """
+    from PIL import Image
+
+    from h36m import poses, segments, video
+
+    def file(kind: str) -> Path:
+        return file_of(sequence, kind, camera, options.root)
+
+    pose_2d = poses.read_poses(file(POSES_2D), coordinates=2)
+    pose_3d = poses.read_poses(file(POSES_3D), coordinates=3)
+    universal = poses.read_poses(file(POSES_3D_UNIVERSAL), coordinates=3)
+    if not len(pose_2d) == len(pose_3d) == len(universal):
+        raise Problem(
+            f"expected as many poses in each of its files, found {len(pose_2d)} in {POSES_2D}, {len(pose_3d)} in "
+            f"{POSES_3D}, {len(universal)} in {POSES_3D_UNIVERSAL}: unpack these archives again"
+        )
+    frames = chosen_frames(sequence.subject, universal, options)
+    images = making / "imageSequence" / camera
+    images.mkdir(parents=True)
+    video.write_images(file(VIDEOS), frames.tolist(), images)
+    with Image.open(images / image_name(int(frames[0]))) as image:
+        size = image.height, image.width
+
+    boxes, problems, notices = None, [], []
+    if options.segments and file(BOXES).parent.is_dir():
+        boxes, problems, notices = segments.read_boxes(file(BOXES), frames, size)
+    if options.segments and file(PART_LABELS).parent.is_dir():
+        label_problems, label_notices = segments.write_part_labels(
+            file(PART_LABELS), frames, size, making / "partLabels" / camera
+        )
+        problems, notices = problems + label_problems, notices + label_notices
+
+    view = View(
+        camera=camera,
+        frames=frames,
+        pose_2d=pose_2d[frames],
+        pose_3d=pose_3d[frames],
+        pose_3d_universal=universal[frames],
+        intrinsics=poses.fit_intrinsics(pose_2d, pose_3d),
+        intrinsics_universal=poses.fit_intrinsics(pose_2d, universal),
+        boxes=boxes,
+        size=size,
+        pose_count=len(pose_2d),
+    )
+    if options.correct_s9 and is_shifted(sequence):
+        view = shifted_back(view, metadata.cameras[sequence.subject, camera])
+    return view, problems, notices
+
+
+def chosen_frames(subject: str, universal: np.ndarray, options: Options) -> np.ndarray:
+    """Return the indices of the frames to keep, ascending and each once.
+
+    Raises:
+        Problem: the rule, which people edit, chose none, or some that are not there.
+    """
+    if options.every is not None:
+        return every_frame(universal, options.every)
+    if options.movement is not None:
+        return frames_with_movement(universal, options.movement)
+    frames = np.unique(np.asarray(options.select(subject, universal), dtype=np.int64))
+    if not len(frames) or frames[0] < 0 or frames[-1] >= len(universal):
+        chosen = f"frames from {frames[0]} to {frames[-1]}" if len(frames) else "none"
+        raise Problem(f"expected the rule to choose frames from 0 to {len(universal) - 1}, it chose {chosen}")
+    return frames
+
+
+def world_poses(sequence: Sequence, views: list[View], options: Options) -> np.ndarray | None:
+    """Return the poses of all rows in world coordinates, (N, 32, 3), mm; None where that archive is not unpacked.
+
+    Raises:
+        Problem: the file is missing from it or broken, or has not as many poses as the views.
+    """
+    from h36m import poses
+
+    file = file_of(sequence, POSES_3D_WORLD, "", options.root)
+    if not file.parent.is_dir():
+        return None
+    world = poses.read_poses(file, coordinates=3)
+    for view in views:
+        if view.pose_count != len(world):
+            raise Problem(f"{file}: expected {view.pose_count} poses as in {view.camera}'s files, found {len(world)}")
+    if options.correct_s9 and is_shifted(sequence):
+        world = world + SHIFT_MM
+    return np.concatenate([world[view.frames] for view in views])
+
+
+def shifted_back(view: View, camera: Camera) -> View:
+    """Move a view's poses by SHIFT_MM in the world, project them anew, and let the boxes go with the root joint.
+
+    What is fitted to or chosen by the published poses (intrinsics, frames) stays.
+    """
+    from h36m.poses import ROOT_JOINT
+    from h36m.segments import NO_BOX
+
+    shift = camera.rotation @ SHIFT_MM
+    pose_3d = view.pose_3d + shift
+    boxes = view.boxes
+    if boxes is not None:
+        before, after = (project(pose[:, ROOT_JOINT], camera) for pose in (view.pose_3d, pose_3d))
+        height, width = view.size
+        moved = boxes + np.tile(np.rint(after - before), 2)
+        moved = moved.clip(0, [width, height, width, height]).astype(boxes.dtype)
+        boxes = np.where((boxes == NO_BOX).all(axis=1, keepdims=True), boxes, moved)
+    return view._replace(
+        pose_2d=project(pose_3d, camera),
+        pose_3d=pose_3d,
+        pose_3d_universal=view.pose_3d_universal + shift,
+        boxes=boxes,
+    )
+
+
+def datasets_of(
+    sequence: Sequence, views: list[View], world: np.ndarray | None, metadata: Metadata
+) -> dict[str, np.ndarray]:
+    """Return the datasets of annot.h5 as `annotations.DATASETS` lists them: one view after the other, in order."""
+    from h36m.segments import NO_BOX
+
+    rows = [len(view.frames) for view in views]
+    count = sum(rows)
+    datasets = {
+        "pose/2d": np.concatenate([view.pose_2d for view in views]),
+        "pose/3d": np.concatenate([view.pose_3d for view in views]),
+        "pose/3d-univ": np.concatenate([view.pose_3d_universal for view in views]),
+        "frame": np.concatenate([view.frames for view in views]) + 1,
+        "camera": np.repeat([int(view.camera) for view in views], rows),
+        "subject": np.full(count, int(sequence.subject.removeprefix("S"))),
+        "action": np.full(count, sequence.action),
+        "subaction": np.full(count, sequence.subaction),
+    }
+    datasets = {name: values if "/" in name else values.astype(np.int64) for name, values in datasets.items()}
+    if world is not None:
+        datasets["pose/3d-world"] = world
+    if any(view.boxes is not None for view in views):
+        without = [np.full((count, 4), NO_BOX, dtype=np.int32) for count in rows]
+        datasets["bbox"] = np.concatenate(
+            [empty if view.boxes is None else view.boxes for view, empty in zip(views, without, strict=True)]
+        )
+    for view in views:
+        datasets[f"intrinsics/{view.camera}"] = view.intrinsics
+        datasets[f"intrinsics-univ/{view.camera}"] = view.intrinsics_universal
+        camera = metadata.cameras.get((sequence.subject, view.camera))
+        if camera:
+            datasets[f"extrinsics/{view.camera}"] = camera.extrinsics
+            datasets[f"calibration/{view.camera}"] = camera.calibration
+            datasets[f"distortion/{view.camera}"] = camera.distortion
+    return datasets
