@@ -35,8 +35,12 @@ MPEG4_INTRA, MPEG4_BIDIRECTIONAL = 0, 2
 # A smaller packet may say "not coded", and then no picture comes out of it. FFmpeg's decoder draws its line at 19.
 MPEG4_SMALLEST_PICTURE = 20
 
-# PyAV counts what FFmpeg's libraries report as errors only while it listens to them; it prints nothing at this level.
-av.logging.set_level(av.logging.PANIC)
+# What FFmpeg's libraries report as errors is caught in _decode; of the rest nothing is to be printed.
+av.logging.set_level(av.logging.ERROR)
+av.logging.set_skip_repeated(False)
+logging.getLogger("libav").setLevel(logging.CRITICAL + 1)
+# H.264 that begins with an open group frees pictures that it never had; were one needed, another error would say so.
+HARMLESS_REPORT = "mmco: unref short failure"
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +53,7 @@ class PacketFacts(NamedTuple):
         bool  # decoding can start here: no picture from here on needs one before, unless it is shown before this one
     )
     bidirectional: bool  # a B picture: it is shown before one that stands before it in the file
+    referenced: bool  # other pictures may need it
     hidden: bool  # an edit list keeps it from being shown
 
 
@@ -72,6 +77,7 @@ def write_images(video: Path, wanted: Sequence[int], folder: Path, quality: int 
 
     Raises:
         Problem: as `decode_frames`.
+        OSError: an image cannot be written.
     """
     reformatter = VideoReformatter()
     for index, frame in decode_frames(video, wanted):
@@ -122,16 +128,17 @@ def decode_frames(video: Path, wanted: Sequence[int]) -> Iterator[tuple[int, av.
         yield from _decode_everything(video, wanted)
         return
     if len(numbered) <= wanted[-1]:
-        raise Problem(f"{video}: expected at least {wanted[-1] + 1} frames, found {len(numbered)}")
-    done = 0
-    for frame in _decode_planned(video, packets, [numbered[index] for index in wanted]):
-        if frame.pts != packets[numbered[wanted[done]]].time:
-            break
-        yield wanted[done], frame
-        done += 1
-    if done < len(wanted):
-        logger.debug("%s: frame %d did not come out of the decoder: decoding everything", video, wanted[done])
-        yield from _decode_everything(video, wanted[done:])
+        raise _too_few(video, wanted, len(numbered))
+    frames = _decode_planned(video, packets, [numbered[index] for index in wanted])
+    yield from zip(wanted, frames, strict=True)
+
+
+def _too_few(video: Path, wanted: list[int], found: int) -> Problem:
+    return Problem(f"{video}: expected at least {wanted[-1] + 1} frames, found {found}")
+
+
+def _damaged(video: Path, found: str) -> Problem:
+    return Problem(f"{video}: expected whole frames, found damage ({found}): unpack it again")
 
 
 def _read_packet_facts(video: Path) -> list[PacketFacts]:
@@ -139,7 +146,7 @@ def _read_packet_facts(video: Path) -> list[PacketFacts]:
 
     Raises:
         NoPlan: what one of them holds cannot be told.
-        Problem: the video cannot be read to its end.
+        Problem: the video cannot be read to its end, or a packet holds no picture.
     """
     facts = []
     for packet, context in _packets(video):
@@ -148,53 +155,69 @@ def _read_packet_facts(video: Path) -> list[PacketFacts]:
             raise NoPlan(f"there is no plan for {context.name}")
         if packet.pts is None:
             raise NoPlan(f"packet {len(facts)} has no presentation time")
-        starts, bidirectional = read(bytes(packet), context.extradata or b"")
-        facts.append(PacketFacts(packet.pts, starts, bidirectional, packet.is_discard))
+        try:
+            starts, bidirectional, referenced = read(bytes(packet), context.extradata or b"")
+        except ValueError as error:
+            raise _damaged(video, f"packet {len(facts)} {error}") from None
+        facts.append(PacketFacts(packet.pts, starts, bidirectional, referenced, packet.is_discard))
     return facts
 
 
-def _read_h264(payload: bytes, extradata: bytes) -> tuple[bool, bool]:
-    """Tell from an H.264 packet whether decoding can start there, and whether it is a B picture.
+def _read_h264(payload: bytes, extradata: bytes) -> tuple[bool, bool, bool]:
+    """Tell from an H.264 packet whether decoding can start there, it is a B picture, others may refer to it.
 
-    A container's mark of a keyframe is not enough: open groups and intra refresh mark pictures after which others
-    still refer to earlier ones. After an IDR picture none can.
+    A container's mark of a keyframe is not enough for the first: open groups and intra refresh mark pictures after
+    which others still refer to earlier ones. After an IDR picture none can.
+
+    Raises:
+        NoPlan: it cannot be told.
+        ValueError: there is no whole picture in it.
     """
     # ISO/IEC 14496-15: version 1, and in the fifth byte the number of bytes, less one, of a NAL unit's length.
     if not extradata or extradata[0] != 1:
         raise NoPlan("its H.264 is not as MP4 has it")
     length_bytes = (extradata[4] & 3) + 1
-    pictures, bidirectional, types = 0, False, set()
+    pictures, bidirectional, referenced, types, other_settings = 0, False, False, set(), False
     start = 0
     while start < len(payload):
         length = int.from_bytes(payload[start : start + length_bytes], "big")
         start += length_bytes
-        nal_unit = memoryview(payload)[start : start + length]
-        if length < 2 or len(nal_unit) < length:
-            raise NoPlan("a packet is not made of whole NAL units")
-        nal_type = nal_unit[0] & 31
+        # The first bytes tell all; a slice of some kilobytes is not copied for them.
+        if length < 2 or start + length > len(payload):
+            raise ValueError("is cut short")
+        header, slice_header = payload[start : start + 2]
+        nal_type = header & 31
         if nal_type in (H264_SLICE, H264_SLICE_OF_IDR):
             types.add(nal_type)
-            pictures += nal_unit[1] & H264_FIRST_SLICE != 0
-            bidirectional = (
-                bidirectional or (nal_unit[1] >> 4 & 0b111) == 0b010 or (nal_unit[1] >> 2 & 0b11111) == 0b00111
-            )
-        elif nal_type in H264_PARAMETER_SETS and bytes(nal_unit) not in extradata:
-            raise NoPlan("its settings change on the way")
+            pictures += slice_header & H264_FIRST_SLICE != 0
+            bidirectional |= (slice_header >> 4 & 0b111) == 0b010 or (slice_header >> 2 & 0b11111) == 0b00111
+            referenced |= header >> 5 != 0
+        elif nal_type in H264_PARAMETER_SETS:
+            other_settings |= payload[start : start + length] not in extradata
         start += length
-    if pictures != 1:
-        raise NoPlan(f"a packet holds {pictures} pictures")
-    return types == {H264_SLICE_OF_IDR}, bidirectional
+    if pictures == 0:
+        raise ValueError("holds no picture")
+    if pictures > 1 or other_settings:
+        raise NoPlan(f"a packet holds {pictures} pictures{' and other settings' * other_settings}")
+    return types == {H264_SLICE_OF_IDR}, bidirectional, referenced
 
 
-def _read_mpeg4(payload: bytes, extradata: bytes) -> tuple[bool, bool]:
-    """Tell from an MPEG-4 Part 2 packet whether decoding can start there, and whether it is a B picture."""
+def _read_mpeg4(payload: bytes, extradata: bytes) -> tuple[bool, bool, bool]:
+    """Tell from an MPEG-4 Part 2 packet whether decoding can start there, it is a B picture, others may refer to it.
+
+    Raises:
+        NoPlan: it cannot be told.
+        ValueError: there is no picture in it.
+    """
     if not any(code in extradata for code in MPEG4_SETTINGS):
         raise NoPlan("its MPEG-4 settings are not where MP4 has them")
     pictures = payload.count(MPEG4_PICTURE)
-    if pictures != 1 or len(payload) < MPEG4_SMALLEST_PICTURE:
+    if pictures == 0:
+        raise ValueError("holds no picture")
+    if pictures > 1 or len(payload) < MPEG4_SMALLEST_PICTURE:
         raise NoPlan(f"a packet of {len(payload)} bytes holds {pictures} pictures")
     kind = payload[payload.index(MPEG4_PICTURE) + len(MPEG4_PICTURE)] >> 6
-    return kind == MPEG4_INTRA, kind == MPEG4_BIDIRECTIONAL
+    return kind == MPEG4_INTRA, kind == MPEG4_BIDIRECTIONAL, kind != MPEG4_BIDIRECTIONAL
 
 
 def _number_frames(packets: list[PacketFacts]) -> list[int]:
@@ -230,28 +253,48 @@ def _runs(packets: list[PacketFacts], positions: list[int]) -> list[tuple[int, i
         # A B picture after a start, but shown before it, needs what stands before that start.
         while not (packets[start].starts and packets[start].time <= packets[position].time):
             start -= 1
-        if runs and start <= runs[-1][1]:
-            start, _ = runs.pop()
+        while runs and start <= runs[-1][1]:
+            earlier_start, _ = runs.pop()
+            start = min(start, earlier_start)
         runs.append((start, position))
     return runs
 
 
 def _decode_planned(video: Path, packets: list[PacketFacts], positions: list[int]) -> Iterator[av.VideoFrame]:
-    """Yield the pictures of the packets at some positions, as they come out of the decoder."""
+    """Yield the pictures of the packets at some positions, in the order of presentation.
+
+    Raises:
+        Problem: what is needed is damaged, or does not come out of the decoder as planned.
+    """
+    wanted = set(positions)
+    wanted_times = {packets[position].time for position in positions}
     runs = _runs(packets, positions)
-    wanted_positions, wanted_times = set(positions), {packets[position].time for position in positions}
+    expected_times = []
     for position, (packet, context) in enumerate(_packets(video)):
         start, end = runs[0]
         if position < start:
             continue
-        # NONREF: a picture that no other refers to is not decoded.
-        context.skip_frame = "DEFAULT" if position in wanted_positions else "NONREF"
+        if position == start:
+            expected_times = sorted(
+                packets[in_run].time
+                for in_run in range(start, end + 1)
+                if (packets[in_run].referenced or in_run in wanted) and not packets[in_run].hidden
+            )
+        # NONREF: the decoder passes over a picture that no other refers to.
+        context.skip_frame = "DEFAULT" if position in wanted else "NONREF"
         frames = _decode(video, context, packet)
         if position == end:
             frames += _decode(video, context, None)
             context.flush_buffers()
             runs.pop(0)
-        yield from (frame for frame in frames if frame.pts in wanted_times)
+        for frame in frames:
+            # A picture lost without a word would leave its followers wrong.
+            if not expected_times or frame.pts != expected_times.pop(0):
+                raise _damaged(video, f"a frame is missing before {frame.time} s")
+            if frame.pts in wanted_times:
+                yield frame
+        if position == end and expected_times:
+            raise _damaged(video, f"{len(expected_times)} frames are missing after packet {position}")
         if not runs:
             return
 
@@ -268,7 +311,7 @@ def _decode_everything(video: Path, wanted: list[int]) -> Iterator[tuple[int, av
             index += 1
         if not missing:
             return
-    raise Problem(f"{video}: expected at least {wanted[-1] + 1} frames, found {index}")
+    raise _too_few(video, wanted, index)
 
 
 def _packets(video: Path, with_flush: bool = False) -> Iterator[tuple[av.Packet, av.VideoCodecContext]]:
@@ -283,9 +326,16 @@ def _packets(video: Path, with_flush: bool = False) -> Iterator[tuple[av.Packet,
                 raise Problem(f"{video}: expected a video, found none in it")
             stream = container.streams.video[0]
             context = stream.codec_context
+            if context is None:
+                raise Problem(f"{video}: expected H.264 or MPEG-4, found a video that FFmpeg's libraries cannot decode")
             context.thread_count = 1  # processes fill the cores
-            for packet in container.demux(stream):
-                if packet.size or with_flush:
+            for found, packet in enumerate(container.demux(stream)):
+                if packet.is_corrupt:
+                    raise _damaged(video, f"packet {found} is cut short")
+                is_flush = packet.size == 0 and packet.dts is None  # PyAV's last one, which is not in the file
+                if is_flush and found < len(stream.index_entries):
+                    raise _damaged(video, f"{found} of {len(stream.index_entries)} packets")
+                if packet.size or (is_flush and with_flush):
                     yield packet, context
     except av.FFmpegError as error:
         raise Problem(f"{video}: expected a video, found one that cannot be read ({error.strerror})") from error
@@ -297,15 +347,15 @@ def _decode(video: Path, context: av.VideoCodecContext, packet: av.Packet | None
     Raises:
         Problem: the decoder reports damage, be it that it could conceal it.
     """
-    reported, _ = av.logging.get_last_error()
     try:
-        frames = context.decode(packet)
+        with av.logging.Capture() as reports:
+            frames = context.decode(packet)
     except av.FFmpegError as error:
-        raise Problem(f"{video}: expected whole frames, found damage ({error.strerror})") from error
-    now_reported, message = av.logging.get_last_error()
-    if now_reported > reported:
-        raise Problem(f"{video}: expected whole frames, found damage ({message[2].strip()})")
+        raise _damaged(video, error.strerror) from error
+    for _, _, report in reports:
+        if report.strip() != HARMLESS_REPORT:
+            raise _damaged(video, report.strip())
     for frame in frames:
         if frame.is_corrupt:
-            raise Problem(f"{video}: expected whole frames, found damage at {frame.time:.2f} s, concealed")
+            raise _damaged(video, f"a frame at {frame.time} s that the decoder had to guess")
     return frames

@@ -8,7 +8,7 @@ import av
 import numpy as np
 
 FRAMES_PER_SECOND = 50
-WIDTH, HEIGHT = 96, 64
+WIDTH, HEIGHT = 128, 96
 
 # Shape -> encoder, its options, options of the container. Groups are short, so that 120 frames hold several.
 SHAPES = {
@@ -20,8 +20,8 @@ SHAPES = {
     "h264 in several slices": ("libx264", {"g": "30", "bf": "2", "x264-params": "slices=4"}, {}),
     "h264 interlaced": ("libx264", {"g": "30", "bf": "2", "x264-params": "interlaced=1"}, {}),
     "h264 in fragments": ("libx264", {"g": "30", "bf": "2"}, {"movflags": "frag_keyframe+empty_moov"}),
-    "mpeg4 without B-frames": ("mpeg4", {"g": "12", "bf": "0", "qscale": "4"}, {}),
-    "mpeg4 with B-frames": ("mpeg4", {"g": "12", "bf": "2", "qscale": "4"}, {}),
+    "mpeg4 without B-frames": ("mpeg4", {"g": "12", "bf": "0", "qscale": "2"}, {}),
+    "mpeg4 with B-frames": ("mpeg4", {"g": "12", "bf": "2", "qscale": "2"}, {}),
     "mpeg4 with closed groups": ("mpeg4", {"g": "12", "bf": "2", "flags": "+cgop", "sc_threshold": "1000000000"}, {}),
 }
 
@@ -85,3 +85,30 @@ def hide_first_frames(path: Path, frames: int, units_per_frame: int) -> None:
     assert (version_and_flags, edits) == (0, 1)
     struct.pack_into(">IIIiI", content, at, 0, 1, duration, start + frames * units_per_frame, rate)
     path.write_bytes(content)
+
+
+def make_packed_video(path: Path, frames: int = 120) -> Path:
+    """Write an MPEG-4 video as DivX 5 did: a B picture in the packet of the picture before it, then a packet of none.
+
+    The container then has no times out of order, which AVI could not hold.
+    """
+    unpacked = make_video(path.with_suffix(".unpacked.mp4"), "mpeg4 with B-frames", frames, encoder_options={"bf": "1"})
+    picture_start, not_coded = b"\x00\x00\x01\xb6", b"\x00\x00\x01\xb6\x50\x80\x7f"
+    with av.open(str(unpacked)) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        payloads = []
+        for packet in source.demux(video=0):
+            payload = bytes(packet)
+            is_bidirectional = payload and payload[payload.index(picture_start) + 4] >> 6 == 2
+            if is_bidirectional:
+                payloads[-1] += payload
+                payloads.append(not_coded)
+            elif payload:
+                payloads.append(payload)
+        payloads[0] = b"\x00\x00\x01\xb2DivX503b1393p" + payloads[0]  # user data: p is for packed
+        for index, payload in enumerate(payloads):
+            packet = av.Packet(payload)
+            packet.pts = packet.dts = index
+            packet.time_base, packet.stream = Fraction(1, FRAMES_PER_SECOND), stream
+            target.mux(packet)
+    return path

@@ -1,0 +1,276 @@
+"""h36m/video.py: the frames are those of a full decode, the images are those frames, in every shape of video."""
+
+import io
+import logging
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from av.video.reformatter import ColorRange, Colorspace
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from videos import SHAPES, hide_first_frames, make_packed_video, make_video, picture, rename_box
+
+import h36m.video
+from h36m.console import Problem
+from h36m.video import JPEG_QUALITY, decode_frames, encode_jpeg, image_name, write_images
+
+UNITS_PER_FRAME = 256  # FFmpeg's MP4 writer counts 1/12800 s at 50 frames a second
+FRAMES = 120
+
+# Name -> shape, when its first frame is shown, how many frames an edit list hides, a box taken away.
+PLANNED = {
+    **{shape: (shape, 0, 0, None) for shape in SHAPES},
+    "h264 that starts late": ("h264 with a B-pyramid", 7, 0, None),
+    "mpeg4 that starts late": ("mpeg4 with B-frames", 7, 0, None),
+    "h264 with one frame hidden": ("h264 with B-frames", 0, 1, None),
+    "h264 with frames hidden up to the middle of a group": ("h264 with a B-pyramid", 0, 41, None),
+    "h264 with a group hidden": ("h264 without B-frames", 0, 30, None),
+    "h264 with open groups and frames hidden": ("h264 with open groups", 0, 7, None),
+    "mpeg4 with frames hidden": ("mpeg4 with B-frames", 0, 41, None),
+    "h264 without its list of keyframes": ("h264 with a B-pyramid", 0, 0, b"stss"),
+    "mpeg4 without its list of keyframes": ("mpeg4 with B-frames", 0, 0, b"stss"),
+    "h264 without its edit list": ("h264 with B-frames", 0, 0, b"elst"),
+}
+UNPLANNED = {
+    "h264 without its times": ("h264 with a B-pyramid", 0, 0, b"ctts"),
+    "mpeg4 without its times": ("mpeg4 with B-frames", 0, 0, b"ctts"),
+    "h264 that begins with an open group": ("h264 with open groups", 0, 41, None),
+}
+
+
+def planes(frame: av.VideoFrame) -> list[np.ndarray]:
+    """Return the pixels of a frame without the padding of its rows."""
+    return [
+        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width].copy()
+        for plane in frame.planes
+    ]
+
+
+def decode_in_full(video: Path) -> list[list[np.ndarray]]:
+    with av.open(str(video)) as container:
+        return [planes(frame) for frame in container.decode(video=0)]
+
+
+def assert_same(video: Path, wanted: list[int], expected: list[list[np.ndarray]]) -> None:
+    found = {index: planes(frame) for index, frame in decode_frames(video, wanted)}
+    assert list(found) == sorted(set(wanted))
+    for index, of_frame in found.items():
+        for plane, expected_plane in zip(of_frame, expected[index], strict=True):
+            assert np.array_equal(plane, expected_plane), f"frame {index} differs"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("videos")
+
+
+@pytest.fixture(scope="module", params=[*PLANNED, *UNPLANNED])
+def named_video(request, folder) -> tuple[str, Path, list]:
+    shape, first_time, hidden, box = (PLANNED | UNPLANNED)[request.param]
+    video = make_video(folder / f"{request.param}.mp4", shape, FRAMES, first_time=first_time)
+    if hidden:
+        hide_first_frames(video, hidden, UNITS_PER_FRAME)
+    if box:
+        rename_box(video, box)
+    return request.param, video, decode_in_full(video)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_set_of_frames_is_bit_for_bit_that_of_a_full_decode(named_video, data):
+    _, video, expected = named_video
+    wanted = data.draw(st.lists(st.integers(0, len(expected) - 1), min_size=1, max_size=12))
+    assert_same(video, wanted, expected)
+
+
+def test_every_64th_one_in_eight_and_all_frames_are_those_of_a_full_decode(named_video):
+    _, video, expected = named_video
+    numbers = range(len(expected))
+    for wanted in (numbers[::64], numbers[::8], numbers[3::7], numbers, numbers[-1:]):
+        assert_same(video, wanted, expected)
+
+
+def test_a_plan_is_made_where_it_can_be_trusted_and_else_a_debug_line_says_why_not(named_video, caplog):
+    name, video, _ = named_video
+    with caplog.at_level(logging.DEBUG, "h36m.video"):
+        list(decode_frames(video, [0, 50]))
+    lines = [record.getMessage() for record in caplog.records if "decoding everything" in record.getMessage()]
+    assert len(lines) == (name in UNPLANNED), lines
+    assert all(str(video) in line for line in lines)
+
+
+def test_a_video_without_presentation_times_is_decoded_in_full(folder, caplog):
+    video = make_video(folder / "no times.h264", "h264 with a B-pyramid", FRAMES)
+    with caplog.at_level(logging.DEBUG, "h36m.video"):
+        assert_same(video, [0, 17, 64, 65, FRAMES - 1], decode_in_full(video))
+    assert "no presentation time: decoding everything" in caplog.text
+
+
+def test_a_video_with_decoding_times_only_gives_the_frames_of_a_full_decode(folder):
+    video = make_video(folder / "decoding times.avi", "mpeg4 with B-frames", FRAMES)
+    assert_same(video, [0, 17, 64, 65, FRAMES - 1], decode_in_full(video))
+
+
+@pytest.mark.parametrize("ending", ["mp4", "avi"])
+def test_packed_mpeg4_is_decoded_in_full(folder, caplog, ending):
+    video = make_packed_video(folder / f"packed.{ending}", FRAMES)
+    with caplog.at_level(logging.DEBUG, "h36m.video"):
+        assert_same(video, [0, 17, 64, 65, FRAMES - 1], decode_in_full(video))
+    assert "holds 2 pictures: decoding everything" in caplog.text
+
+
+def test_a_raw_stream_gives_the_frames_of_a_full_decode(folder):
+    video = make_video(folder / "raw.m4v", "mpeg4 without B-frames", FRAMES)
+    assert_same(video, [0, 17, 64, FRAMES - 1], decode_in_full(video))
+
+
+def test_another_codec_is_decoded_in_full(folder, caplog):
+    video = folder / "mjpeg.mp4"
+    with av.open(str(video), "w") as container:
+        stream = container.add_stream("mjpeg", rate=50)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        for index in range(20):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), index * 9, np.uint8))))
+        container.mux(stream.encode())
+    with caplog.at_level(logging.DEBUG, "h36m.video"):
+        assert_same(video, [0, 7, 19], decode_in_full(video))
+    assert "no plan for mjpeg" in caplog.text
+
+
+def test_only_groups_with_a_wanted_frame_are_decoded_and_only_up_to_it(folder, monkeypatch):
+    video = make_video(folder / "few.mp4", "mpeg4 without B-frames", FRAMES)
+    decoded = []
+    monkeypatch.setattr("h36m.video._decode", lambda video, context, packet: decoded.append(packet) or [])
+    with pytest.raises(Problem):  # no frames come out of this decoder
+        list(decode_frames(video, [64]))
+    # Groups are of 12 frames: the one from 60 to 71 is decoded up to 64, then flushed.
+    assert [packet and packet.pts // UNITS_PER_FRAME for packet in decoded] == [60, 61, 62, 63, 64, None]
+
+
+def test_b_frames_that_nobody_wants_are_not_decoded(folder, monkeypatch):
+    video = make_video(folder / "b.mp4", "h264 with B-frames", FRAMES)
+    skipped = []
+    decode = h36m.video._decode
+
+    def spy(video, context, packet):
+        if packet is not None:
+            skipped.append((packet.pts // UNITS_PER_FRAME, context.skip_frame))
+        return decode(video, context, packet)
+
+    monkeypatch.setattr("h36m.video._decode", spy)
+    assert [index for index, _ in decode_frames(video, [4, 36])] == [4, 36]
+    assert {number for number, skip in skipped if skip == "DEFAULT"} == {4, 36}
+    assert max(number for number, _ in skipped if number < 30) <= 6
+
+
+def test_nothing_wanted_reads_nothing():
+    assert list(decode_frames(Path("there is no such file.mp4"), [])) == []
+
+
+def test_image_names_count_from_one():
+    assert image_name(0) == "img_000001.jpg"
+    assert image_name(123455) == "img_123456.jpg"
+
+
+# --- images ---
+
+
+def peak_signal_to_noise(found: np.ndarray, expected: np.ndarray) -> float:
+    """Return the PSNR of 8-bit pictures, dB."""
+    return 10 * np.log10(255**2 / np.mean((found.astype(float) - expected.astype(float)) ** 2))
+
+
+@pytest.mark.parametrize("shape", ["h264 with B-frames", "mpeg4 without B-frames"])
+def test_images_are_the_wanted_frames_under_their_names_within_40_db(folder, tmp_path, shape):
+    video = make_video(folder / "images.mp4", shape, 20, size=(320, 242))
+    write_images(video, [0, 7, 19], tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [image_name(index) for index in (0, 7, 19)]
+    for index, frame in decode_frames(video, [0, 7, 19]):
+        with Image.open(tmp_path / image_name(index)) as image:
+            image.load()
+            assert image.size == (320, 242)
+            luma = np.asarray(image.convert("YCbCr"))[..., 0]
+        gray = frame.reformat(format="yuvj420p", dst_color_range=ColorRange.JPEG)
+        assert peak_signal_to_noise(luma, planes(gray)[0]) >= 40
+
+
+def test_images_are_4_2_0_jfif(folder, tmp_path):
+    write_images(make_video(folder / "jfif.mp4", "h264 with B-frames", 5), [2], tmp_path)
+    with Image.open(tmp_path / image_name(2)) as image:
+        assert image.format == "JPEG" and image.mode == "RGB" and "jfif" in image.info
+        # Component, horizontal and vertical sampling: luma twice as fine as chroma in both directions.
+        assert [layer[1:3] for layer in image.layer] == [(2, 2), (1, 1), (1, 1)]
+
+
+COLORS = {
+    "black": (0, 0, 0),
+    "white": (255, 255, 255),
+    "red": (255, 0, 0),
+    "green": (0, 255, 0),
+    "blue": (0, 0, 255),
+    "skin": (224, 172, 140),
+}
+# Range and matrix as the frame is tagged -> numbers of ITU-T H.273, which frames carry.
+BT709, BT601, LIMITED, FULL, NOT_SAID = 1, 5, 1, 2, 2
+
+
+@pytest.mark.parametrize("color", COLORS)
+@pytest.mark.parametrize(
+    ("matrix", "color_range", "tags"),
+    [
+        (Colorspace.ITU601, ColorRange.MPEG, (NOT_SAID, 0)),  # as most videos: nothing said
+        (Colorspace.ITU601, ColorRange.MPEG, (BT601, LIMITED)),
+        (Colorspace.ITU709, ColorRange.MPEG, (BT709, LIMITED)),
+        (Colorspace.ITU601, ColorRange.JPEG, (BT601, FULL)),
+        (Colorspace.ITU709, ColorRange.JPEG, (BT709, FULL)),
+    ],
+)
+def test_colors_are_right_whatever_range_and_matrix_the_video_has(matrix, color_range, tags, color):
+    pixels = np.full((50, 64, 3), COLORS[color], np.uint8)
+    frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
+        format="yuv420p", dst_colorspace=matrix, dst_color_range=color_range
+    )
+    frame.colorspace, frame.color_range = tags
+    found = np.asarray(Image.open(io.BytesIO(encode_jpeg(frame))), dtype=int)
+    # 8-bit limited range has 219 steps of luma: one step of it is up to 3 of RGB.
+    assert np.abs(found - COLORS[color]).max() <= 4, found[0, 0]
+
+
+@pytest.mark.parametrize("size", [(1000, 1002), (101, 67), (64, 67), (101, 64), (17, 15), (2, 2), (1, 1)])
+def test_images_of_any_size_have_no_padding_in_them(size):
+    width, height = size
+    y, x = np.mgrid[0:height, 0:width]
+    pixels = np.stack([x * 255 // width, y * 255 // height, (x + y) * 255 // (width + height)], axis=-1)
+    frame = av.VideoFrame.from_ndarray(pixels.astype(np.uint8), format="rgb24").reformat(format="yuv420p")
+    with Image.open(io.BytesIO(encode_jpeg(frame, 95))) as image:
+        assert image.size == size
+        found = np.asarray(image, dtype=int)
+    if min(size) > 2:  # chroma of smaller ones is a mixture
+        assert np.abs(found - pixels)[:, -1].mean() < 8 and np.abs(found - pixels)[-1].mean() < 8
+
+
+def test_the_default_quality_gives_40_db_even_before_the_video_codec_smooths_the_grain():
+    frame = av.VideoFrame.from_ndarray(picture(3, 640, 480), format="rgb24").reformat(
+        format="yuvj420p", dst_color_range=ColorRange.JPEG
+    )
+    found = np.asarray(Image.open(io.BytesIO(encode_jpeg(frame, JPEG_QUALITY))).convert("YCbCr"))[..., 0]
+    assert peak_signal_to_noise(found, planes(frame)[0]) >= 40
+
+
+def test_an_image_that_cannot_be_written_leaves_nothing_and_the_older_one_whole(folder, tmp_path, monkeypatch):
+    video = make_video(folder / "whole.mp4", "h264 with B-frames", 5)
+    write_images(video, [0, 1], tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def half_written(path, content):
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", half_written)
+    with pytest.raises(OSError, match="No space"):
+        write_images(video, [0, 1, 2], tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -1,0 +1,168 @@
+"""h36m/video.py: a damaged video is an error of one line, never a wrong picture that the decoder knows to be wrong."""
+
+import random
+import re
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from test_video import decode_in_full, planes
+from videos import SHAPES, make_video
+
+import h36m.video
+from h36m.console import Problem
+from h36m.video import decode_frames, write_images
+
+FRAMES = 60
+SIZE = (160, 120)
+DAMAGED_SHAPES = ["h264 without B-frames", "h264 with a B-pyramid", "mpeg4 without B-frames", "mpeg4 with B-frames"]
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory) -> dict[str, Path]:
+    """Videos whose index stands before the pictures, so that a cut one still has it."""
+    folder = tmp_path_factory.mktemp("faults")
+    for shape in DAMAGED_SHAPES:
+        encoder, options, _ = SHAPES[shape]
+        SHAPES[f"{shape}, index first"] = (encoder, options, {"movflags": "faststart"})
+    return {
+        shape: make_video(folder / f"{shape}.mp4", f"{shape}, index first", FRAMES, SIZE) for shape in DAMAGED_SHAPES
+    }
+
+
+def packet_places(video: Path) -> list[tuple[int, int]]:
+    """Return where each packet lies in the file, and its size, both in bytes."""
+    with av.open(str(video)) as container:
+        return [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+
+
+def problem_of(video: Path, wanted: list[int], folder: Path) -> str:
+    """Return the message of the Problem that must come, after checks that hold for all of them."""
+    with pytest.raises(Problem) as raised:
+        write_images(video, wanted, folder)
+    message = str(raised.value)
+    assert str(video) in message and "expected" in message and "found" in message and "\n" not in message
+    assert not list(folder.glob("*.part"))
+    return message
+
+
+def test_a_video_with_too_few_frames_names_both_numbers(videos, tmp_path):
+    for video in videos.values():
+        assert "expected at least 65 frames, found 60" in problem_of(video, [0, 64], tmp_path)
+        assert not list(tmp_path.iterdir())
+
+
+def test_too_few_frames_are_noticed_without_a_plan(tmp_path):
+    video = make_video(tmp_path / "v.h264", "h264 with B-frames", FRAMES, SIZE)
+    assert "expected at least 65 frames, found 60" in problem_of(video, [0, 64], tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 5000, b"<html>not a video</html>"], ids=["empty", "zeros", "html"])
+def test_a_file_that_is_no_video_is_a_problem(tmp_path, content):
+    video = tmp_path / "v.mp4"
+    video.write_bytes(content)
+    problem_of(video, [0], tmp_path)
+
+
+def test_a_missing_file_and_a_folder_are_problems(tmp_path):
+    problem_of(tmp_path / "none.mp4", [0], tmp_path)
+    problem_of(tmp_path, [0], tmp_path)
+
+
+def test_a_video_without_pictures_is_a_problem(tmp_path):
+    video = tmp_path / "sound.mp4"
+    with av.open(str(video), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert "expected a video, found none" in problem_of(video, [0], tmp_path)
+
+
+@pytest.mark.parametrize("shape", DAMAGED_SHAPES)
+def test_a_video_whose_index_is_cut_off_is_a_problem(tmp_path, shape):
+    video = make_video(tmp_path / "v.mp4", shape, FRAMES, SIZE)
+    content = video.read_bytes()
+    for length in (content.index(b"moov") - 4, content.index(b"moov") + 200, len(content) // 2):
+        video.write_bytes(content[:length])
+        problem_of(video, [0], tmp_path)
+
+
+@pytest.mark.parametrize("shape", DAMAGED_SHAPES)
+def test_a_truncated_video_is_a_problem_wherever_it_ends(videos, tmp_path, shape):
+    content, places = videos[shape].read_bytes(), packet_places(videos[shape])
+    video = tmp_path / "v.mp4"
+    in_a_packet = [start + size // 2 for start, size in places[3::8]]
+    between_packets = [start for start, _ in places[1::7]]
+    for length in [*in_a_packet, *between_packets, len(content) - 3]:
+        video.write_bytes(content[:length])
+        problem_of(video, [0, 50], tmp_path)
+
+
+@pytest.mark.parametrize("shape", DAMAGED_SHAPES)
+def test_overwritten_bytes_in_the_middle_of_a_group_are_a_problem_for_all_that_follows_in_it(videos, tmp_path, shape):
+    clean = decode_in_full(videos[shape])
+    places = packet_places(videos[shape])
+    # The sixth packet of the second group, whatever its length.
+    starts = [number for number, facts in enumerate(h36m.video._read_packet_facts(videos[shape])) if facts.starts]
+    content = bytearray(videos[shape].read_bytes())
+    start, size = places[starts[1] + 6]
+    content[start + size // 3 : start + 2 * size // 3] = bytes(2 * size // 3 - size // 3)
+    video = tmp_path / "v.mp4"
+    video.write_bytes(content)
+    problem_of(video, list(range(FRAMES)), tmp_path)
+    # What lies before is right, and does not read the damage.
+    for index, frame in decode_frames(video, [0, 5, 8]):
+        assert all(np.array_equal(*pair) for pair in zip(planes(frame), clean[index], strict=True))
+
+
+@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("shape", DAMAGED_SHAPES)
+def test_a_flipped_bit_gives_a_problem_wherever_a_full_decode_notices_it(videos, tmp_path, shape, seed):
+    chance = random.Random(seed)
+    content = bytearray(videos[shape].read_bytes())
+    start, size = chance.choice(packet_places(videos[shape])[5:-5])
+    content[start + chance.randrange(size)] ^= 1 << chance.randrange(8)
+    video = tmp_path / "v.mp4"
+    video.write_bytes(content)
+    noticed = False
+    with av.logging.Capture() as reports, av.open(str(video)) as container:
+        reference = []
+        try:
+            for frame in container.decode(video=0):
+                noticed |= frame.is_corrupt
+                reference.append(planes(frame))
+        except av.FFmpegError:
+            noticed = True
+    noticed |= bool(reports) or len(reference) != FRAMES
+    try:
+        found = dict(decode_frames(video, range(FRAMES)))
+    except Problem as problem:
+        assert re.search("expected .* found", str(problem))
+    else:
+        # A flip that is valid video cannot be told from one that was encoded so; then both decode the same.
+        assert not noticed
+        for index, frame in found.items():
+            assert all(np.array_equal(*pair) for pair in zip(planes(frame), reference[index], strict=True))
+
+
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("shape", DAMAGED_SHAPES[1::2])
+def test_a_damaged_index_gives_a_problem_or_the_frames_of_a_full_decode(videos, tmp_path, shape, seed):
+    chance = random.Random(seed)
+    content = bytearray(videos[shape].read_bytes())
+    box = chance.choice([b"ctts", b"stts", b"stsz", b"stco", b"stsc", b"stss", b"elst"])
+    at = content.index(box)
+    size = int.from_bytes(content[at - 4 : at], "big")
+    content[at + chance.randrange(4, size - 4)] ^= 1 << chance.randrange(8)
+    video = tmp_path / "v.mp4"
+    video.write_bytes(content)
+    try:
+        found = dict(decode_frames(video, [0, 7, 20, 33, 41]))
+    except Problem:
+        return
+    reference = decode_in_full(video)
+    for index, frame in found.items():
+        assert all(np.array_equal(*pair) for pair in zip(planes(frame), reference[index], strict=True)), (box, index)
