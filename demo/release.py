@@ -58,7 +58,7 @@ class Recording(NamedTuple):
 
 
 DEMO = (
-    Recording("S1", "Directions-1", 90),
+    Recording("S1", "Greeting-2", 90),
     Recording("S1", "Walking-1", 120),
     Recording("S9", "Greeting-2", 130),
     Recording("S9", "Walking-1", 150),
@@ -73,11 +73,16 @@ def make_release(folder: Path, recordings: Sequence[Recording] = DEMO, jobs: int
         list(pool.map(work, *zip(*[(recording, view) for recording in recordings for view in range(4)], strict=True)))
         tasks = [
             pool.submit(pack, Path(unpacked), folder, kind, subject)
-            for subject in dict.fromkeys(recording.subject for recording in recordings)
+            for subject in subjects(recordings)
             for kind in INNER_FOLDERS
         ]
         lines = [task.result() for task in tasks]
     (folder / "checksums.txt").write_text("".join(lines))
+
+
+def subjects(recordings: Sequence[Recording]) -> list[str]:
+    """Return the subjects of some recordings, each once."""
+    return list(dict.fromkeys(recording.subject for recording in recordings))
 
 
 def pack(unpacked: Path, folder: Path, kind: str, subject: str) -> str:
@@ -103,7 +108,8 @@ def make_view(folder: Path, recording: Recording, view: int) -> None:
     seen = figure.poses_in_world(
         video_frames, name.startswith("Walking"), SIZES[subject], metadata.joint_parents, start
     )
-    world = (seen[:count] + SHIFT_MM * ((subject, name) in SHIFTED)).astype(np.float32)
+    shifted = SHIFT_MM * ((subject, name) in SHIFTED)
+    world = (seen[:count] + shifted).astype(np.float32)
     pose_3d = to_camera(world.astype(np.float64), camera)
 
     def file(kind: str, ending: str) -> Path:
@@ -132,7 +138,9 @@ def make_view(folder: Path, recording: Recording, view: int) -> None:
             image = figure.draw_frame(background, label, number)
             video.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             if number < count:
-                add_cell(masks, "Masks", number, box_mask(label))
+                # Boxes come from the ground truth, right or wrong.
+                published = figure.draw_part_labels(pose_3d[number], camera, size) if shifted.any() else label
+                add_cell(masks, "Masks", number, box_mask(published))
                 add_cell(parts, "Feat", number, label)
         video.mux(stream.encode(None))
 

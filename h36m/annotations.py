@@ -12,6 +12,9 @@ from h36m.frames import image_name
 
 FILE_NAME = "annot.h5"
 
+# Attributes that tell a later run whether there is anything to do, and tell a person nothing.
+BOOKKEEPING = {"made_with", "inputs"}
+
 
 class Dataset(NamedTuple):
     """One row of the table of annot.h5; README.md has the same table."""
@@ -108,8 +111,9 @@ def describe(file: Path) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines.append("")
-    for name, value in attributes.items():
-        text = ", ".join(map(str, value)) if isinstance(value, np.ndarray) else str(value)
+    for name in sorted(attributes.keys() - BOOKKEEPING):
+        value = attributes[name]
+        text = "; ".join(map(str, value)) if isinstance(value, np.ndarray) else str(value)
         lines.append(f"{name}: {text.strip()}")
     return "\n".join(lines)
 

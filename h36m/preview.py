@@ -11,8 +11,10 @@ from h36m.frames import image_name
 from h36m.segments import NO_BOX
 
 FRAMES_SHOWN = 4
-# A quarter of a million pixels a picture: the skeleton is still clear, and 16 of them are one JPEG of some 400 kB.
-TILE = 500
+# Pixels: the skeleton is clear at this size, and 16 such pictures make a sheet that fits on a screen.
+TILE = 400
+# How much more than the person a picture shows.
+MARGIN = 1.5
 CAPTION_HEIGHT = 24
 # Red green blue: the person's right side warm, the left side cool, as people draw this skeleton.
 RIGHT, LEFT, MIDDLE, BOX = (255, 90, 0), (0, 150, 255), (255, 255, 255), (255, 230, 0)
@@ -80,13 +82,15 @@ def _draw_frame(folder: Path, camera: str, frame: str, pose: np.ndarray, box: np
         with Image.open(labels) as image:
             person = Image.fromarray(np.where(np.asarray(image) > 0, round(255 * LABEL_OPACITY), 0).astype(np.uint8))
             picture.paste(image.convert("RGB"), mask=person)
+    middle = (pose.min(axis=0) + pose.max(axis=0)) / 2
+    reach = MARGIN / 2 * (pose.max(axis=0) - pose.min(axis=0)).max()
     draw = ImageDraw.Draw(picture)
     if tuple(box) != NO_BOX:
         left, top, right, bottom = box.tolist()
-        draw.rectangle((left, top, right - 1, bottom - 1), outline=BOX, width=4)
+        draw.rectangle((left, top, right - 1, bottom - 1), outline=BOX, width=3)
     for joint, parent, colour in lines:
-        draw.line([*map(tuple, (pose[parent], pose[joint]))], fill=colour, width=6)
+        draw.line([*map(tuple, (pose[parent], pose[joint]))], fill=colour, width=4)
     for joint, _, colour in lines:
         x, y = pose[joint]
-        draw.ellipse((x - 6, y - 6, x + 6, y + 6), fill=colour, outline=(0, 0, 0))
-    return picture.resize((TILE, TILE))
+        draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=colour, outline=(0, 0, 0))
+    return picture.crop((*(middle - reach).round(), *(middle + reach).round())).resize((TILE, TILE))

@@ -1,0 +1,68 @@
+"""Run the whole pipeline on a small made-up release, served by a stand-in of the site on loopback:
+
+python -m demo FOLDER
+"""
+
+import argparse
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from demo import release, site
+
+SCRIPTS = Path(__file__).resolve().parent.parent
+USERNAME, PASSWORD = "demo@example.org", "correct horse"
+
+
+def main(folder: Path) -> None:
+    started = time.monotonic()
+    root = folder / "data"  # what a user's folder would be
+    if folder.exists() and not (folder / "release").is_dir() and any(folder.iterdir()):
+        raise SystemExit(f"{folder} holds something else than an earlier demo: give another folder")
+    shutil.rmtree(folder, ignore_errors=True)
+    root.mkdir(parents=True)
+
+    print("making a release: two subjects, four sequences, four cameras", flush=True)
+    release.make_release(folder / "release")
+
+    with site.serve(folder / "release", USERNAME, PASSWORD) as server:
+        config = root / "config.ini"
+        config.write_text(
+            f"[General]\nUsername = {USERNAME}\nPassword = {PASSWORD}\nBaseURL = {server.base_url}\n"
+            "; The stand-in speaks plain http on this machine.\nConnections = 4\n"
+        )
+        download = ["--config", str(config), "--checksums", str(folder / "release" / "checksums.txt")]
+        run_script("download_all.py", root, download)
+        run_script("download_seg_mat_gt_pl.py", root, download)
+    run_script("extract_all.py", root)
+    actions = list(dict.fromkeys(recording.name for recording in release.DEMO))
+    run_script("process_all.py", root, ["--actions", *actions, "--preview"])
+
+    images = list(root.glob("processed/*/*/imageSequence/*/*.jpg"))
+    annotations = list(root.glob("processed/*/*/annot.h5"))
+    picture = root / "processed" / "S1" / "Walking-1" / "preview.jpg"
+    seconds = time.monotonic() - started
+    print(f"{len(images)} images and {len(annotations)} annot.h5 in {root / 'processed'}, made in {seconds:.0f} s")
+    print(f"look at {picture}")
+
+
+def run_script(name: str, root: Path, options: Sequence[str] = ()) -> None:
+    """Run one of the four scripts as a user would; a failing one ends the demo."""
+    subjects = release.subjects(release.DEMO)
+    command = [sys.executable, str(SCRIPTS / name), "--root", str(root), "--subjects", *subjects, *options]
+    print(f"\n$ {name} {shlex.join(command[2:])}", flush=True)
+    status = subprocess.run(command).returncode
+    if status:
+        raise SystemExit(f"{name} ended with status {status}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument(
+        "folder", type=Path, nargs="?", default=Path("demo-run"), help="default: demo-run; an earlier demo there goes"
+    )
+    main(parser.parse_args().folder.resolve())

@@ -1,0 +1,45 @@
+"""What several tests stand on: one run of the demo, and a way to run the scripts as people do."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def run_script(name: str, *options, cwd: Path | None = None, environment: dict | None = None, **more):
+    """Run one of the four scripts in a process of its own; return it when it has ended, with its output as text."""
+    return subprocess.run(
+        [sys.executable, PROJECT / name, *map(str, options)],
+        cwd=cwd,
+        env=os.environ | (environment or {}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        **more,
+    )
+
+
+@pytest.fixture(scope="session")
+def demo_run(tmp_path_factory):
+    """One run of `python -m demo`: its folder, with a blank in the path, and what it printed. Read it, do not write."""
+    folder = tmp_path_factory.mktemp("demo run") / "made up"
+    ended = subprocess.run(
+        [sys.executable, "-m", "demo", folder], cwd=PROJECT, capture_output=True, text=True, timeout=600
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    folder.joinpath("output.txt").write_text(ended.stdout)
+    return folder
+
+
+@pytest.fixture
+def root(demo_run, tmp_path):
+    """A root of one's own with the demo's unpacked files, as hard links: put other files in their place, never write."""
+    root = tmp_path / "a root"
+    shutil.copytree(demo_run / "data" / "extracted", root / "extracted", copy_function=os.link)
+    return root

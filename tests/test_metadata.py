@@ -1,0 +1,158 @@
+"""metadata.xml against the tables of facts, and the official file's shape of it."""
+
+import csv
+import json
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import numpy as np
+import pytest
+
+from h36m.archives import SUBJECTS_WITH_GROUND_TRUTH
+from h36m.console import WrongUse
+from h36m.metadata import load_metadata, project, to_camera
+
+FACTS = Path(__file__).resolve().parent / "facts"
+ALL_SUBJECTS = [f"S{number}" for number in range(1, 12)]
+
+
+def table(name: str) -> list[dict[str, str]]:
+    with (FACTS / name).open(newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def cameras_of_facts() -> dict:
+    return json.loads((FACTS / "cameras.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def metadata():
+    return load_metadata()
+
+
+@pytest.fixture(scope="module")
+def official_style(tmp_path_factory):
+    """A file in the official one's shape, from the tables: more elements, rows after the 32, `<w0>` in one line."""
+    facts = cameras_of_facts()
+    rows = [list(row.values()) for row in table("sequences.tsv")]
+    rows += [["17", "1", *["Calibration"] * 11], ["", "", *[""] * 11]]
+    cells = [["", "", *ALL_SUBJECTS], *rows]
+    mapping = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in cells)
+    actions = "".join(f"<item>{row['name']}</item>" for row in table("actions.tsv"))
+    cameras = "".join(f"<item>{camera}</item>" for camera in facts["cameras"])
+    joints = "".join(
+        f"<item><name>{row['name']}</name><color>1</color><id>{row['joint']}</id>"
+        f"<parent>{int(row['parent']) + 1 if row['joint'] != '0' else 0}</parent></item>"
+        for row in table("skeleton.tsv")
+    )
+    numbers = []
+    for camera in facts["cameras"]:
+        for subject in ALL_SUBJECTS:
+            numbers += facts["extrinsics"][subject][camera]["rotation"]
+            numbers += facts["extrinsics"][subject][camera]["translation"]
+    for camera in facts["cameras"]:
+        numbers += [number for key in "fckp" for number in facts["intrinsics"][camera][key]]
+    assert len(numbers) == 300
+    file = tmp_path_factory.mktemp("official") / "metadata.xml"
+    file.write_text(
+        f"<?xml version='1.0'?><metadata><version>1.2</version><mapping>{mapping}</mapping>"
+        f"<actionnames>{actions}</actionnames><subactionnames><item>1</item></subactionnames>"
+        f"<dbcameras><w0>[{' '.join(map(repr, numbers))}]</w0><index2id>{cameras}</index2id></dbcameras>"
+        f"<skel_pos><tree>{joints}</tree></skel_pos><skel_angles><tree><item/></tree></skel_angles></metadata>"
+    )
+    return load_metadata(file)
+
+
+def test_every_row_of_the_sequence_table_reads_back_for_all_eleven_subjects(metadata):
+    expected = {
+        (subject, int(row["action"]), int(row["subaction"])): row[subject]
+        for row in table("sequences.tsv")
+        for subject in ALL_SUBJECTS
+    }
+    assert len(expected) == 32 * 11
+    assert metadata.sequences == expected
+
+
+def test_every_action_and_every_joint_reads_back(metadata):
+    assert metadata.actions == {int(row["action"]): row["name"] for row in table("actions.tsv")}
+    skeleton = table("skeleton.tsv")
+    assert metadata.joint_names == tuple(row["name"] for row in skeleton)
+    assert metadata.joint_parents == tuple(int(row["parent"]) for row in skeleton)
+    assert [int(row["joint"]) for row in skeleton] == list(range(32))
+
+
+def test_every_number_of_the_calibration_reads_back_for_all_44_cameras(metadata):
+    facts = cameras_of_facts()
+    assert metadata.camera_ids == tuple(facts["cameras"])
+    assert set(metadata.cameras) == {(subject, camera) for subject in ALL_SUBJECTS for camera in facts["cameras"]}
+    for (subject, camera_id), camera in metadata.cameras.items():
+        intrinsics = facts["intrinsics"][camera_id]
+        assert camera.focal_length.tolist() == intrinsics["f"]
+        assert camera.principal_point.tolist() == intrinsics["c"]
+        assert camera.radial.tolist() == intrinsics["k"]
+        assert camera.tangential.tolist() == intrinsics["p"]
+        k1, k2, k3, p1, p2 = *intrinsics["k"], *intrinsics["p"]
+        assert camera.distortion.tolist() == [k1, k2, p1, p2, k3]
+        extrinsics = facts["extrinsics"][subject][camera_id]
+        # The camera stands at T: that point is the origin of its coordinates.
+        np.testing.assert_allclose(to_camera(np.array(extrinsics["translation"]), camera), 0, atol=1e-9)
+        _, b, c = extrinsics["rotation"]
+        # Row 0 of Rx(a) Ry(b) Rz(c), multiplied out by hand.
+        row = [np.cos(b) * np.cos(c), -np.cos(b) * np.sin(c), np.sin(b)]
+        np.testing.assert_allclose(camera.rotation[0], row, atol=1e-12)
+        np.testing.assert_allclose(camera.rotation @ camera.rotation.T, np.eye(3), atol=1e-12)
+        np.testing.assert_allclose(np.linalg.det(camera.rotation), 1)
+
+
+def test_the_published_check_value_of_the_calibration(metadata):
+    extrinsics = metadata.cameras["S1", "54138969"].extrinsics
+    np.testing.assert_allclose(extrinsics[0, :3], [-0.91536173, 0.40180837, 0.02574754], atol=5e-9)
+    np.testing.assert_allclose(extrinsics[:, 3], [-346.0507814, 546.98077931, 5474.48108743], atol=5e-9)
+
+
+def test_projection_has_the_distortion_of_human36m(metadata):
+    camera = metadata.cameras["S1", "54138969"]
+    x, y, z = point = np.array([400.0, -700.0, 4000.0])
+    u, v = x / z, y / z
+    r = u * u + v * v
+    (k1, k2, k3), (p1, p2) = camera.radial, camera.tangential
+    factor = 1 + k1 * r + k2 * r**2 + k3 * r**3 + p1 * v + p2 * u
+    (fx, fy), (cx, cy) = camera.focal_length, camera.principal_point
+    expected = [fx * (u * factor + p2 * r) + cx, fy * (v * factor + p1 * r) + cy]
+    np.testing.assert_allclose(project(point, camera), expected, rtol=1e-13)
+
+
+def test_an_official_style_file_reads_the_same(metadata, official_style):
+    assert official_style.sequences == metadata.sequences
+    assert official_style.actions == metadata.actions
+    assert official_style.camera_ids == metadata.camera_ids
+    assert official_style.joint_names == metadata.joint_names
+    assert official_style.joint_parents == metadata.joint_parents
+    assert official_style.cameras.keys() == metadata.cameras.keys()
+    for key, camera in metadata.cameras.items():
+        for ours, theirs in zip(vars(camera).values(), vars(official_style.cameras[key]).values(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_thirty_sequences_of_each_subject_are_named_and_all_is_not_one_of_them(metadata):
+    for subject in SUBJECTS_WITH_GROUND_TRUTH:
+        names = metadata.sequence_names(subject)
+        assert len(names) == 30
+        assert names["Walking-1"] == (14, 1)
+        assert not any(metadata.sequences[(subject, *ids)].startswith("_ALL") for ids in names.values())
+
+
+@pytest.mark.parametrize(
+    "text", ["", "<metadata/>", "no xml", "<metadata><mapping><tr><td/></tr></mapping></metadata>"]
+)
+def test_a_broken_metadata_file_is_told_in_one_line(tmp_path, text):
+    file = tmp_path / "metadata.xml"
+    file.write_text(text)
+    with pytest.raises(WrongUse, match=r"metadata\.xml cannot be read") as raised:
+        load_metadata(file)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_missing_metadata_file_is_told(tmp_path):
+    with pytest.raises(WrongUse, match="there is no"):
+        load_metadata(tmp_path / "metadata.xml")
