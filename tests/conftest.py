@@ -39,7 +39,7 @@ def demo_run(tmp_path_factory):
 
 @pytest.fixture
 def root(demo_run, tmp_path):
-    """A root of one's own with the demo's unpacked files, as hard links: put other files in their place, never write."""
+    """A root of one's own with the demo's unpacked files as hard links: put others in their place, never write."""
     root = tmp_path / "a root"
     shutil.copytree(demo_run / "data" / "extracted", root / "extracted", copy_function=os.link)
     return root

@@ -85,7 +85,7 @@ def expected_datasets(root: Path, subject: str, name: str) -> tuple[dict, dict[s
 
 
 def contents(processed: Path) -> dict[str, bytes]:
-    """Return each file's bytes, and of each annot.h5 its datasets' (an HDF5 file's own bytes hold its inputs' times)."""
+    """Return each file's bytes, and of each annot.h5 its datasets' (the attributes hold the inputs' times)."""
     found = {}
     for file in sorted(processed.rglob("*")):
         name = file.relative_to(processed).as_posix()

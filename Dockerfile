@@ -1,0 +1,20 @@
+# Everything the four scripts need. Nothing is compiled, and what pip installs is pinned with its hashes.
+FROM python:3.13-slim-bookworm
+
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends axel ca-certificates \
+    && rm -rf /var/lib/apt/lists/*
+
+WORKDIR /h36m-fetch
+COPY requirements.lock ./
+RUN python3 -m pip install --no-cache-dir --no-compile --disable-pip-version-check \
+    --require-hashes --only-binary :all: -r requirements.lock
+
+COPY metadata.xml checksums.txt LICENSE *.py ./
+COPY h36m h36m
+COPY demo demo
+
+# Not root; `--user` may give any other, with or without a home. Such a user cannot write bytecode here.
+ENV PYTHONDONTWRITEBYTECODE=1
+USER 1000:1000
+CMD ["python3", "process_all.py", "--help"]
