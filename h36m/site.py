@@ -1,0 +1,426 @@
+"""The dataset's site: who we are there, a session that stays alive, and the cookie that goes nowhere else."""
+
+import configparser
+import getpass
+import os
+import re
+import shutil
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlencode, urljoin, urlsplit
+
+import requests
+import urllib3
+
+from h36m.archives import SITE_FILE_PATHS, SITE_SUBJECT_NUMBERS, archive_name
+from h36m.checks import GZIP_MAGIC, describe_page, write_atomically
+from h36m.console import Problem, WrongUse
+
+DEFAULTS = {
+    "PHPSESSID": "",
+    "Username": "",
+    "Password": "",
+    "BaseURL": "https://vision.imar.ro/human3.6m/",
+    "VerifyTLS": "yes",
+    "Downloader": "auto",
+    "Connections": "24",
+}
+SECTION = "General"
+
+# What PHP makes session names of. Anything else, such as an e-mail address, was put there by mistake.
+PHPSESSID_PATTERN = re.compile(r"[A-Za-z0-9,-]+")
+
+CONNECT_SECONDS = 30  # a far-away server answers the first packet in well under a second, or is not there
+# No byte for this long means that none will come: people see servers pause for 10 to 20 seconds. Tests set it lower.
+STALL_SECONDS = float(os.environ.get("H36M_STALL_SECONDS", "60"))
+MOST_REDIRECTS = 5  # http to https, www, a login page: the site needs two
+LONGEST_RETRY_AFTER = 600  # seconds; a server that wants more than ten minutes is better left for a later run
+FIRST_BYTES = 512  # enough to tell an archive from a page
+
+
+class Temporary(Exception):
+    """The site failed in a way that may pass. The message is one line.
+
+    Attributes:
+        wait: seconds that the site asked to be left alone for; None where it did not say.
+    """
+
+    def __init__(self, message: str, wait: float | None = None):
+        super().__init__(message)
+        self.wait = wait
+
+
+class Unreachable(Temporary):
+    """The site gave no answer at all: no such host, no connection, no byte."""
+
+
+class NoArchive(Exception):
+    """The site sent a page where an archive was asked for: most likely the session is dead. The message is one line."""
+
+
+@dataclass
+class Configuration:
+    """What `config.ini` and the environment say, with defaults for the rest.
+
+    Attributes:
+        sessions: the PHPSESSIDs to try, the environment's before the file's.
+    """
+
+    path: Path
+    base_url: str
+    verify_tls: bool
+    downloader: str
+    connections: int
+    username: str
+    password: str = field(repr=False)
+    sessions: list[str] = field(repr=False)
+
+
+def read_configuration(path: Path, environment=os.environ) -> Configuration:
+    """Read `config.ini`, which need not exist, and the H36M_... variables, which go before it.
+
+    Raises:
+        WrongUse: the file cannot be read or says something that cannot be meant.
+    """
+    # A `;` after a blank begins a comment, as in the example file; `%` in a password stays as it is.
+    parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=(";",))
+    try:
+        parser.read_string(path.read_text(encoding="utf-8-sig"), source=str(path))
+    except FileNotFoundError:
+        pass
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise WrongUse(f"{path}: cannot be read: {reason}") from None
+    except configparser.Error as error:
+        # The error's own words quote the line, and the line may hold the password.
+        line = getattr(error, "lineno", None) or (getattr(error, "errors", None) or [("?",)])[0][0]
+        raise WrongUse(f"{path}: line {line} cannot be understood; see config.ini.example") from None
+    values = DEFAULTS | {key: parser.get(SECTION, key).strip() for key in DEFAULTS if parser.has_option(SECTION, key)}
+    values = {key: values[key] or DEFAULTS[key] for key in values}
+
+    base_url = values["BaseURL"].rstrip("/") + "/"
+    if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).hostname:
+        raise WrongUse(f"{path}: BaseURL must begin with https:// and a host, not {values['BaseURL']!r}")
+    verify_tls = configparser.ConfigParser.BOOLEAN_STATES.get(values["VerifyTLS"].lower())
+    if verify_tls is None:
+        raise WrongUse(f"{path}: VerifyTLS must be yes or no, not {values['VerifyTLS']!r}")
+    downloader = values["Downloader"].lower()
+    if downloader not in ("auto", "axel", "requests"):
+        raise WrongUse(f"{path}: Downloader must be auto, axel or requests, not {values['Downloader']!r}")
+    if downloader == "axel" and not shutil.which("axel"):
+        raise WrongUse(f"{path}: Downloader is axel, which is not installed here; install it or say auto")
+    if not values["Connections"].isdecimal() or not 1 <= int(values["Connections"]) <= 100:
+        raise WrongUse(f"{path}: Connections must be a number from 1 to 100, not {values['Connections']!r}")
+    return Configuration(
+        path=path,
+        base_url=base_url,
+        verify_tls=verify_tls,
+        downloader=downloader,
+        connections=int(values["Connections"]),
+        username=environment.get("H36M_USERNAME") or values["Username"],
+        password=environment.get("H36M_PASSWORD") or values["Password"],
+        sessions=[session for session in (environment.get("H36M_PHPSESSID"), values["PHPSESSID"]) if session],
+    )
+
+
+def save_session(path: Path, session: str) -> None:
+    """Put a PHPSESSID into `config.ini`, made if there is none; everything else in it stays as it is.
+
+    The file is replaced as a whole and can then be read by its owner only.
+    """
+    path = path.resolve()  # a link stays a link
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            lines = file.read().splitlines(keepends=True)
+    except FileNotFoundError:
+        lines = []
+    newline = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
+    section_line, section = None, None
+    for number, line in enumerate(lines):
+        if header := re.match(r"\ufeff?\[([^\]]+)\]", line):
+            section = header[1]
+            section_line = number if section == SECTION and section_line is None else section_line
+        elif section == SECTION and (match := re.match(r"(phpsessid[ \t]*[=:])[^;\r\n]*?([ \t]+;.*)?\r?$", line, re.I)):
+            lines[number] = f"{match[1]} {session}{match[2] or ''}{newline}"
+            break
+    else:
+        if lines and not lines[-1].endswith("\n"):
+            lines[-1] += newline
+        if section_line is None:
+            lines.append(f"[{SECTION}]{newline}")
+            section_line = len(lines) - 1
+        lines.insert(section_line + 1, f"PHPSESSID = {session}{newline}")
+    write_atomically(path, "".join(lines))
+
+
+@dataclass
+class Answer:
+    """The site's answer to a request for an archive: the bytes themselves, or a part of them.
+
+    Attributes:
+        start: offset in the archive of the first byte that comes.
+        size: bytes of the whole archive; None if the site does not say.
+        is_past_end: there are no bytes at the offset that was asked for; nothing comes.
+        has_ranges: the site sent the range that was asked for, so resuming and several connections work.
+        identity: what tells one edition of the file from another: size, etag, last_modified, each may be None.
+        url: where the answer came from, after redirects.
+        is_own_host: the answer came from the site itself, which may see the cookie.
+        chunks: yields the bytes; raises Temporary when they stop too early.
+    """
+
+    start: int
+    size: int | None
+    is_past_end: bool
+    has_ranges: bool
+    identity: dict
+    url: str
+    is_own_host: bool
+    chunks: Iterator[bytes]
+
+
+class Site:
+    """The site and our session there; threads may share it."""
+
+    def __init__(self, configuration: Configuration, say: Callable[[str], None]):
+        self.configuration = configuration
+        self.base_url = configuration.base_url
+        self.session: str | None = None  # the live PHPSESSID
+        self._say = say
+        self._login_lock = threading.Lock()
+        if not configuration.verify_tls:
+            warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.base_url).netloc
+
+    def begin(self) -> None:
+        """Find a live session: a configured one, or else log in.
+
+        Raises:
+            WrongUse: no live session, and no user name and password, or wrong ones.
+            Temporary: the site is not well.
+        """
+        for session in self.configuration.sessions:
+            if not PHPSESSID_PATTERN.fullmatch(session):
+                self._say(
+                    "the configured PHPSESSID is not one (letters and digits only; a user name, perhaps?): not used"
+                )
+            elif self.is_alive(session):
+                self.session = session
+                return
+            else:
+                self._say("the configured PHPSESSID is no longer alive: logging in")
+        self._log_in()
+
+    def renew(self, dead_session: str | None) -> None:
+        """Log in again, unless another thread has done so since `dead_session` was in use.
+
+        Raises: as `begin`.
+        """
+        with self._login_lock:
+            if self.session == dead_session:
+                self._say(f"{self.host}: the session has ended: logging in again")
+                self._log_in()
+
+    def is_alive(self, session: str) -> bool:
+        """Ask the site whether a session lives."""
+        with self._get(self.base_url + "filebrowser.php", session) as response:
+            self._raise_for_failure(response, "asking whether the session is alive")
+            return response.status_code == 200 and urlsplit(response.url).path.endswith("/filebrowser.php")
+
+    def _log_in(self) -> None:
+        username, password = self._credentials()
+        self._get(self.base_url, None).close()  # learns of a redirect to https before the password is sent
+        url = self.base_url + "checklogin.php"
+        form = {"username": username, "password": password}
+        cookies: dict[str, str] = {}
+        with self._send("POST", url, {}, data=form) as response:
+            self._raise_for_failure(response, "logging in")
+            cookies |= self._own_cookies(response)
+            target = urljoin(url, response.headers["Location"]) if response.is_redirect else url
+        if urlsplit(target).path.endswith("checklogin.php"):
+            raise WrongUse(
+                f"{self.host} refused the user name or the password; check them in {self.configuration.path} "
+                "(the user name is the e-mail address registered with the site)"
+            )
+        session = cookies.get("PHPSESSID", "")
+        if not PHPSESSID_PATTERN.fullmatch(session):
+            raise Problem(f"{self.host} let us in and sent no PHPSESSID; log in with a browser and configure its one")
+        if not self.is_alive(session):
+            raise Problem(f"{self.host} let us in, but its session is not alive; try again later")
+        self.session = session
+        try:
+            save_session(self.configuration.path, session)
+            self._say(f"logged in at {self.host}; the session is saved in {self.configuration.path}")
+        except OSError as error:
+            reason = f"could not be saved in {self.configuration.path}: {error.strerror}"
+            self._say(f"logged in at {self.host}; the session {reason}")
+
+    def _credentials(self) -> tuple[str, str]:
+        """Return user name and password, asking at the terminal for what is missing."""
+        configuration = self.configuration
+        if not (configuration.username and configuration.password):
+            if not (sys.stdin and sys.stdin.isatty()):
+                raise WrongUse(
+                    f"no live session for {self.host}, and no user name and password to log in with: put them into "
+                    f"{configuration.path}, or into H36M_USERNAME and H36M_PASSWORD"
+                )
+            prompt = f"E-mail registered with {self.host}: "
+            configuration.username = configuration.username or input(prompt).strip()
+            configuration.password = configuration.password or getpass.getpass(f"Password at {self.host}: ")
+        return configuration.username, configuration.password
+
+    def archive_url(self, kind: str, subject: str) -> str:
+        """Return the address of an archive."""
+        query = {
+            "download": 1,
+            "filepath": SITE_FILE_PATHS[kind],
+            "filename": f"SubjectSpecific_{SITE_SUBJECT_NUMBERS[subject]}.tgz",
+            "downloadname": subject,
+        }
+        return f"{self.base_url}filebrowser.php?{urlencode(query, safe='/')}"
+
+    @contextmanager
+    def open_archive(self, kind: str, subject: str, start: int, end: int | None, identity: dict) -> Iterator[Answer]:
+        """Ask for an archive's bytes from `start` to before `end` (None: to its end).
+
+        Args:
+            identity: of the edition that earlier bytes came from (see Answer); if the site has another now, it is
+                asked to send that from the beginning.
+
+        Raises:
+            NoArchive: the site sent a page.
+            Temporary: the site failed, or the connection.
+            Problem: the site does not have this archive.
+        """
+        name = archive_name(kind, subject)
+        headers = {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
+        etag = identity.get("etag")
+        if start and etag and not etag.startswith("W/"):  # a weak one may not be used for ranges
+            headers["If-Range"] = etag
+        elif start and identity.get("last_modified"):
+            headers["If-Range"] = identity["last_modified"]
+        with self._get(self.archive_url(kind, subject), self.session, headers) as response:
+            self._raise_for_failure(response, f"asking for {name}.tgz")
+            status = response.status_code
+            if status in (401, 403):
+                raise NoArchive(f"{self.host} does not let us have {name}.tgz (status {status})")
+            if status not in (200, 206, 416) and not response.is_redirect:
+                raise Problem(f"{name}.tgz: {self.host} answered {status} {response.reason}; is it still published?")
+            if response.is_redirect:
+                raise NoArchive(f"{self.host} redirects {name}.tgz in circles")
+            yield self._answer(response, name)
+
+    def _answer(self, response: requests.Response, name: str) -> Answer:
+        content_range = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", ""))
+        length = response.headers.get("Content-Length", "")
+        start, size = 0, int(length) if length.isdecimal() else None
+        if response.status_code in (206, 416):
+            if not content_range or (response.status_code == 206) != bool(content_range[1]):
+                raise Temporary(f"{name}.tgz: {self.host} sent a range without saying which")
+            size = int(content_range[2]) if content_range[2] != "*" else None
+            start = int(content_range[1]) if content_range[1] else size or 0
+        chunks = self._chunks(response, name)
+        if start == 0 and response.status_code != 416:
+            first = next(chunks, b"")
+            if not first.startswith(GZIP_MAGIC):
+                raise NoArchive(f"{self.host} sent something else than {name}.tgz: {describe_page(first)}")
+            chunks = _with_first(first, chunks)
+        return Answer(
+            start=start,
+            size=size,
+            is_past_end=response.status_code == 416,
+            has_ranges=response.status_code == 206,
+            identity={
+                "size": size,
+                "etag": response.headers.get("ETag"),
+                "last_modified": response.headers.get("Last-Modified"),
+            },
+            url=response.url,
+            is_own_host=self._is_own(response.url),
+            chunks=chunks,
+        )
+
+    def _chunks(self, response: requests.Response, name: str) -> Iterator[bytes]:
+        """Yield the bytes as they were sent: some servers call a .tgz an encoding, and it must not be decoded."""
+        if response.status_code == 416:
+            return
+        first_size, size = FIRST_BYTES, 1 << 16
+        try:
+            while chunk := response.raw.read(first_size, decode_content=False):
+                yield chunk
+                first_size = size
+        except urllib3.exceptions.ReadTimeoutError:
+            raise Temporary(f"{name}.tgz: no byte for {STALL_SECONDS:g} seconds") from None
+        except (urllib3.exceptions.HTTPError, OSError):
+            raise Temporary(f"{name}.tgz: the connection to {self.host} broke") from None
+
+    def _get(self, url: str, session: str | None, headers: dict[str, str] | None = None) -> requests.Response:
+        """GET, redirects followed; the cookie is sent to the site's own host and to no other."""
+        for _ in range(MOST_REDIRECTS + 1):
+            cookie = {"Cookie": f"PHPSESSID={session}"} if session and self._is_own(url) else {}
+            response = self._send("GET", url, (headers or {}) | cookie)
+            if not response.is_redirect:
+                break
+            response.close()
+            target = urljoin(url, response.headers["Location"])
+            if url.startswith("http://") and target == "https://" + url.removeprefix("http://"):
+                self.base_url = "https://" + self.base_url.removeprefix("http://")
+            url = target
+        return response
+
+    def _is_own(self, url: str) -> bool:
+        """Say whether an address is at the site itself: same scheme, host and port."""
+        return urlsplit(url)[:2] == urlsplit(self.base_url)[:2]
+
+    def _own_cookies(self, response: requests.Response) -> dict[str, str]:
+        return {cookie.name: cookie.value for cookie in response.cookies}
+
+    def _send(self, method: str, url: str, headers: dict[str, str], data=None) -> requests.Response:
+        """Send one request, without cookies of its own and without following redirects; say failures in one line."""
+        host = urlsplit(url).netloc
+        try:
+            return requests.request(
+                method,
+                url,
+                headers={"Accept-Encoding": "identity"} | headers,
+                data=data,
+                allow_redirects=False,
+                stream=True,
+                verify=self.configuration.verify_tls,
+                timeout=(min(CONNECT_SECONDS, STALL_SECONDS), STALL_SECONDS),
+            )
+        except requests.exceptions.SSLError as error:
+            if "CERTIFICATE_VERIFY_FAILED" not in str(error):
+                raise Temporary(f"{host}: the encrypted connection failed") from None
+            raise Problem(
+                f"{host}: its certificate is not trusted; someone may be listening. If you know why and trust the "
+                f"network, set VerifyTLS = no in {self.configuration.path}"
+            ) from None
+        except requests.exceptions.Timeout:
+            raise Unreachable(f"{host}: no answer for {STALL_SECONDS:g} seconds") from None
+        except requests.exceptions.ConnectionError as error:
+            if "NameResolutionError" in repr(error):
+                raise Unreachable(f"{host}: host not found; check BaseURL and the network") from None
+            raise Unreachable(f"{host}: cannot be reached, or hung up; check BaseURL and the network") from None
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, ValueError):
+            raise Problem(f"{host}: not an address that can be asked; check BaseURL") from None
+
+    def _raise_for_failure(self, response: requests.Response, doing: str) -> None:
+        """Raise Temporary for the answers that mean: not now."""
+        status = response.status_code
+        if status in (408, 425, 429) or status >= 500:
+            wait = response.headers.get("Retry-After", "")
+            seconds = min(float(wait), LONGEST_RETRY_AFTER) if wait.isdecimal() else None
+            raise Temporary(f"{doing}: {self.host} answered {status} {response.reason}", seconds)
+
+
+def _with_first(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest
