@@ -3,6 +3,7 @@
 import argparse
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -106,6 +107,7 @@ class Progress(tqdm):
 
     def __init__(self, *args, **options):
         self.plain = not sys.stderr.isatty()
+        self.next_plain_line = time.monotonic() + SECONDS_BETWEEN_PLAIN_LINES
         if self.plain:
             options |= {
                 "bar_format": "{desc}: {n_fmt}/{total_fmt} {unit} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
@@ -119,5 +121,10 @@ class Progress(tqdm):
     def display(self, msg=None, pos=None):
         if not self.plain:
             super().display(msg, pos)
-        elif msg is None:  # tqdm passes an empty message to wipe a bar, and there is none
+        elif msg is None and time.monotonic() >= self.next_plain_line:  # an empty message wipes a bar: there is none
+            self.next_plain_line = time.monotonic() + SECONDS_BETWEEN_PLAIN_LINES
             print(self, file=sys.stderr, flush=True)
+
+    def moveto(self, n):
+        if not self.plain:  # a log file has no cursor to move between the bars of several threads
+            super().moveto(n)

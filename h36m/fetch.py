@@ -616,8 +616,8 @@ def _require_space(run: Run, part: Path, size: int | None) -> None:
 
 def _disk_full(run: Run, part: Path) -> Problem:
     size, done = _read_about(part)["size"], _bytes_done(part)
+    free = shutil.disk_usage(run.folder).free
     lacks = "an unknown number of" if size is None else f"{size - done:,}"
     return Problem(
-        f"{part.stem}: the disk is full: {lacks} bytes are still to come, and {shutil.disk_usage(run.folder).free:,} are "
-        f"free in {run.folder}; make room and run again, the {done:,} bytes that came are kept"
+        f"{part.stem}: the disk is full: {lacks} bytes are still to come, and {free:,} are free in {run.folder}; make room and run again, the {done:,} bytes that came are kept"
     )
