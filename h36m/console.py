@@ -1,6 +1,7 @@
 """What the four scripts share towards the person: options, messages, progress and exit status."""
 
 import argparse
+import io
 import signal
 import sys
 import time
@@ -115,6 +116,7 @@ class Progress(tqdm):
                 "maxinterval": SECONDS_BETWEEN_PLAIN_LINES,
                 "delay": SECONDS_BETWEEN_PLAIN_LINES,
                 "leave": False,
+                "file": io.StringIO(),  # where tqdm may move its cursor about; the lines go to standard error
             }
         super().__init__(*args, **options)
 
@@ -124,7 +126,3 @@ class Progress(tqdm):
         elif msg is None and time.monotonic() >= self.next_plain_line:  # an empty message wipes a bar: there is none
             self.next_plain_line = time.monotonic() + SECONDS_BETWEEN_PLAIN_LINES
             print(self, file=sys.stderr, flush=True)
-
-    def moveto(self, n):
-        if not self.plain:  # a log file has no cursor to move between the bars of several threads
-            super().moveto(n)

@@ -619,5 +619,6 @@ def _disk_full(run: Run, part: Path) -> Problem:
     free = shutil.disk_usage(run.folder).free
     lacks = "an unknown number of" if size is None else f"{size - done:,}"
     return Problem(
-        f"{part.stem}: the disk is full: {lacks} bytes are still to come, and {free:,} are free in {run.folder}; make room and run again, the {done:,} bytes that came are kept"
+        f"{part.stem}: the disk is full: {lacks} bytes are still to come, and {free:,} are free in "
+        f"{run.folder}; make room and run again, the {done:,} bytes that came are kept"
     )
