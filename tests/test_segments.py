@@ -1,0 +1,175 @@
+"""Boxes and part labels from MATLAB v7.3 files: right ones, and files that lack some or are broken."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from conftest import PROJECT
+from PIL import Image
+
+from demo.release import add_cell, open_mat
+from h36m.segments import NO_BOX, PALETTE, box_of_mask, read_boxes, write_part_labels
+
+SIZE = (48, 64)  # height, width
+
+
+def mask_with(top, bottom, left, right):
+    mask = np.zeros(SIZE, np.uint8)
+    mask[top:bottom, left:right] = 1
+    return mask
+
+
+def write_mat(file: Path, variable: str, cells: list) -> Path:
+    with open_mat(file, variable, len(cells)) as mat:
+        for number, array in enumerate(cells):
+            add_cell(mat, variable, number, array)
+    return file
+
+
+def test_a_made_up_file_is_hdf5_behind_512_bytes_of_matlab_text(tmp_path):
+    file = write_mat(tmp_path / "a.mat", "Masks", [mask_with(0, 1, 0, 1)])
+    start = file.read_bytes()[:520]
+    assert start.startswith(b"MATLAB 7.3 MAT-file") and start[124:128] == b"\x00\x02IM"
+    assert start[512:520] == b"\x89HDF\r\n\x1a\n"
+
+
+def test_a_box_is_left_top_right_bottom_with_right_and_bottom_exclusive(tmp_path):
+    masks = [mask_with(3, 40, 10, 20), mask_with(0, 48, 0, 64), mask_with(47, 48, 63, 64)]
+    file = write_mat(tmp_path / "a.mat", "Masks", masks)
+    boxes, problems, notices = read_boxes(file, np.array([0, 1, 2]), SIZE)
+    assert boxes.dtype == np.int32
+    assert boxes.tolist() == [[10, 3, 20, 40], [0, 0, 64, 48], [63, 47, 64, 48]]
+    assert (problems, notices) == ([], [])
+
+
+def test_a_box_surrounds_all_of_a_mask_in_pieces():
+    mask = mask_with(5, 6, 7, 8) | mask_with(20, 22, 30, 31)
+    assert box_of_mask(mask) == (7, 5, 31, 22)
+
+
+def test_cell_i_belongs_to_frame_i_counted_from_0(tmp_path):
+    file = write_mat(tmp_path / "a.mat", "Masks", [mask_with(0, 10, 0, column + 1) for column in range(20)])
+    boxes, _, _ = read_boxes(file, np.array([0, 7, 19]), SIZE)
+    assert boxes[:, 2].tolist() == [1, 8, 20]
+
+
+def test_empty_masks_empty_cells_and_too_few_cells_are_told_and_filled_with_minus_one(tmp_path):
+    cells = [mask_with(1, 2, 3, 4), np.zeros(SIZE, np.uint8), None]
+    file = write_mat(tmp_path / "a.mat", "Masks", cells)
+    boxes, problems, notices = read_boxes(file, np.array([0, 1, 2, 3]), SIZE)
+    assert boxes.tolist() == [[3, 1, 4, 2], [*NO_BOX], [*NO_BOX], [*NO_BOX]]
+    assert problems == []
+    assert notices == ["3 of 4 frames have no box; the first is frame 1: an empty mask"]
+
+
+def test_a_missing_file_is_told_and_all_its_boxes_are_minus_one(tmp_path):
+    boxes, problems, notices = read_boxes(tmp_path / "Walking 1.54138969.mat", np.array([0, 64]), SIZE)
+    assert boxes.tolist() == [[*NO_BOX], [*NO_BOX]]
+    assert problems == [] and len(notices) == 1 and "Walking 1.54138969.mat" in notices[0]
+
+
+def test_a_mask_of_another_size_is_a_problem_with_both_sizes(tmp_path):
+    file = write_mat(tmp_path / "a.mat", "Masks", [np.ones((10, 12), np.uint8), mask_with(1, 2, 3, 4)])
+    boxes, problems, _ = read_boxes(file, np.array([0, 1]), SIZE)
+    assert boxes.tolist() == [[*NO_BOX], [3, 1, 4, 2]]
+    assert len(problems) == 1 and "(64, 48)" in problems[0] and "(12, 10)" in problems[0]
+
+
+def test_a_cell_whose_compressed_bytes_are_damaged_costs_that_frame_only(tmp_path):
+    masks = [mask_with(1, 2, 3, 4 + number) for number in range(3)]
+    file = write_mat(tmp_path / "a.mat", "Masks", masks)
+    with h5py.File(file) as mat:
+        chunk = mat[mat["Masks"][1, 0]].id.get_chunk_info(0)
+    content = bytearray(file.read_bytes())
+    content[chunk.byte_offset : chunk.byte_offset + chunk.size] = bytes(chunk.size)
+    file.write_bytes(content)
+    boxes, problems, _ = read_boxes(file, np.array([0, 1, 2]), SIZE)
+    assert boxes.tolist() == [[3, 1, 4, 2], [*NO_BOX], [3, 1, 6, 2]]
+    assert len(problems) == 1 and "frame 1" in problems[0]
+
+
+@pytest.mark.parametrize("damage", ["cut off", "not HDF5", "empty", "another variable", "no cell array"])
+def test_a_damaged_file_is_a_problem_in_one_line_and_its_boxes_are_minus_one(tmp_path, damage):
+    variable = "Feat" if damage == "another variable" else "Masks"
+    file = write_mat(tmp_path / "a.mat", variable, [mask_with(1, 2, 3, 4)] * 40)
+    content = file.read_bytes()
+    if damage == "cut off":
+        file.write_bytes(content[: len(content) // 2])
+    elif damage == "not HDF5":
+        file.write_bytes(b"MATLAB 5.0 MAT-file".ljust(4096))
+    elif damage == "empty":
+        file.write_bytes(b"")
+    elif damage == "no cell array":
+        with h5py.File(file, "w") as mat:
+            mat["Masks"] = np.zeros((40, 1))
+    boxes, problems, _ = read_boxes(file, np.array([0, 39]), SIZE)
+    assert boxes.tolist() == [[*NO_BOX], [*NO_BOX]]
+    assert len(problems) == 1 and str(file) in problems[0] and "\n" not in problems[0]
+
+
+def test_a_damaged_file_of_part_labels_is_a_problem_and_a_missing_one_is_told(tmp_path):
+    file = write_mat(tmp_path / "a.mat", "Feat", [mask_with(1, 2, 3, 4)] * 40)
+    file.write_bytes(file.read_bytes()[:3000])
+    problems, notices = write_part_labels(file, np.array([0]), SIZE, tmp_path / "labels")
+    assert len(problems) == 1 and str(file) in problems[0] and notices == []
+    problems, notices = write_part_labels(tmp_path / "b.mat", np.array([0]), SIZE, tmp_path / "more labels")
+    assert problems == [] and len(notices) == 1 and "b.mat" in notices[0]
+
+
+def test_part_labels_are_palette_png_upright_with_their_ids(tmp_path):
+    labels = np.arange(SIZE[0] * SIZE[1], dtype=np.uint16).reshape(SIZE) % 25
+    other = np.flipud(labels)
+    file = write_mat(tmp_path / "a.mat", "Feat", [labels.astype(np.uint8), None, other.astype(np.uint8)])
+    problems, notices = write_part_labels(file, np.array([0, 1, 2]), SIZE, tmp_path / "labels")
+    assert problems == [] and notices == ["1 of 3 frames have no part labels; the first is frame 1: an empty cell"]
+    assert sorted(image.name for image in (tmp_path / "labels").iterdir()) == ["img_000001.png", "img_000003.png"]
+    for name, expected in (("img_000001.png", labels), ("img_000003.png", other)):
+        with Image.open(tmp_path / "labels" / name) as image:
+            assert image.mode == "P" and image.size == SIZE[::-1]
+            np.testing.assert_array_equal(np.asarray(image), expected)
+            assert image.getpalette()[: 3 * 25] == [value for colour in PALETTE for value in colour]
+
+
+def test_the_25_colours_of_part_labels_are_well_apart():
+    colours = np.array(PALETTE, dtype=float)
+    assert colours.shape == (25, 3)
+    distances = np.linalg.norm(colours[:, None] - colours[None], axis=-1) + 999 * np.eye(25)
+    assert distances.min() > 40
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from h36m import segments
+from PIL import Image
+import PIL.PngImagePlugin
+frames = np.arange(0, 3000, 60)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+boxes, problems, notices = segments.read_boxes(Path(sys.argv[1]), frames, (1002, 1000))
+assert (problems, notices) == ([], []) and (boxes[:, 0] == frames % 500).all()
+assert segments.write_part_labels(Path(sys.argv[2]), frames, (1002, 1000), Path(sys.argv[3])) == ([], [])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kB on Linux only")
+def test_fifty_frames_of_3000_full_size_cells_take_less_than_150_mb(tmp_path):
+    files = []
+    for variable in ("Masks", "Feat"):
+        file = tmp_path / f"{variable}.mat"
+        with open_mat(file, variable, 3000) as mat:
+            for number in range(3000):
+                array = np.zeros((1002, 1000), np.uint8)
+                array[100:900, number % 500 : number % 500 + 300] = 1 + (number % 24) * (variable == "Feat")
+                add_cell(mat, variable, number, array)
+        files.append(file)
+    ended = subprocess.run(
+        [sys.executable, "-c", MEASURE, *files, tmp_path / "labels"], cwd=PROJECT, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert float(ended.stdout) < 150
