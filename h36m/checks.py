@@ -129,6 +129,10 @@ def gzip_fault(path: Path) -> str | None:
     return None
 
 
+def _is_entry(entry) -> bool:
+    return isinstance(entry, dict) and entry.keys() == {"size", "mtime_ns", "md5"}
+
+
 class Record:
     """Which archives of a folder were checked, kept in the folder as `.checked.json`.
 
@@ -138,11 +142,10 @@ class Record:
     def __init__(self, folder: Path):
         self.path = folder / RECORD_NAME
         try:
-            self.entries = json.loads(self.path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # none yet, or not ours: then everything is read once more
-            self.entries = {}
-        if not isinstance(self.entries, dict):
-            self.entries = {}
+            found = dict(json.loads(self.path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):  # none yet, or not ours: then everything is read once more
+            found = {}
+        self.entries = {name: entry for name, entry in found.items() if _is_entry(entry)}
 
     def md5(self, path: Path) -> str | None:
         """Return the MD5 that was found in a file, None if it was not looked for or the file has changed since."""
@@ -164,7 +167,7 @@ class Record:
             stat = path.stat()
         except OSError:
             return False
-        return bool(entry) and (entry["size"], entry["mtime_ns"]) == (stat.st_size, stat.st_mtime_ns)
+        return entry is not None and (entry["size"], entry["mtime_ns"]) == (stat.st_size, stat.st_mtime_ns)
 
 
 def write_atomically(path: Path, text: str) -> None:

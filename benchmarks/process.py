@@ -1,0 +1,380 @@
+#!/usr/bin/env python3
+"""Measure process_all.py against the older way and against a bare decode:
+
+    python3 benchmarks/process.py
+
+makes full-size views of its own (1000x1002, 50 frames/s), H.264 with a GOP of 250 and two B-frames and MPEG-4 Part 2
+with a GOP of 12, and prints medians and ratios of CPU seconds, wall seconds and peak memory. It needs the ffmpeg
+program and about 3 GB in the temporary folder, because the older way writes every frame. Takes a quarter of an hour on
+two cores.
+"""
+
+import argparse
+import io
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import datetime, timezone
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import av  # noqa: E402
+import numpy as np  # noqa: E402
+import simplejpeg  # noqa: E402
+from av.video.reformatter import ColorRange  # noqa: E402
+
+from h36m import archives  # noqa: E402
+from h36m.metadata import load_metadata  # noqa: E402
+from h36m.poses import JOINTS, pycdf  # noqa: E402
+from h36m.video import JPEG_QUALITY, decode_frames, encode_jpeg, image_name  # noqa: E402
+from h36m.workers import available_cores  # noqa: E402
+
+WIDTH, HEIGHT = 1000, 1002
+FRAMES_PER_SECOND = 50
+SPARE_FRAMES = 4  # videos are a few frames longer than the poses
+SUBJECTS = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
+# A joint moves 5.2 mm a frame, so 40 mm are passed every eighth frame.
+MM_PER_FRAME = 5.2
+EVERY = 64
+OLDER_QUALITY = 3  # the older tools' `-qscale:v`
+
+# Name -> encoder and its options. The quality of MPEG-4 is that of the older tools' time, about 5 Mbit/s.
+CODECS = {
+    "H.264": ("libx264", {"g": "250", "bf": "2", "preset": "fast", "crf": "23"}),
+    "MPEG-4": ("mpeg4", {"g": "12", "bf": "0", "qscale": "5"}),
+}
+
+# (codec, what is measured, against what, measure, target): what the ratios have to be.
+TARGETS = (
+    ("H.264", "every 64th", "older way", "cpu", 0.11),
+    ("H.264", "every 64th", "bare decode", "cpu", 0.6),
+    ("H.264", "every 64th", "older way", "wall", 0.1),
+    ("H.264", "40 mm", "older way", "cpu", 0.25),
+    ("MPEG-4", "every 64th", "older way", "cpu", 0.05),
+)
+MEMORY_TARGET_MB = 250
+
+
+class Cost(NamedTuple):
+    """What a run took."""
+
+    cpu: float  # seconds, user and system, of the process and its children
+    wall: float  # seconds
+    memory: float  # MB, peak of the largest process
+
+
+# --- the views ---
+
+
+def blurred_noise(random: np.random.Generator, shape: tuple[int, int], radius: float) -> np.ndarray:
+    """Return noise without detail finer than a radius in pixels; mean 0, standard deviation 1."""
+    frequencies = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None, :])
+    spectrum = np.fft.rfft2(random.normal(size=shape)) * np.exp(-2 * (np.pi * radius * frequencies) ** 2)
+    noise = np.fft.irfft2(spectrum, s=shape)
+    return (noise - noise.mean()) / noise.std()
+
+
+def film(frames: int):
+    """Yield frames (yuv420p): a textured room, two textured bodies that walk through it, and the camera's grain."""
+    random = np.random.default_rng(36)
+    room = 115 + sum(k * blurred_noise(random, (HEIGHT, WIDTH), r) for r, k in ((40, 25), (6, 10), (1.5, 5)))
+    colors = [128 + 14 * blurred_noise(random, (HEIGHT // 2, WIDTH // 2), 30) for _ in range(2)]
+    height, width = 460, 220
+    bodies = [
+        115 + sum(k * blurred_noise(random, (height, width), r) for r, k in ((12, 30), (2, 15))) for _ in range(2)
+    ]
+    y, x = np.mgrid[0:height, 0:width]
+    inside = ((x - width / 2) / (width / 2)) ** 2 + ((y - height / 2) / (height / 2)) ** 2 < 1
+    grains = [random.normal(0, 2, (HEIGHT, WIDTH)) for _ in range(8)]
+    for index in range(frames):
+        luma = room.copy()
+        chroma = [plane.copy() for plane in colors]
+        for which, body in enumerate(bodies):
+            phase = 2 * np.pi * (index / 300 + which / 2)
+            left = int(380 + 330 * np.cos(phase))
+            top = int(260 + 120 * np.sin(phase) + 12 * np.sin(index / 4))
+            luma[top : top + height, left : left + width][inside] = body[inside]
+            small = inside[::2, ::2]
+            chroma[which][top // 2 : top // 2 + height // 2, left // 2 : left // 2 + width // 2][small] = 150
+        luma += np.roll(grains[index % len(grains)], tuple(random.integers(0, 500, 2)), axis=(0, 1))
+        frame = av.VideoFrame(WIDTH, HEIGHT, "yuv420p")
+        for plane, pixels in zip(frame.planes, (luma, *chroma), strict=True):
+            rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+            rows[: plane.height, : plane.width] = np.clip(np.round(pixels), 16, 235)
+        frame.pts, frame.time_base = index, Fraction(1, FRAMES_PER_SECOND)
+        yield frame
+
+
+def make_videos(folder: Path, frames: int) -> dict[str, Path]:
+    """Write the same film with each codec."""
+    paths, containers, streams = {}, {}, {}
+    for codec, (encoder, options) in CODECS.items():
+        paths[codec] = folder / f"{codec}.mp4"
+        containers[codec] = av.open(str(paths[codec]), "w")
+        streams[codec] = containers[codec].add_stream(encoder, rate=FRAMES_PER_SECOND, options=options)
+        streams[codec].width, streams[codec].height, streams[codec].pix_fmt = WIDTH, HEIGHT, "yuv420p"
+    for frame in film(frames):
+        for codec, container in containers.items():
+            container.mux(streams[codec].encode(frame))
+    for codec, container in containers.items():
+        container.mux(streams[codec].encode())
+        container.close()
+    return paths
+
+
+def make_sequences(extracted: Path, video: Path, frames: int, subjects: list[str]) -> list[Path]:
+    """Lay out Walking-1 of some subjects as extract_all.py does, four views each; return the videos."""
+    metadata = load_metadata()
+    number = np.arange(frames - SPARE_FRAMES)[:, None, None]
+    pose_3d = np.zeros((len(number), JOINTS, 3))
+    pose_3d += np.linspace(-500, 500, JOINTS)[:, None] * np.array([0.3, 1.0, 0.1]) + np.array([0, 0, 5000])
+    pose_3d[..., :1] += MM_PER_FRAME * number - MM_PER_FRAME * len(number) / 2
+    pose_2d = 1145 * pose_3d[..., :2] / pose_3d[..., 2:] + np.array([512, 515])
+    videos = []
+    for subject in subjects:
+        base = metadata.sequences[subject, 14, 1]
+        for camera in metadata.camera_ids:
+            for kind, poses in (
+                (archives.POSES_2D, pose_2d),
+                (archives.POSES_3D, pose_3d),
+                (archives.POSES_3D_UNIVERSAL, pose_3d),
+            ):
+                write_cdf(extracted / subject / kind / f"{base}.{camera}.cdf", poses)
+            target = extracted / subject / archives.VIDEOS / f"{base}.{camera}.mp4"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(video, target)
+            videos.append(target)
+        write_cdf(extracted / subject / archives.POSES_3D_WORLD / f"{base}.cdf", pose_3d)
+    return videos
+
+
+def write_cdf(path: Path, poses: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with pycdf.CDF(str(path), "") as cdf:
+        cdf["Pose"] = poses.reshape(1, len(poses), -1).astype(np.float32)
+
+
+# --- what is measured ---
+
+
+def measure(*commands: list[str]) -> Cost:
+    """Run commands one after the other."""
+    started = time.monotonic()
+    cpu, memory = 0.0, 0.0
+    for command in commands:
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise SystemExit(f"{' '.join(command)} ended with status {process.returncode}")
+        cpu += used.ru_utime + used.ru_stime
+        memory = max(memory, used.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
+    return Cost(cpu, time.monotonic() - started, memory)
+
+
+def older_way(videos: list[Path], wanted: range, folder: Path) -> Cost:
+    """Hand every view to ffmpeg, which writes all its frames, and keep some of them."""
+    costs = []
+    for video in videos:
+        with tempfile.TemporaryDirectory(dir=folder) as all_frames:
+            kept = folder / "older" / video.parent.parent.name / video.stem
+            kept.mkdir(parents=True)
+            images = str(Path(all_frames) / "img_%06d.jpg")
+            command = ["ffmpeg", "-nostats", "-loglevel", "error", "-i", str(video)]
+            costs.append(measure([*command, "-qscale:v", str(OLDER_QUALITY), images]))
+            for index in wanted:
+                (Path(all_frames) / image_name(index)).rename(kept / image_name(index))
+    shutil.rmtree(folder / "older")
+    return total(costs)
+
+
+def bare_decode(videos: list[Path]) -> Cost:
+    quiet = ["-nostats", "-loglevel", "error"]
+    return measure(*(["ffmpeg", *quiet, "-threads", "1", "-i", str(video), "-f", "null", "-"] for video in videos))
+
+
+def process_all(root: Path, subjects: list[str], jobs: int, *selection: str) -> Cost:
+    script = [sys.executable, str(ROOT / "process_all.py"), "--root", str(root), "--quiet"]
+    cost = measure([*script, "--subjects", *subjects, "--actions", "Walking-1", "--jobs", str(jobs), *selection])
+    images = len(list((root / "processed").rglob("*.jpg")))
+    print(f"    process_all.py {' '.join(selection)}: {images} images, {cost.cpu:.2f} CPU s", flush=True)
+    shutil.rmtree(root / "processed")
+    return cost
+
+
+def total(costs: list[Cost]) -> Cost:
+    return Cost(sum(c.cpu for c in costs), sum(c.wall for c in costs), max(c.memory for c in costs))
+
+
+def median(costs: list[Cost]) -> Cost:
+    return Cost(*(statistics.median(values) for values in zip(*costs, strict=True)))
+
+
+# --- JPEG encoders ---
+
+
+def planes(frame: av.VideoFrame) -> list[np.ndarray]:
+    """Return the pixels of a frame, float, as full range: what a JPEG of it should hold."""
+    scales = [(1, 0), (1, 0), (1, 0)]
+    if not frame.format.name.startswith("yuvj"):
+        scales = [(255 / 219, -16 * 255 / 219), (255 / 224, 128 - 128 * 255 / 224), (255 / 224, 128 - 128 * 255 / 224)]
+    return [
+        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width] * factor + offset
+        for plane, (factor, offset) in zip(frame.planes, scales, strict=True)
+    ]
+
+
+def quality_of(images: list[bytes], frames: list[av.VideoFrame]) -> tuple[float, float]:
+    """Return kB an image, and the mean PSNR over all samples of luma and chroma, dB."""
+    ratios = []
+    for image, frame in zip(images, frames, strict=True):
+        with av.open(io.BytesIO(image), format="jpeg_pipe") as container:
+            found = planes(next(container.decode(video=0)))
+        errors = np.concatenate([(a - b).ravel() for a, b in zip(found, planes(frame), strict=True)])
+        ratios.append(10 * np.log10(255**2 / np.mean(errors**2)))
+    return statistics.mean(map(len, images)) / 1000, statistics.mean(ratios)
+
+
+def with_pillow(frame: av.VideoFrame, quality: int) -> bytes:
+    file = io.BytesIO()
+    frame.to_image().save(file, "JPEG", quality=quality, subsampling="4:2:0")
+    return file.getvalue()
+
+
+def with_ffmpeg(frame: av.VideoFrame, qscale: int) -> bytes:
+    """Encode with FFmpeg's own encoder, a new one each time, as its quality can be set only when it is opened."""
+    encoder = av.CodecContext.create("mjpeg", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, "yuvj420p"
+    encoder.time_base = Fraction(1, FRAMES_PER_SECOND)
+    encoder.color_range = ColorRange.JPEG
+    encoder.thread_count = 1
+    # 118 (FF_QP2LAMBDA) units of lambda make a step of qscale.
+    encoder.options = {"flags": "qscale", "global_quality": str(118 * qscale)}
+    frame = frame.reformat(format="yuvj420p", dst_color_range=ColorRange.JPEG, threads=1)
+    frame.pts, frame.time_base = 0, encoder.time_base
+    return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
+
+
+def compare_jpeg_encoders(video: Path, wanted: range, folder: Path) -> None:
+    frames = [frame for _, frame in decode_frames(video, wanted)]
+    with tempfile.TemporaryDirectory(dir=folder) as all_frames:
+        images = str(Path(all_frames) / "img_%06d.jpg")
+        measure(["ffmpeg", "-nostats", "-loglevel", "error", "-i", str(video), "-qscale:v", str(OLDER_QUALITY), images])
+        older = quality_of([(Path(all_frames) / image_name(index)).read_bytes() for index in wanted], frames)
+    rows = [(f"the ffmpeg program, -qscale:v {OLDER_QUALITY}", *older, None)]
+    reformatter = av.video.reformatter.VideoReformatter()
+    tried = {f"FFmpeg's encoder through PyAV, qscale {q}": lambda f, q=q: with_ffmpeg(f, q) for q in (2, OLDER_QUALITY)}
+    tried |= {f"Pillow, quality {q}": lambda f, q=q: with_pillow(f, q) for q in (85, JPEG_QUALITY)}
+    tried |= {
+        f"simplejpeg from the planes, quality {q}": lambda f, q=q: encode_jpeg(f, q, reformatter)
+        for q in sorted({80, 85, 88, 90, 92, 94, 95, 96, JPEG_QUALITY})
+    }
+    for name, encode in tried.items():
+        milliseconds, images = [], []
+        for frame in frames:
+            started = time.process_time()
+            images.append(encode(frame))
+            milliseconds.append(1000 * (time.process_time() - started))
+        rows.append((name, *quality_of(images, frames), statistics.median(milliseconds)))
+    # The quality that spends no more bytes than the older way.
+    fitting = max(
+        (q for q in range(50, 101) if quality_of([encode_jpeg(f, q) for f in frames[:3]], frames[:3])[0] <= older[0]),
+    )
+    images = [encode_jpeg(frame, fitting, reformatter) for frame in frames]
+    rows.append((f"at no more bytes than ffmpeg's: simplejpeg, quality {fitting}", *quality_of(images, frames), None))
+    print(f"\nJPEG, {len(frames)} frames (default quality: {JPEG_QUALITY}), CPU ms with the change of range\n")
+    print("| encoder | kB an image | PSNR, dB | CPU ms |\n|---|---|---|---|")
+    for name, kilobytes, ratio, each in rows:
+        print(f"| {name} | {kilobytes:.0f} | {ratio:.1f} | {'' if each is None else f'{each:.1f}'} |")
+
+
+# --- the report ---
+
+
+def print_costs(codec: str, costs: dict[str, Cost], views: int, frames: int) -> bool:
+    """Print the medians of one codec; return whether all its targets are met."""
+    print(f"\n{codec}: {views} views of {frames} frames\n")
+    print("| | CPU s | wall s | peak MB of a process | CPU, of the older way | wall, of the older way |")
+    print("|---|---|---|---|---|---|")
+    older = costs["older way"]
+    for name, cost in costs.items():
+        ratios = f"{cost.cpu / older.cpu:.3f} | {cost.wall / older.wall:.3f}"
+        print(f"| {name} | {cost.cpu:.2f} | {cost.wall:.2f} | {cost.memory:.0f} | {ratios} |")
+    print()
+    met = True
+    for of_codec, name, against, unit, target in TARGETS:
+        if of_codec == codec:
+            ratio = getattr(costs[name], unit) / getattr(costs[against], unit)
+            met &= ratio <= target
+            verdict = "met" if ratio <= target else "MISSED"
+            print(f"- {name}, {unit} of the {against}: {ratio:.3f}, at most {target}: {verdict}")
+    for name in ("every 64th", "40 mm"):
+        memory = costs[name].memory
+        met &= memory <= MEMORY_TARGET_MB
+        verdict = "met" if memory <= MEMORY_TARGET_MB else "MISSED"
+        print(f"- {name}, peak memory of a process: {memory:.0f} MB, at most {MEMORY_TARGET_MB}: {verdict}")
+    return met
+
+
+def machine() -> str:
+    model = platform.processor() or platform.machine()
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        names = [
+            line.partition(":")[2].strip() for line in information.read_text().splitlines() if "model name" in line
+        ]
+        model = names[0] if names else model
+    ffmpeg = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=True).stdout.split()[2]
+    return (
+        f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC, {available_cores()} cores, {model}, {platform.system()}, "
+        f"Python {platform.python_version()}, av {av.__version__}, simplejpeg {simplejpeg.__version__}, ffmpeg {ffmpeg}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=1000, help="of a view (default: 1000)")
+    parser.add_argument("--sequences", type=int, default=2, choices=range(1, len(SUBJECTS) + 1), help="default: 2")
+    parser.add_argument("--repeats", type=int, default=3, help="medians are of so many runs (default: 3)")
+    parser.add_argument("--jobs", type=int, default=available_cores(), help="of process_all.py (default: the cores)")
+    parser.add_argument("--codecs", nargs="+", choices=CODECS, default=list(CODECS), help="default: both")
+    parser.add_argument("--jpeg-only", action="store_true", help="compare the JPEG encoders and nothing else")
+    arguments = parser.parse_args()
+    subjects = list(SUBJECTS[-2::-1] if arguments.sequences == 1 else SUBJECTS)[: arguments.sequences]
+    met = True
+    with tempfile.TemporaryDirectory(prefix="h36m-benchmark-") as folder:
+        folder = Path(folder)
+        print(machine(), flush=True)
+        videos = make_videos(folder, arguments.frames)
+        for codec, video in videos.items():
+            seconds = arguments.frames / FRAMES_PER_SECOND
+            print(f"{codec}: {video.stat().st_size * 8 / 1e6 / seconds:.1f} Mbit/s", flush=True)
+        compare_jpeg_encoders(videos["H.264"], range(0, arguments.frames - SPARE_FRAMES, EVERY), folder)
+        for codec in [] if arguments.jpeg_only else arguments.codecs:
+            root = folder / codec
+            views = make_sequences(root / "extracted", videos[codec], arguments.frames, subjects)
+            wanted = range(0, arguments.frames - SPARE_FRAMES, EVERY)
+            runs = {"older way": [], "bare decode": [], "every 64th": [], "40 mm": []}
+            for repeat in range(arguments.repeats):
+                print(f"  {codec}, run {repeat + 1} of {arguments.repeats}", flush=True)
+                runs["older way"].append(older_way(views, wanted, folder))
+                runs["bare decode"].append(bare_decode(views))
+                runs["every 64th"].append(process_all(root, subjects, arguments.jobs, "--every", str(EVERY)))
+                runs["40 mm"].append(process_all(root, subjects, arguments.jobs, "--movement", "40"))
+            costs = {name: median(of_name) for name, of_name in runs.items()}
+            met &= print_costs(codec, costs, len(views), arguments.frames)
+            shutil.rmtree(root)
+    raise SystemExit(0 if met else 1)
+
+
+if __name__ == "__main__":
+    main()

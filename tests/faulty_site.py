@@ -1,0 +1,291 @@
+"""The stand-in of the site, misbehaving on demand, and small archives for it to send.
+
+A plan is a function that is asked at every request for the fault to commit, by name, or None to behave:
+
+    def plan(request):
+        return "reset" if request.is_archive and request.number == 1 else None
+
+    with faulty_site(archives, plan) as site: ...
+"""
+
+import contextlib
+import hashlib
+import io
+import random
+import socket
+import ssl
+import struct
+import subprocess
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from demo.site import LOGIN_PAGE, Handler, Server
+from h36m.archives import KINDS, SITE_FILE_PATHS, SUBJECTS_WITH_GROUND_TRUTH, archive_name
+
+USERNAME, PASSWORD = "someone@example.org", "se;cr%et pass"
+INNER_FOLDERS = dict(
+    zip(
+        KINDS,
+        (
+            "MyPoseFeatures/D2_Positions",
+            "MyPoseFeatures/D3_Positions",
+            "MyPoseFeatures/D3_Positions_mono",
+            "MyPoseFeatures/D3_Positions_mono_universal",
+            "Videos",
+            "MySegmentsMat/ground_truth_bb",
+            "MySegmentsMat/ground_truth_pl",
+        ),
+        strict=True,
+    )
+)
+
+
+def small_archive(path: Path, kind: str, subject: str, size: int) -> bytes:
+    """Write an archive of the real inner layout, with about `size` bytes of random content; return its bytes."""
+    content = random.Random(f"{kind} {subject} {size}").randbytes(size)
+    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
+        member = tarfile.TarInfo(f"{subject}/{INNER_FOLDERS[kind]}/Directions 1.54138969.bin")
+        member.size = size
+        archive.addfile(member, io.BytesIO(content))
+    return path.read_bytes()
+
+
+def small_release(folder: Path, kinds=KINDS, subjects=SUBJECTS_WITH_GROUND_TRUTH, size: int = 20_000) -> Path:
+    """Write small archives into a folder, with `checksums.txt` beside them as the project has it; return the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for subject in subjects:
+        for kind in kinds:
+            small_archive(folder / f"{archive_name(kind, subject)}.tgz", kind, subject, size)
+    write_checksums(folder)
+    return folder
+
+
+def write_checksums(folder: Path) -> Path:
+    """Write `checksums.txt` for the archives of a folder; return its path."""
+    paths = sorted(folder.glob("*.tgz"))
+    lines = [f"{hashlib.md5(path.read_bytes()).hexdigest()}  archives/{path.name}\n" for path in paths]
+    (folder / "checksums.txt").write_text("".join(lines))
+    return folder / "checksums.txt"
+
+
+@dataclass
+class Request:
+    """One request as the site saw it.
+
+    Attributes:
+        number: which one it is of its page (for an archive: of that archive), from 1.
+        fault: what was done to it.
+    """
+
+    page: str
+    archive: str | None
+    number: int
+    range: str | None
+    cookie: str | None
+    user_agent: str
+    body: str = ""
+    fault: str | None = None
+
+    @property
+    def is_archive(self) -> bool:
+        return self.archive is not None
+
+    @property
+    def is_by_axel(self) -> bool:
+        return self.user_agent.startswith("Axel")
+
+
+Plan = Callable[[Request], str | None]
+
+
+class FaultyServer(Server):
+    """The stand-in with a plan of faults, and a memory of what was asked."""
+
+    def __init__(self, archives: Path, plan: Plan, handler: type[Handler] | None = None):
+        super().__init__(archives, USERNAME, PASSWORD, handler or FaultyHandler)
+        self.plan = plan
+        self.requests: list[Request] = []
+        self.lock = threading.Lock()
+        self.closing = threading.Event()
+        self.other_host = ""  # where "other host" redirects to, ending in a slash
+        self.tls: ssl.SSLContext | None = None
+        self.bytes_per_second = 400_000  # of one connection, for the fault "slow"
+
+    def archives_asked(self) -> list[str]:
+        return [request.archive for request in self.requests if request.is_archive]
+
+    def get_request(self):
+        connection, address = super().get_request()
+        # A port that talks TLS also hears plain http, as a site does that redirects the one to the other.
+        if self.tls:
+            connection.settimeout(5)
+            is_tls = connection.recv(1, socket.MSG_PEEK) == b"\x16"
+            connection.settimeout(None)
+            if is_tls:
+                connection = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
+
+
+class FaultyHandler(Handler):
+    """Commits the faults. Each name stands for one of them; what is not named here is good behaviour."""
+
+    server: FaultyServer
+    disable_nagle_algorithm = True
+
+    def do_POST(self):
+        self.commit()
+
+    def do_GET(self):
+        self.commit()
+
+    def commit(self) -> None:
+        """Note the request, and do to it what the plan says."""
+        self.request_fault = None
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0))) if self.command == "POST" else b""
+        fault = self.note(body.decode())
+        self.request_fault = fault
+        behave = super().do_POST if self.command == "POST" else super().do_GET
+        self.rfile = io.BufferedReader(io.BytesIO(body)) if body else self.rfile
+        if body:
+            self.close_connection = True
+        if self.server.tls and not isinstance(self.connection, ssl.SSLSocket):
+            host = self.headers["Host"]
+            self.send_page(b"", HTTPStatus.MOVED_PERMANENTLY, {"Location": f"https://{host}{self.path}"})
+        elif fault and fault[:3] in ("404", "429", "500", "503"):
+            status, _, wait = fault.partition(" after ")
+            self.send_page(b"<html>not now</html>", HTTPStatus(int(status)), {"Retry-After": wait} if wait else None)
+        elif fault == "login page":
+            self.send_page(LOGIN_PAGE)
+        elif fault == "to login page":
+            self.redirect("login.php")
+        elif fault == "in circles":
+            self.redirect(self.path)
+        elif fault == "other host":
+            self.redirect(self.server.other_host + self.path.rpartition("/")[2])
+        elif fault == "hang up":
+            self.hang_up()
+        elif fault == "stall before":
+            self.server.closing.wait(60)
+            self.close_connection = True
+        else:
+            if fault == "session ends":
+                self.server.sessions.clear()
+            behave()
+
+    def note(self, body: str) -> str | None:
+        page = urlsplit(self.path).path.rpartition("/")[2]
+        query = {key: values[0] for key, values in parse_qs(urlsplit(self.path).query).items()}
+        kinds = {site_path: kind for kind, site_path in SITE_FILE_PATHS.items()}
+        archive = None
+        if "download" in query:
+            archive = f"{archive_name(kinds[query['filepath']], query['downloadname'])}.tgz"
+        with self.server.lock:
+            number = 1 + sum((page, archive) == (earlier.page, earlier.archive) for earlier in self.server.requests)
+            request = Request(
+                page=page,
+                archive=archive,
+                number=number,
+                range=self.headers.get("Range"),
+                cookie=self.headers.get("Cookie"),
+                user_agent=self.headers.get("User-Agent", ""),
+                body=body,
+            )
+            self.server.requests.append(request)
+            request.fault = self.server.plan(request)
+        return request.fault
+
+    def send_file(self, file, size: int, headers: dict[str, str]) -> None:
+        fault = self.request_fault
+        if fault and "no ranges" in fault:
+            del self.headers["Range"]
+            headers = {name: value for name, value in headers.items() if name != "Accept-Ranges"}
+        if fault and "no length" in fault:
+            del self.headers["Range"]
+            self.close_connection = True
+            self.send_headers(HTTPStatus.OK, headers | {"Connection": "close"})
+            self.send_bytes(file, 0, size)
+            return
+        if fault and "no ETag" in fault:
+            headers = {name: value for name, value in headers.items() if name not in ("ETag", "Last-Modified")}
+        super().send_file(file, size, headers)
+
+    def send_headers(self, status: HTTPStatus, headers: dict[str, str]) -> None:
+        if self.request_fault and "too long" in self.request_fault and status in (200, 206):
+            headers = headers | {"Content-Length": str(int(headers["Content-Length"]) + 1000)}
+            self.close_connection = True
+        super().send_headers(status, headers)
+
+    def send_bytes(self, file, start: int, end: int) -> None:
+        fault = self.request_fault or ""
+        middle = (start + end) // 2
+        if "slow" in fault:
+            step = 8192
+            for at in range(start, end, step):
+                super().send_bytes(file, at, min(at + step, end))
+                if self.server.closing.wait(step / self.server.bytes_per_second):
+                    return
+        elif "reset" in fault:
+            super().send_bytes(file, start, middle)
+            time.sleep(0.05)  # a reset throws away what the other side has not taken from its buffer yet
+            self.hang_up()
+        elif "cut" in fault:
+            super().send_bytes(file, start, middle)
+            self.close_connection = True
+        elif "stall" in fault:
+            super().send_bytes(file, start, middle)
+            self.server.closing.wait(60)
+            self.close_connection = True
+        elif "session dies under it" in fault:
+            super().send_bytes(file, start, middle)
+            self.server.sessions.clear()
+            self.close_connection = True
+        else:
+            super().send_bytes(file, start, end)
+
+    def hang_up(self) -> None:
+        """Reset the connection, as a router does that has forgotten it."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+        self.close_connection = True
+
+
+@contextlib.contextmanager
+def faulty_site(
+    archives: Path, plan: Plan = lambda request: None, tls: ssl.SSLContext | None = None
+) -> Iterator[FaultyServer]:
+    """Run the misbehaving site while the `with` block runs."""
+    with FaultyServer(archives, plan) as server:
+        server.tls = tls
+        server.scheme = "https" if tls else "http"
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        try:
+            yield server
+        finally:
+            server.closing.set()
+            server.shutdown()
+
+
+def made_certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """Make a certificate for 127.0.0.1 that nobody has signed; return the server's side of it and its file."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context, certificate
+
+
+def write_configuration(root: Path, base_url: str, downloader: str = "requests", **more: str) -> Path:
+    """Write a `config.ini` with the stand-in's account; return its path."""
+    values = {"Username": USERNAME, "Password": PASSWORD, "BaseURL": base_url, "Downloader": downloader} | more
+    path = root / "config.ini"
+    path.write_text("[General]\n" + "".join(f"{key} = {value}\n" for key, value in values.items()))
+    path.chmod(0o600)
+    return path

@@ -1,0 +1,409 @@
+"""The download scripts on a site that behaves: what they fetch, skip, check and say."""
+
+import ast
+import gzip
+import hashlib
+import io
+import json
+import os
+import shutil
+import stat
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+from downloads import BOTH, PROJECT, Downloads, needs_axel
+from faulty_site import faulty_site, small_archive, small_release, write_checksums
+
+from h36m.archives import BOXES, KINDS, PART_LABELS, POSES_2D, VIDEOS
+
+
+@pytest.fixture
+def release(tmp_path):
+    return small_release(tmp_path / "site", kinds=[POSES_2D, VIDEOS, BOXES, PART_LABELS], subjects=["S1", "S5"])
+
+
+@pytest.fixture
+def one(tmp_path):
+    """A release of one subject."""
+    return small_release(tmp_path / "site", subjects=["S1"])
+
+
+def without_checksums(release: Path) -> Path:
+    """Make the list of MD5s an empty one."""
+    (release / "checksums.txt").write_text("")
+    return release
+
+
+@BOTH
+def test_every_archive_is_fetched_with_the_bytes_of_the_site_and_a_line_says_by_whom(tmp_path, downloader):
+    release = small_release(tmp_path / "site", subjects=["S1", "S11"])
+    with faulty_site(release) as site:
+        downloads = Downloads(tmp_path / "root", site, downloader)
+        ended = downloads.run("--subjects", "S1", "S11")
+        assert ended.status == 0, ended.text
+        names = [f"{kind}_{subject}" for kind in KINDS[:5] for subject in ("S1", "S11")]
+        assert sorted(path.stem for path in downloads.archives.glob("*.tgz")) == sorted(names)
+        assert all(downloads.is_right(name) for name in names)
+        assert downloads.leftovers() == []
+        assert ended.output.count(f"fetched by {downloader}, MD5 checked") == 10
+
+        ended = downloads.run("--subjects", "S1", "S11", script="download_seg_mat_gt_pl.py")
+        assert ended.status == 0, ended.text
+        assert downloads.is_right("Segments_mat_gt_bb_S11") and downloads.is_right("Segments_mat_gt_pl_S1")
+        assert len(list(downloads.archives.glob("*.tgz"))) == 14
+        posts = [request for request in site.requests if request.page == "checklogin.php"]
+        assert len(posts) == 1, "the second script uses the session that the first one saved"
+
+
+@needs_axel
+def test_auto_takes_axel_where_it_is_installed_and_requests_where_it_is_not(tmp_path, one):
+    with faulty_site(one) as site:
+        ended = Downloads(tmp_path / "with", site, "auto").run("--subjects", "S1")
+        assert ended.output.count("fetched by axel") == 5, ended.text
+        ended = Downloads(tmp_path / "without", site, "auto").run("--subjects", "S1", PATH="")
+        assert ended.output.count("fetched by requests") == 5, ended.text
+        same = [(tmp_path / root / "archives/Videos_S1.tgz").read_bytes() for root in ("with", "without")]
+        assert same[0] == same[1]
+
+
+def test_axel_asked_for_and_not_installed_is_wrong_configuration(tmp_path, one):
+    with faulty_site(one) as site:
+        ended = Downloads(tmp_path / "root", site, "axel").run("--subjects", "S1", PATH="")
+    assert ended.status == 2 and len(ended.errors.splitlines()) == 1 and "not installed" in ended.errors
+
+
+def test_the_two_scripts_differ_in_docstring_and_list_only():
+    shapes = []
+    for name in ("download_all.py", "download_seg_mat_gt_pl.py"):
+        tree = ast.parse((PROJECT / name).read_text())
+        _, archives, *rest = tree.body
+        assert archives.module == "h36m.archives"
+        shapes.append([ast.dump(node) for node in rest if getattr(node, "targets", None) is None])
+    assert shapes[0] == shapes[1] and len(shapes[0]) == 3
+
+
+def test_several_archives_at_a_time(tmp_path, release):
+    small_release(release, subjects=["S1", "S5"])
+    with faulty_site(release) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        ended = downloads.run("--subjects", "S1", "S5", "--jobs", "4")
+        assert ended.status == 0 and len(list(downloads.archives.glob("*.tgz"))) == 10, ended.text
+
+
+RECORD_OPENS = """
+import sys
+def note(event, arguments):
+    if event == "open" and str(arguments[0]).endswith((".tgz", ".part")):
+        with open("opened.txt", "a") as log:
+            log.write(str(arguments[0]) + "\\n")
+sys.addaudithook(note)
+"""
+
+
+def test_a_second_run_contacts_nobody_opens_no_archive_and_says_so_in_one_line(tmp_path, one):
+    (tmp_path / "hooks").mkdir()
+    (tmp_path / "hooks" / "sitecustomize.py").write_text(RECORD_OPENS)
+    with faulty_site(one) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        assert downloads.run("--subjects", "S1", PYTHONPATH=str(tmp_path / "hooks")).status == 0
+        opened = downloads.root / "opened.txt"
+        assert opened.read_text(), "the hook does not see opened archives"
+        opened.unlink()
+        asked = len(site.requests)
+        ended = downloads.run("--subjects", "S1", PYTHONPATH=str(tmp_path / "hooks"))
+        assert (ended.status, ended.output) == (0, "nothing to do: all 5 archives are there and checked\n")
+        assert len(site.requests) == asked and not opened.exists()
+
+
+def test_a_second_run_over_all_42_listed_archives_takes_less_than_a_second(tmp_path):
+    release = small_release(tmp_path / "site", size=1000)
+    with faulty_site(release) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        shutil.copytree(release, downloads.archives)
+        for script in ("download_all.py", "download_seg_mat_gt_pl.py"):
+            assert downloads.run(script=script).status == 0
+            before = time.perf_counter()
+            ended = downloads.run(script=script)
+            assert "nothing to do" in ended.output and time.perf_counter() - before < 1
+        assert site.requests == []
+
+
+def test_only_what_is_missing_is_fetched(tmp_path, one):
+    with faulty_site(one) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        assert downloads.run("--subjects", "S1").status == 0
+        (downloads.archives / "Videos_S1.tgz").unlink()
+        site.requests.clear()
+        ended = downloads.run("--subjects", "S1")
+        assert ended.status == 0 and set(site.archives_asked()) == {"Videos_S1.tgz"}
+        assert "4 were there, 1 fetched" in ended.output
+
+
+def test_a_hand_placed_archive_is_checked_once_and_taken_up(tmp_path, one):
+    with faulty_site(one) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        downloads.archives.mkdir()
+        for path in one.glob("*.tgz"):
+            shutil.copy(path, downloads.archives)
+        ended = downloads.run("--subjects", "S1")
+        assert ended.status == 0 and "Videos_S1.tgz: there; checking it" in ended.output and site.requests == []
+        assert "nothing to do" in downloads.run("--subjects", "S1").output
+
+
+def test_an_archive_that_changes_after_its_check_is_checked_again(tmp_path, one):
+    with faulty_site(one) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        assert downloads.run("--subjects", "S1").status == 0
+        (downloads.archives / "Videos_S1.tgz").write_bytes(b"\x1f\x8bnot what it was")
+        ended = downloads.run("--subjects", "S1")
+        assert ended.status == 0 and downloads.is_right("Videos_S1"), ended.text
+
+
+def test_an_md5_that_is_new_in_the_list_is_looked_at(tmp_path, one):
+    with faulty_site(one) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        listed = (one / "checksums.txt").read_text()
+        without_checksums(one)
+        ended = downloads.run("--subjects", "S1")
+        assert ended.status == 0 and "gzip stream checked" in ended.output
+        (one / "checksums.txt").write_text(listed)
+        ended = downloads.run("--subjects", "S1")
+        assert ended.status == 0 and "Videos_S1.tgz: there; checking it" in ended.output
+
+
+def spoil(data: bytes, how: str) -> bytes:
+    if how == "truncated":
+        return data[: len(data) * 2 // 3]
+    if how == "flipped bit":
+        return data[:10_000] + bytes([data[10_000] ^ 1]) + data[10_001:]
+    return b"<html><body>Please log in to see this page</body></html>"
+
+
+SPOILT = pytest.mark.parametrize("how", ["truncated", "flipped bit", "not a gzip at all"])
+LISTED = pytest.mark.parametrize("is_listed", [True, False], ids=["MD5 listed", "no MD5 listed"])
+
+
+@SPOILT
+@LISTED
+def test_a_bad_hand_placed_archive_is_put_aside_and_fetched(tmp_path, one, how, is_listed):
+    if not is_listed:
+        without_checksums(one)
+    with faulty_site(one) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        downloads.archives.mkdir()
+        bad = spoil((one / "Videos_S1.tgz").read_bytes(), how)
+        (downloads.archives / "Videos_S1.tgz").write_bytes(bad)
+        ended = downloads.run("--subjects", "S1")
+        assert ended.status == 0 and downloads.is_right("Videos_S1"), ended.text
+        assert (downloads.archives / "Videos_S1.tgz.rejected").read_bytes() == bad
+        reason = {"truncated": "is cut off", "flipped bit": "is damaged", "not a gzip at all": "is not a gzip file"}[
+            how
+        ]
+        assert f"Videos_S1.tgz {reason}" in ended.output
+
+
+@SPOILT
+@LISTED
+def test_a_bad_archive_on_the_site_is_never_accepted(tmp_path, one, how, is_listed):
+    good = (one / "Videos_S1.tgz").read_bytes()
+    if not is_listed:
+        without_checksums(one)
+    (one / "Videos_S1.tgz").write_bytes(spoil(good, how))
+    with faulty_site(one) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        ended = downloads.run("--subjects", "S1")
+        assert ended.status == 1 and not (downloads.archives / "Videos_S1.tgz").exists()
+        assert len(list(downloads.archives.glob("*.tgz"))) == 4, "one archive's failure costs that archive only"
+        last = ended.errors.splitlines()
+        assert len(last) == 1 and "Videos_S1.tgz" in last[0], ended.text
+        (one / "Videos_S1.tgz").write_bytes(good)
+        assert downloads.run("--subjects", "S1").status == 0 and downloads.is_right("Videos_S1")
+        assert downloads.leftovers() == []
+
+
+@LISTED
+def test_an_archive_under_a_wrong_subjects_name_is_not_accepted(tmp_path, is_listed):
+    release = small_release(tmp_path / "site", subjects=["S1", "S5"])
+    if not is_listed:
+        without_checksums(release)
+    with faulty_site(release) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        downloads.archives.mkdir()
+        shutil.copy(release / "Videos_S5.tgz", downloads.archives / "Videos_S1.tgz")
+        ended = downloads.run("--subjects", "S1")
+        assert ended.status == 0 and downloads.is_right("Videos_S1"), ended.text
+        assert "Videos_S1.tgz holds the folder S5 where its name says S1" in ended.output
+        aside = downloads.archives / "Videos_S1.tgz.rejected"
+        assert aside.read_bytes() == (release / "Videos_S5.tgz").read_bytes()
+
+
+def test_a_wrong_subject_from_the_site_is_not_accepted_even_with_its_md5_listed(tmp_path, one):
+    small_archive(one / "Videos_S1.tgz", VIDEOS, "S5", 20_000)
+    write_checksums(one)
+    with faulty_site(one) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        ended = downloads.run("--subjects", "S1")
+        assert ended.status == 1 and "holds the folder S5" in ended.errors.splitlines()[-1]
+        assert not (downloads.archives / "Videos_S1.tgz").exists()
+
+
+@BOTH
+def test_an_md5_that_differs_twice_is_kept_as_changed_and_accepted_by_the_line_that_is_given(tmp_path, one, downloader):
+    small_archive(one / "Videos_S1.tgz", VIDEOS, "S1", 30_000)  # a new edition, and the list has the old one's MD5
+    with faulty_site(one) as site:
+        downloads = Downloads(tmp_path / "root", site, downloader)
+        ended = downloads.run("--subjects", "S1")
+        assert ended.status == 1 and not (downloads.archives / "Videos_S1.tgz").exists()
+        changed = downloads.archives / "Videos_S1.tgz.changed"
+        assert changed.read_bytes() == (one / "Videos_S1.tgz").read_bytes()
+        assert "fetching it once more" in ended.output
+        line = f"{hashlib.md5(changed.read_bytes()).hexdigest()}  archives/Videos_S1.tgz"
+        (last,) = ended.errors.splitlines()
+        assert last.endswith(line) and str(one / "checksums.txt") in last
+
+        site.requests.clear()
+        ended = downloads.run("--subjects", "S1")
+        assert ended.status == 1 and ended.errors.splitlines()[-1].endswith(line), (
+            "said again, and nothing fetched again"
+        )
+        assert site.requests == []
+
+        checksums = one / "checksums.txt"
+        others = [text for text in checksums.read_text().splitlines() if "Videos_S1" not in text]
+        checksums.write_text("\n".join([*others, line]) + "\n")
+        ended = downloads.run("--subjects", "S1")
+        assert ended.status == 0 and downloads.is_right("Videos_S1") and not changed.exists()
+        assert site.requests == []
+        assert "nothing to do" in downloads.run("--subjects", "S1").output
+
+
+def test_an_md5_that_differs_once_costs_one_more_fetch(tmp_path, one):
+    good = (one / "Videos_S1.tgz").read_bytes()
+    other = small_archive(tmp_path / "other.tgz", VIDEOS, "S1", 25_000)
+    (one / "Videos_S1.tgz").write_bytes(other)
+
+    def plan(request):
+        if request.archive == "Videos_S1.tgz" and request.number == 2:
+            (one / "Videos_S1.tgz").write_bytes(good)
+
+    with faulty_site(one, plan) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        ended = downloads.run("--subjects", "S1")
+        assert ended.status == 0 and downloads.is_right("Videos_S1"), ended.text
+        assert downloads.leftovers() == []
+
+
+def test_a_hand_placed_new_edition_that_the_site_has_too_ends_as_changed(tmp_path, one):
+    edition = small_archive(one / "Videos_S1.tgz", VIDEOS, "S1", 30_000)
+    with faulty_site(one) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        downloads.archives.mkdir()
+        (downloads.archives / "Videos_S1.tgz").write_bytes(edition)
+        ended = downloads.run("--subjects", "S1")
+        assert ended.status == 1 and (downloads.archives / "Videos_S1.tgz.changed").read_bytes() == edition
+        assert site.archives_asked().count("Videos_S1.tgz") == 1, "fetched once to compare, not twice"
+
+
+def test_an_archive_that_the_site_does_not_have_costs_that_archive_only(tmp_path, one):
+    (one / "Poses_D2_Positions_S1.tgz").unlink()
+    with faulty_site(one) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        ended = downloads.run("--subjects", "S1")
+        assert ended.status == 1 and len(list(downloads.archives.glob("*.tgz"))) == 4
+        assert len(ended.errors.splitlines()) == 1 and "Poses_D2_Positions_S1.tgz" in ended.errors
+
+
+@BOTH
+def test_a_part_without_a_state_file_is_gone_on_with(tmp_path, downloader):
+    release = small_release(tmp_path / "site", subjects=["S1"], size=300_000)
+    with faulty_site(release) as site:
+        downloads = Downloads(tmp_path / "root", site, downloader)
+        downloads.archives.mkdir()
+        downloads.part("Videos_S1").write_bytes((release / "Videos_S1.tgz").read_bytes()[:200_000])
+        ended = downloads.run("--subjects", "S1")
+        assert ended.status == 0 and downloads.is_right("Videos_S1"), ended.text
+        starts = [
+            int(request.range.removeprefix("bytes=").partition("-")[0])
+            for request in site.requests
+            if request.archive == "Videos_S1.tgz" and not (request.is_by_axel and request.range == "bytes=0-")
+        ]
+        assert min(starts) == 200_000
+
+
+@BOTH
+def test_a_wrong_part_is_found_out_and_fetched_anew(tmp_path, downloader):
+    release = small_release(tmp_path / "site", subjects=["S1"], size=300_000)
+    with faulty_site(release) as site:
+        downloads = Downloads(tmp_path / "root", site, downloader)
+        downloads.archives.mkdir()
+        downloads.part("Videos_S1").write_bytes(os.urandom(200_000))
+        downloads.part("Poses_D2_Positions_S1").write_bytes(b"x" * 400_000)  # longer than the archive is
+        downloads.part("Poses_D3_Positions_S1").write_bytes((release / "Poses_D3_Positions_S1.tgz").read_bytes())
+        downloads.part("Poses_D3_Positions_mono_S1").write_bytes(b"")
+        downloads.part("Poses_D3_Positions_mono_universal_S1").write_bytes(b"\x1f\x8b")
+        (downloads.archives / "Poses_D3_Positions_mono_universal_S1.tgz.part.st").write_bytes(b"\x04\x00\x00")
+        ended = downloads.run("--subjects", "S1")
+        assert ended.status == 0 and downloads.leftovers() == [], ended.text
+        assert all(downloads.is_right(f"{kind}_S1") for kind in KINDS[:5])
+
+
+def test_the_record_is_rebuilt_when_it_is_lost_or_spoilt(tmp_path, one):
+    with faulty_site(one) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        assert downloads.run("--subjects", "S1").status == 0
+        for spoilt in ("{", "[]", '{"Videos_S1.tgz": 3}', json.dumps({"Videos_S1.tgz": {"size": 1}})):
+            (downloads.archives / ".checked.json").write_text(spoilt)
+            ended = downloads.run("--subjects", "S1")
+            assert ended.status == 0 and "Videos_S1.tgz: there; checking it" in ended.output, ended.text
+
+
+def test_a_gzip_of_several_members_and_a_leading_dot_in_names_are_fine(tmp_path, one):
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w") as archive:
+        member = tarfile.TarInfo("./S1/Videos/a.mp4")
+        member.size = 50_000
+        archive.addfile(member, io.BytesIO(os.urandom(50_000)))
+    data = plain.getvalue()
+    (one / "Videos_S1.tgz").write_bytes(gzip.compress(data[:20_000]) + gzip.compress(data[20_000:]))
+    without_checksums(one)
+    with faulty_site(one) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        assert downloads.run("--subjects", "S1").status == 0 and downloads.is_right("Videos_S1")
+
+
+@pytest.mark.parametrize(
+    "options, word",
+    [
+        (["--subjects", "S2"], "S2"),
+        (["--root", "nowhere"], "nowhere"),
+        (["--jobs", "0"], "--jobs"),
+        (["--checksums", "nowhere.txt"], "nowhere.txt"),
+    ],
+)
+def test_wrong_use_is_one_line_and_status_2(tmp_path, one, options, word):
+    with faulty_site(one) as site:
+        ended = Downloads(tmp_path / "root", site).run(*options)
+    assert ended.status == 2 and len(ended.errors.splitlines()) == 1 and word in ended.errors
+
+
+def test_quiet_prints_nothing_when_all_goes_well(tmp_path, one):
+    with faulty_site(one) as site:
+        ended = Downloads(tmp_path / "root", site).run("--subjects", "S1", "--quiet")
+    assert (ended.status, ended.text) == (0, "")
+
+
+def test_archives_can_be_read_by_the_group_and_the_session_cannot(tmp_path, one):
+    with faulty_site(one) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        assert downloads.run("--subjects", "S1").status == 0
+        archive = (downloads.archives / "Videos_S1.tgz").stat().st_mode
+        assert stat.S_IMODE(archive) == 0o666 & ~current_umask()
+        assert stat.S_IMODE(downloads.config.stat().st_mode) == 0o600
+
+
+def current_umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
