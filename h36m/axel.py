@@ -126,6 +126,7 @@ def run_axel(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C is for the script, which then stops axel
+        restore_signals=False,  # SIGPIPE stays ignored: axel dies of it, its state unsaved, when the site hangs up
         preexec_fn=functools.partial(_die_with_parent, os.getpid()) if sys.platform == "linux" else None,
     )
     try:

@@ -384,7 +384,7 @@ def _fetch(run: Run, kind: str, subject: str, part: Path) -> str:
     name = archive_name(kind, subject)
     uses_axel = run.configuration.downloader != "requests" and shutil.which("axel")
     effort = Effort(connections=run.configuration.connections if uses_axel else 1)
-    best, fruitless = -1, 0
+    best, fruitless = _bytes_done(part), 0
     with Progress(desc=f"{name}.tgz", unit="B", unit_scale=True, disable=run.arguments.quiet) as bar:
         while _lacks_something(part):
             if run.stop.is_set():
@@ -400,14 +400,13 @@ def _fetch(run: Run, kind: str, subject: str, part: Path) -> str:
                 raise _disk_full(run, part) from None
             arrived = _bytes_done(part)
             best, fruitless = max(best, arrived), 0 if arrived > best else fruitless + 1
-            if fruitless < TRIES_WITHOUT_PROGRESS:
-                _pause(run, trouble, fruitless)
-            elif _is_good_as_it_is(run, part, name):
+            if fruitless in (1, TRIES_WITHOUT_PROGRESS) and _is_good_as_it_is(run, part, name):
                 break
-            else:
+            if fruitless == TRIES_WITHOUT_PROGRESS:
                 raise Problem(
                     f"{trouble}; tried {fruitless} times without a byte more. What came is kept: run again later"
                 )
+            _pause(run, trouble, max(0, fruitless - 1))
     return " and ".join(effort.by) or "an earlier run"
 
 
@@ -539,6 +538,8 @@ def _let_axel(run: Run, part: Path, gaps: Gaps, answer: Answer, session: str, ef
     )
     if run.stop.is_set():
         raise Stopped
+    if not state_path(part).exists() and part.exists() and part.stat().st_size != answer.size:
+        _forget(part)  # axel is done with something else, such as a login page
     if _bytes_done(part) > before:
         effort.note("axel")
     if _lacks_something(part):

@@ -56,7 +56,7 @@ class Temporary(Exception):
 
 
 class Unreachable(Temporary):
-    """The site gave no answer at all: no such host, no connection, no byte."""
+    """There is no connection to the site: no such host, or nobody who listens there."""
 
 
 class NoArchive(Exception):
@@ -403,12 +403,14 @@ class Site:
                 f"{host}: its certificate is not trusted; someone may be listening. If you know why and trust the "
                 f"network, set VerifyTLS = no in {self.configuration.path}"
             ) from None
-        except requests.exceptions.Timeout:
-            raise Unreachable(f"{host}: no answer for {STALL_SECONDS:g} seconds") from None
+        except requests.exceptions.ReadTimeout:
+            raise Temporary(f"{host}: no answer for {STALL_SECONDS:g} seconds") from None
         except requests.exceptions.ConnectionError as error:
             if "NameResolutionError" in repr(error):
                 raise Unreachable(f"{host}: host not found; check BaseURL and the network") from None
-            raise Unreachable(f"{host}: cannot be reached, or hung up; check BaseURL and the network") from None
+            if "NewConnectionError" in repr(error) or isinstance(error, requests.exceptions.ConnectTimeout):
+                raise Unreachable(f"{host}: cannot be reached; check BaseURL and the network") from None
+            raise Temporary(f"{host}: hung up") from None
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, ValueError):
             raise Problem(f"{host}: not an address that can be asked; check BaseURL") from None
 

@@ -20,7 +20,7 @@ needs_axel = pytest.mark.skipif(
 BOTH = pytest.mark.parametrize("downloader", ["requests", pytest.param("axel", marks=needs_axel)])
 
 # Faults are told from success within seconds here, where a person's run waits for minutes.
-QUICK = {"H36M_STALL_SECONDS": "1", "H36M_RETRY_SECONDS": "0.02"}
+QUICK = {"H36M_STALL_SECONDS": "1", "H36M_RETRY_SECONDS": "0.01"}
 
 
 @dataclass

@@ -20,7 +20,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -81,6 +81,7 @@ class Request:
     Attributes:
         number: which one it is of its page (for an archive: of that archive), from 1.
         fault: what was done to it.
+        time: when it came, in seconds of this machine's running clock.
     """
 
     page: str
@@ -91,6 +92,7 @@ class Request:
     user_agent: str
     body: str = ""
     fault: str | None = None
+    time: float = field(default_factory=time.monotonic)
 
     @property
     def is_archive(self) -> bool:
@@ -211,8 +213,8 @@ class FaultyHandler(Handler):
             self.send_headers(HTTPStatus.OK, headers | {"Connection": "close"})
             self.send_bytes(file, 0, size)
             return
-        if fault and "no ETag" in fault:
-            headers = {name: value for name, value in headers.items() if name not in ("ETag", "Last-Modified")}
+        hidden = {name for name, words in (("ETag", "no ETag"), ("Last-Modified", "no date")) if words in (fault or "")}
+        headers = {name: value for name, value in headers.items() if name not in hidden}
         super().send_file(file, size, headers)
 
     def send_headers(self, status: HTTPStatus, headers: dict[str, str]) -> None:

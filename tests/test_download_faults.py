@@ -1,0 +1,391 @@
+"""What the site, the network, the disk and people do to a download, each for real: nothing that came is lost.
+
+Two small archives are fetched in most of these tests: boxes, whose MD5 is in the list, and part labels, whose is not.
+A fault is done to the requests of the downloader that is tested; axel's are told by the name it gives itself.
+"""
+
+import io
+import itertools
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+from downloads import BOTH, Downloads, bytes_there, finish, needs_axel, wait_until
+from faulty_site import Plan, Request, faulty_site, made_certificate, small_release
+
+from h36m.archives import BOXES, PART_LABELS
+
+SCRIPT = "download_seg_mat_gt_pl.py"
+NAMES = ("Segments_mat_gt_bb_S1", "Segments_mat_gt_pl_S1")
+SIZE = 300_000  # axel opens a connection for each 100 kB
+LARGE = 3_000_000  # so many, that axel opens all of its 24
+
+
+def listed_release(folder: Path, size: int = SIZE) -> Path:
+    """Write the two archives and the list of MD5s, in which, as in the real one, part labels are missing."""
+    small_release(folder, kinds=[BOXES, PART_LABELS], subjects=["S1"], size=size)
+    lines = (folder / "checksums.txt").read_text().splitlines(keepends=True)
+    (folder / "checksums.txt").write_text("".join(line for line in lines if PART_LABELS not in line))
+    return folder
+
+
+@pytest.fixture
+def release(tmp_path):
+    return listed_release(tmp_path / "site")
+
+
+def is_by(downloader: str, request: Request) -> bool:
+    return request.is_archive and request.is_by_axel == (downloader == "axel")
+
+
+def faults(downloader: str, fault: str, numbers=(1,)) -> Plan:
+    """Return a plan that does a fault to some of a downloader's requests for archives, counted from 1."""
+    counter = itertools.count(1)
+    return lambda request: fault if is_by(downloader, request) and next(counter) in numbers else None
+
+
+def count(site, fault: str) -> int:
+    return sum(request.fault == fault for request in site.requests)
+
+
+def logins(site) -> int:
+    return sum(request.page == "checklogin.php" for request in site.requests)
+
+
+def first_bytes(site, archive: str) -> list[int]:
+    """Return where in an archive the requests for it began."""
+    ranges = [request.range for request in site.requests if request.archive == f"{archive}.tgz"]
+    return [int(text.removeprefix("bytes=").partition("-")[0]) for text in ranges]
+
+
+def assert_all_right(downloads: Downloads, ended) -> None:
+    assert ended.status == 0, ended.text
+    assert all(downloads.is_right(name) for name in NAMES), ended.text
+    assert downloads.leftovers() == []
+    assert "Traceback" not in ended.text
+
+
+def assert_one_line(ended, *words: str, status: int = 1) -> None:
+    """The run failed, and says so in one line that has these words."""
+    assert ended.status == status, ended.text
+    assert len(ended.errors.splitlines()) == 1, ended.errors
+    assert all(word in ended.errors for word in words), ended.errors
+
+
+# -- site and session ------------------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_a_session_that_is_dead_at_the_start_is_replaced(tmp_path, release, downloader):
+    with faulty_site(release) as site:
+        downloads = Downloads(tmp_path / "root", site, downloader, PHPSESSID="deadbeef")
+        ended = downloads.run("--subjects", "S1", script=SCRIPT)
+        assert_all_right(downloads, ended)
+        assert "no longer alive: logging in" in ended.output and logins(site) == 1
+        (session,) = site.sessions
+        assert f"PHPSESSID = {session}\n" in downloads.config.read_text()
+
+
+@BOTH
+def test_a_session_that_dies_between_two_archives_is_renewed(tmp_path, release, downloader):
+    def plan(request):
+        return "session ends" if request.archive == f"{NAMES[1]}.tgz" and request.number == 1 else None
+
+    with faulty_site(release, plan) as site:
+        downloads = Downloads(tmp_path / "root", site, downloader)
+        ended = downloads.run("--subjects", "S1", script=SCRIPT)
+        assert_all_right(downloads, ended)
+        assert count(site, "session ends") == 1 and logins(site) == 2
+        assert "the session has ended: logging in again" in ended.output
+
+
+@pytest.mark.parametrize(
+    "downloader, size, number", [("requests", SIZE, 1), pytest.param("axel", LARGE, 10, marks=needs_axel)]
+)
+def test_a_session_that_dies_in_the_middle_of_an_archive_is_renewed_and_what_came_is_kept(
+    tmp_path, downloader, size, number
+):
+    release = listed_release(tmp_path / "site", size)
+    with faulty_site(release, faults(downloader, "session dies under it", [number])) as site:
+        downloads = Downloads(tmp_path / "root", site, downloader)
+        ended = downloads.run("--subjects", "S1", script=SCRIPT)
+        assert_all_right(downloads, ended)
+        assert count(site, "session dies under it") == 1 and logins(site) == 2
+        assert "anew" not in ended.output and min(first_bytes(site, NAMES[0])[-2:]) > 0
+        (session,) = site.sessions
+        assert f"PHPSESSID = {session}\n" in downloads.config.read_text()
+
+
+def test_a_session_that_dies_twice_during_one_archive_is_renewed_once_and_a_later_run_goes_on(tmp_path, release):
+    with faulty_site(release, faults("requests", "session dies under it", [1, 3])) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        ended = downloads.run("--subjects", "S1", script=SCRIPT)
+        assert_one_line(ended, f"{NAMES[0]}.tgz", "the session ended twice", "run again")
+        assert count(site, "session dies under it") == 2 and downloads.is_right(NAMES[1])
+        came = downloads.part(NAMES[0]).stat().st_size
+        assert came > SIZE // 2
+        site.requests.clear()
+        assert_all_right(downloads, downloads.run("--subjects", "S1", script=SCRIPT))
+        assert first_bytes(site, NAMES[0]) == [came]
+
+
+@BOTH
+def test_a_wrong_password_ends_the_run_at_once(tmp_path, release, downloader):
+    with faulty_site(release) as site:
+        downloads = Downloads(tmp_path / "root", site, downloader, Password="not the one")
+        ended = downloads.run("--subjects", "S1", script=SCRIPT)
+        assert_one_line(ended, "refused the user name or the password", str(downloads.config.name), status=2)
+        assert logins(site) == 1, "tried again and again, a site may lock the account"
+        assert site.archives_asked() == [] and list(downloads.archives.glob("*.tgz*")) == []
+
+
+def test_a_password_that_is_changed_meanwhile_ends_the_run_and_what_came_is_kept(tmp_path, release):
+    def plan(request):
+        if request.archive == f"{NAMES[1]}.tgz":
+            site.password = "another"
+            return "session dies under it"
+        return None
+
+    with faulty_site(release, plan) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        ended = downloads.run("--subjects", "S1", script=SCRIPT)
+        assert_one_line(ended, "refused the user name or the password", "1 archives are still missing", status=2)
+        assert downloads.is_right(NAMES[0]) and downloads.part(NAMES[1]).stat().st_size > SIZE // 3
+
+
+@BOTH
+@pytest.mark.parametrize("fault", ["login page", "to login page", "in circles"])
+def test_a_page_in_place_of_an_archive_is_not_taken_for_it(tmp_path, release, downloader, fault):
+    with faulty_site(release, faults(downloader, fault, [1, 2, 3])) as site:
+        downloads = Downloads(tmp_path / "root", site, downloader)
+        assert_all_right(downloads, downloads.run("--subjects", "S1", script=SCRIPT))
+        assert count(site, fault) >= 2 and logins(site) == 1, "the session lives: there is no reason to log in"
+
+
+@BOTH
+def test_a_site_that_answers_a_dead_session_with_the_login_page_as_200_is_seen_through(tmp_path, release, downloader):
+    ended_sessions = []
+
+    def plan(request):
+        if is_by(downloader, request) and not ended_sessions:
+            ended_sessions.extend(site.sessions)
+            site.sessions.clear()
+        return "login page" if request.is_archive and not site.sessions else None
+
+    with faulty_site(release, plan) as site:
+        downloads = Downloads(tmp_path / "root", site, downloader)
+        ended = downloads.run("--subjects", "S1", script=SCRIPT)
+        assert_all_right(downloads, ended)
+        assert len(ended_sessions) == 1 and count(site, "login page") >= 1 and logins(site) == 2
+        assert "fetching it once more" not in ended.output, "the page is not the beginning of the archive"
+
+
+@pytest.mark.parametrize(
+    "downloader, fault",
+    [
+        *itertools.product(["requests"], ["500", "503", "429", "503 after 1", "429 after 1"]),
+        *(pytest.param("axel", fault, marks=needs_axel) for fault in ("500", "429 after 1")),
+    ],
+)
+def test_a_site_that_is_unwell_for_a_while_is_asked_again(tmp_path, release, downloader, fault):
+    with faulty_site(release, faults(downloader, fault, [1, 2])) as site:
+        downloads = Downloads(tmp_path / "root", site, downloader)
+        ended = downloads.run("--subjects", "S1", script=SCRIPT)
+        assert_all_right(downloads, ended)
+        assert count(site, fault) == 2
+        if downloader == "requests":
+            asked = [request.time for request in site.requests if request.archive == f"{NAMES[0]}.tgz"]
+            pauses = [later - earlier for earlier, later in itertools.pairwise(asked)]
+            assert ended.output.count(f"answered {fault[:3]}") == 2
+            if "after" in fault:
+                assert min(pauses) >= 1 and ended.output.count("trying again in 1 s") == 2
+            else:
+                assert pauses[1] >= 0.02, "each pause is longer than the one before"
+
+
+def test_a_site_that_stays_unwell_costs_no_more_than_its_archive(tmp_path, release):
+    def plan(request):
+        return "503" if request.archive == f"{NAMES[0]}.tgz" else None
+
+    with faulty_site(release, plan) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        ended = downloads.run("--subjects", "S1", script=SCRIPT)
+        assert_one_line(ended, f"{NAMES[0]}.tgz", "answered 503", "run again later")
+        assert count(site, "503") == 7 and downloads.is_right(NAMES[1])
+
+
+@pytest.mark.parametrize("fault", ["503", "hang up", "stall before"])
+def test_a_site_that_is_unwell_while_we_log_in_is_asked_again(tmp_path, release, fault):
+    def plan(request):
+        return fault if request.page == "checklogin.php" and request.number <= 2 else None
+
+    with faulty_site(release, plan) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        assert_all_right(downloads, downloads.run("--subjects", "S1", script=SCRIPT))
+        assert count(site, fault) == 2
+
+
+@BOTH
+@pytest.mark.parametrize("fault", ["reset", "cut", "stall", "hang up", "stall before"])
+def test_a_connection_that_breaks_or_stalls_is_made_again_from_where_it_was(tmp_path, release, downloader, fault):
+    with faulty_site(release, faults(downloader, fault, [1, 2])) as site:
+        downloads = Downloads(tmp_path / "root", site, downloader)
+        ended = downloads.run("--subjects", "S1", script=SCRIPT)
+        assert_all_right(downloads, ended)
+        assert count(site, fault) == 2 and "anew" not in ended.output
+        if downloader == "requests":
+            starts = first_bytes(site, NAMES[0])
+            assert len(starts) == 3 and starts == sorted(starts)
+            if fault in ("reset", "cut", "stall"):
+                assert starts[0] < starts[1] < starts[2], "each goes on where the one before broke"
+
+
+@BOTH
+def test_without_byte_ranges_an_archive_comes_over_one_connection_from_the_start(tmp_path, release, downloader):
+    def plan(request):
+        return "no ranges cut" if request.is_archive and request.number == 1 else "no ranges"
+
+    with faulty_site(release, plan) as site:
+        downloads = Downloads(tmp_path / "root", site, downloader)
+        ended = downloads.run("--subjects", "S1", script=SCRIPT)
+        assert_all_right(downloads, ended)
+        assert count(site, "no ranges cut") == 2
+        assert ended.output.count("sends no byte ranges: beginning anew") == 2
+        assert not any(request.is_by_axel for request in site.requests), "axel has nothing to win there"
+
+
+@BOTH
+def test_without_a_length_an_archive_is_read_to_its_end_and_checked(tmp_path, release, downloader):
+    with faulty_site(release, lambda request: "no length" if request.is_archive else None) as site:
+        downloads = Downloads(tmp_path / "root", site, downloader)
+        assert_all_right(downloads, downloads.run("--subjects", "S1", script=SCRIPT))
+        assert count(site, "no length") == 2
+
+
+def test_without_a_length_a_body_that_breaks_off_is_found_out(tmp_path, release):
+    def plan(request):
+        return "no length cut" if request.is_archive and request.number == 1 else "no length"
+
+    with faulty_site(release, plan) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        ended = downloads.run("--subjects", "S1", script=SCRIPT)
+        assert_all_right(downloads, ended)
+        assert ended.output.count("is cut off") == 2 == count(site, "no length cut")
+
+
+@BOTH
+@pytest.mark.parametrize("fault", ["too long", "no ranges too long"])
+def test_a_length_that_promises_more_than_comes_is_seen_through(tmp_path, release, downloader, fault):
+    with faulty_site(release, lambda request: fault if request.is_archive else None) as site:
+        downloads = Downloads(tmp_path / "root", site, downloader)
+        assert_all_right(downloads, downloads.run("--subjects", "S1", script=SCRIPT))
+        assert count(site, fault) >= 2
+        assert fault == "too long" or count(site, fault) == 4, "a second look is enough"
+
+
+def edition(path: Path, content: int, size: int = SIZE) -> bytes:
+    """Put an archive of part labels in place of another; those of one size have as many bytes. Return its bytes."""
+    new = path.with_suffix(".new")
+    with tarfile.open(new, "w:gz", compresslevel=0) as archive:
+        member = tarfile.TarInfo("S1/MySegmentsMat/a.mat")
+        member.size = size
+        archive.addfile(member, io.BytesIO(bytes([content]) * size))
+    os.utime(new, (1e9 + content, 1e9 + content))  # HTTP's dates count in seconds
+    new.replace(path)
+    return path.read_bytes()
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "what, hidden", [("ETag", ""), ("date", "no ETag"), ("size", "no ETag no date")], ids=["ETag", "date", "size"]
+)
+def test_an_archive_that_changes_on_the_site_between_two_ranges_is_begun_anew(
+    tmp_path, release, downloader, what, hidden
+):
+    path = release / f"{NAMES[1]}.tgz"
+    old = edition(path, 1)
+    editions = []
+    numbers = itertools.count(1)
+
+    def plan(request):
+        if request.archive != path.name or not is_by(downloader, request):
+            return hidden
+        number = next(numbers)
+        if number == 3:
+            editions.append(edition(path, 2, SIZE + 100_000 * (what == "size")))
+        return f"{hidden} cut" if number in (1, 2) else hidden
+
+    with faulty_site(release, plan) as site:
+        downloads = Downloads(tmp_path / "root", site, downloader)
+        ended = downloads.run("--subjects", "S1", script=SCRIPT)
+        assert_all_right(downloads, ended)
+        assert count(site, f"{hidden} cut") == 2 and len(editions) == 1
+        assert (len(editions[0]) == len(old)) == (what != "size")
+        assert (downloads.archives / path.name).read_bytes() == editions[0]
+        if downloader == "requests":  # axel does not notice; the check at the end does
+            assert "it has changed on the site since it was begun: beginning anew" in ended.output
+
+
+@BOTH
+def test_an_archive_that_keeps_changing_is_given_up(tmp_path, release, downloader):
+    path = release / f"{NAMES[1]}.tgz"
+    contents = itertools.count(1)
+
+    def plan(request):
+        if request.archive != path.name:
+            return None
+        edition(path, next(contents) % 200)
+        return "cut"
+
+    with faulty_site(release, plan) as site:
+        downloads = Downloads(tmp_path / "root", site, downloader)
+        ended = downloads.run("--subjects", "S1", script=SCRIPT)
+        assert_one_line(ended, path.name, "changes on the site while it is fetched")
+        assert downloads.is_right(NAMES[0]) and not (downloads.archives / path.name).exists()
+
+
+@BOTH
+def test_a_certificate_that_is_not_trusted_ends_the_run_with_a_line_that_names_verifytls(tmp_path, release, downloader):
+    tls, certificate = made_certificate(tmp_path)
+    with faulty_site(release, tls=tls) as site:
+        downloads = Downloads(tmp_path / "root", site, downloader)
+        ended = downloads.run("--subjects", "S1", script=SCRIPT)
+        assert_one_line(ended, "certificate is not trusted", "VerifyTLS = no", "config.ini")
+        assert site.requests == [], "nothing was sent, least of all the password"
+
+        ended = downloads.run("--subjects", "S1", script=SCRIPT, REQUESTS_CA_BUNDLE=str(certificate))
+        assert_all_right(downloads, ended)
+
+        trusting = Downloads(tmp_path / "trusting", site, downloader, VerifyTLS="no")
+        ended = trusting.run("--subjects", "S1", script=SCRIPT)
+        assert_all_right(trusting, ended)
+        assert ended.output.count(f"fetched by {downloader}") == 2 and "Warning" not in ended.text
+
+
+@BOTH
+def test_a_host_that_is_not_found_ends_the_run_at_once(tmp_path, release, downloader):
+    with faulty_site(release) as site:
+        downloads = Downloads(tmp_path / "root", site, downloader, BaseURL="https://no-such-host.invalid/human3.6m/")
+        ended = downloads.run("--subjects", "S1", script=SCRIPT)
+        assert_one_line(ended, "no-such-host.invalid", "host not found", "BaseURL")
+
+
+@BOTH
+def test_a_site_that_is_gone_in_the_middle_costs_nothing_that_came(tmp_path, downloader):
+    release = listed_release(tmp_path / "site", LARGE)
+    with faulty_site(release, lambda request: "slow" if request.is_archive else None) as site:
+        site.bytes_per_second = LARGE // (48 if downloader == "axel" else 2)
+        downloads = Downloads(tmp_path / "root", site, downloader)
+        process = downloads.start("--subjects", "S1", script=SCRIPT)
+        wait_until(lambda: bytes_there(downloads.part(NAMES[0])) > LARGE // 4, what="a quarter of the archive")
+        base_url = site.base_url
+    site.server_close()
+    ended = finish(process)
+    assert ended.status == 1 and len(ended.errors.splitlines()) == 2, ended.text
+    assert "cannot be reached" in ended.errors and "What came is kept" in ended.errors
+    assert bytes_there(downloads.part(NAMES[0])) > LARGE // 4
+    with faulty_site(release) as site:
+        downloads.config.write_text(downloads.config.read_text().replace(base_url, site.base_url))
+        assert_all_right(downloads, downloads.run("--subjects", "S1", script=SCRIPT))
+        assert first_bytes(site, NAMES[0])[0] > 0
