@@ -1,4 +1,6 @@
-"""The dataset's archives: what they are called here, and what the site calls them."""
+"""The dataset's archives: what they are called here, what the site calls them, and whose they say they are inside."""
+
+import re
 
 # The subjects whose poses are published; S2, S3, S4 and S10 are held back as the site's own test set.
 SUBJECTS_WITH_GROUND_TRUTH = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
@@ -30,3 +32,9 @@ KINDS = tuple(SITE_FILE_PATHS)
 def archive_name(kind: str, subject: str) -> str:
     """Return an archive's name on disk, without its ending: `archive_name("Videos", "S1") == "Videos_S1"`."""
     return f"{kind}_{subject}"
+
+
+def subject_of_member(name: str) -> str | None:
+    """Return the subject whose folder a file of an archive lies in, None for another: `S1/Videos/a.mp4` is S1's."""
+    match = re.match(r"(?:\./)*(S\d+)(?:/|$)", name)
+    return match[1] if match else None

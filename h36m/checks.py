@@ -1,25 +1,14 @@
-"""Is this archive what it should be? The published MD5, the gzip stream, and a record of what was checked before."""
+"""Is this archive what it should be? The published MD5, or the gzip stream read to its end."""
 
-import contextlib
-import gzip
 import hashlib
-import json
-import os
 import re
 import tarfile
-import tempfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from h36m.archives import subject_of_member
 from h36m.console import WrongUse
-
-# One read of this size keeps a disk busy and stays in a processor's cache.
-CHUNK_BYTES = 1 << 20
-GZIP_MAGIC = b"\x1f\x8b"
-
-# In `archives/`: size, time stamp and MD5 of what was checked, so that tens of GB are not read again at each run.
-RECORD_NAME = ".checked.json"
+from h36m.gzip_stream import CHUNK_BYTES, GZIP_MAGIC, BadArchive, GzipStream, decompressed
 
 
 @dataclass(frozen=True)
@@ -98,12 +87,13 @@ def describe_page(beginning: bytes) -> str:
 def inner_subject(path: Path) -> str | None:
     """Return the subject that an archive's first member lies under, `S1`; None where there is none to see."""
     try:
-        with tarfile.open(path, mode="r|gz") as archive:
-            member = archive.next()
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile):
+        with path.open("rb", buffering=0) as file:
+            stream = GzipStream(decompressed(file))
+            with tarfile.open(fileobj=stream, mode="r:") as archive:
+                member = archive.next()
+    except (tarfile.TarError, BadArchive):
         return None
-    match = re.match(r"(?:\./)*(S\d+)(?:/|$)", member.name) if member else None
-    return match[1] if match else None
+    return subject_of_member(member.name) if member else None
 
 
 def md5_of(path: Path) -> str:
@@ -119,70 +109,9 @@ def md5_of(path: Path) -> str:
 def gzip_fault(path: Path) -> str | None:
     """Read a gzip stream to its end; return what is wrong with it, None for nothing."""
     try:
-        with gzip.open(path) as stream:
-            while stream.read(CHUNK_BYTES):
+        with path.open("rb", buffering=0) as file:
+            for _ in decompressed(file):
                 pass
-    except EOFError:
-        return f"is cut off: its gzip stream does not end within its {path.stat().st_size} bytes"
-    except (zlib.error, gzip.BadGzipFile):
-        return "is damaged: its gzip stream does not hold its own CRC"
+    except BadArchive as fault:
+        return str(fault)
     return None
-
-
-def _is_entry(entry) -> bool:
-    return isinstance(entry, dict) and entry.keys() == {"size", "mtime_ns", "md5"}
-
-
-class Record:
-    """Which archives of a folder were checked, kept in the folder as `.checked.json`.
-
-    Threads of one run may share it if they hold a lock around each call; runs take turns by the folder's lock.
-    """
-
-    def __init__(self, folder: Path):
-        self.path = folder / RECORD_NAME
-        try:
-            found = dict(json.loads(self.path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):  # none yet, or not ours: then everything is read once more
-            found = {}
-        self.entries = {name: entry for name, entry in found.items() if _is_entry(entry)}
-
-    def md5(self, path: Path) -> str | None:
-        """Return the MD5 that was found in a file, None if it was not looked for or the file has changed since."""
-        return self.entries[path.name]["md5"] if self._is_current(path) else None
-
-    def is_checked(self, path: Path, expected_md5: str | None) -> bool:
-        """Say whether a file, by its size and time stamp, is one that was found good against this MD5."""
-        return self._is_current(path) and (expected_md5 is None or self.entries[path.name]["md5"] == expected_md5)
-
-    def add(self, path: Path, md5: str | None) -> None:
-        """Remember that a file was read to its end, and its MD5 if that was computed."""
-        stat = path.stat()
-        self.entries[path.name] = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "md5": md5}
-        write_atomically(self.path, json.dumps(self.entries, indent=1, sort_keys=True) + "\n")
-
-    def _is_current(self, path: Path) -> bool:
-        entry = self.entries.get(path.name)
-        try:
-            stat = path.stat()
-        except OSError:
-            return False
-        return entry is not None and (entry["size"], entry["mtime_ns"]) == (stat.st_size, stat.st_mtime_ns)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small text file so that a reader, or a run after a crash, finds the old or the new one whole.
-
-    The new file can be read and written by its owner only.
-    """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=".tmp")  # mode 0600
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise

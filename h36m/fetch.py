@@ -5,23 +5,21 @@ While `archives/NAME.tgz.part` is unfinished, two small files may lie beside it:
 """
 
 import argparse
-import contextlib
 import errno
 import json
 import os
 import queue
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import filelock
-
 from h36m.archives import archive_name
 from h36m.axel import Gaps, read_gaps, run_axel, split_gaps, state_path, write_gaps
-from h36m.checks import Record, Verdict, check_archive, read_checksums, write_atomically
+from h36m.checks import Verdict, check_archive, read_checksums
 from h36m.console import Problem, Progress, WrongUse, argument_parser, positive_integer, say
+from h36m.folders import CHECKED_RECORD, Record, free_name, only_run_in, write_atomically
 from h36m.site import STALL_SECONDS, Answer, Configuration, NoArchive, Site, Temporary, Unreachable, read_configuration
 
 CHECKSUMS = Path(__file__).parent.parent / "checksums.txt"
@@ -59,7 +57,6 @@ class Run:
     checksums: dict[str, str]
     folder: Path
     record: Record
-    lock: threading.Lock = field(default_factory=threading.Lock)
     stop: threading.Event = field(default_factory=threading.Event)
 
     def say(self, line: str) -> None:
@@ -136,14 +133,14 @@ def download(arguments: argparse.Namespace, kinds: Sequence[str]) -> list[str]:
         return []
     try:
         folder.mkdir(exist_ok=True)
-        with _only_run_in(folder, arguments):
+        with only_run_in(folder, lambda line: say(arguments, line)):
             run = Run(
                 arguments=arguments,
                 configuration=configuration,
                 site=Site(configuration, lambda line: say(arguments, line)),
                 checksums=checksums,
                 folder=folder,
-                record=Record(folder),
+                record=Record(folder / CHECKED_RECORD),
             )
             return _obtain_all(run, wanted)
     except PermissionError as error:
@@ -156,28 +153,9 @@ def download(arguments: argparse.Namespace, kinds: Sequence[str]) -> list[str]:
 
 def _are_all_there(folder: Path, wanted: Sequence[tuple[str, str]], checksums: dict[str, str]) -> bool:
     """Say whether every archive was checked before and has not changed since; no archive is opened for that."""
-    record = Record(folder)
+    record = Record(folder / CHECKED_RECORD)
     names = [f"{archive_name(kind, subject)}.tgz" for kind, subject in wanted]
-    return all(record.is_checked(folder / name, checksums.get(name)) for name in names)
-
-
-@contextlib.contextmanager
-def _only_run_in(folder: Path, arguments: argparse.Namespace) -> Iterator[None]:
-    """Let two runs on one folder take turns. The system frees the lock of a run that was killed."""
-    lock = filelock.FileLock(folder / ".lock")
-    try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        say(arguments, f"{folder}: another run is at work there; waiting until it ends")
-        lock.acquire()
-    except NotImplementedError:  # some network file systems
-        say(arguments, f"{folder}: this file system has no locks; do not start a second run on it")
-        yield
-        return
-    try:
-        yield
-    finally:
-        lock.release()
+    return all(record.holds(folder / name, checksums.get(name)) for name in names)
 
 
 def _obtain_all(run: Run, wanted: Sequence[tuple[str, str]]) -> list[str]:
@@ -288,7 +266,7 @@ def _look_at_what_is_there(run: Run, name: str) -> list[Verdict] | None:
     """
     target, changed = run.folder / f"{name}.tgz", run.folder / f"{name}.tgz.changed"
     expected = run.checksums.get(target.name)
-    if run.record.is_checked(target, expected):
+    if run.record.holds(target, expected):
         return None
     if target.exists():
         run.say(f"{target.name}: there; checking it ({target.stat().st_size:,} bytes)")
@@ -297,7 +275,7 @@ def _look_at_what_is_there(run: Run, name: str) -> list[Verdict] | None:
             run.record.add(target, verdict.md5)
             return None
         # Somebody put it there, and it may be dear to them: it is moved out of the way and never deleted.
-        aside = _free_name(run.folder / f"{name}.tgz.rejected")
+        aside = free_name(run.folder / f"{name}.tgz.rejected")
         target.rename(aside)
         run.say(f"{target.name} {verdict.fault}: renamed to {aside.name}, fetching it")
         return [verdict]
@@ -314,15 +292,6 @@ def _look_at_what_is_there(run: Run, name: str) -> list[Verdict] | None:
             run.record.add(changed, md5)
         raise Problem(_changed_message(run, name, md5))
     return []
-
-
-def _free_name(path: Path) -> Path:
-    """Return the path, or the first of path-2, path-3 ... that does not exist yet."""
-    number, free = 1, path
-    while free.exists():
-        number += 1
-        free = path.with_name(f"{path.name}-{number}")
-    return free
 
 
 def _changed_message(run: Run, name: str, md5: str | None) -> str:
@@ -352,8 +321,7 @@ def _obtain(run: Run, kind: str, subject: str, verdicts: list[Verdict]) -> None:
         verdict = check_archive(part, name, expected)
         if verdict.fault is None:
             part.replace(target)
-            with run.lock:
-                run.record.add(target, verdict.md5)
+            run.record.add(target, verdict.md5)
             _forget(part)
             run.say(f"{target.name}: fetched by {by}, {'MD5' if expected else 'gzip stream'} checked")
             return
@@ -365,8 +333,7 @@ def _obtain(run: Run, kind: str, subject: str, verdicts: list[Verdict]) -> None:
                 )
             changed = run.folder / f"{name}.tgz.changed"
             part.replace(changed)
-            with run.lock:
-                run.record.add(changed, verdict.md5)
+            run.record.add(changed, verdict.md5)
             _forget(part)
             raise Problem(_changed_message(run, name, verdict.md5))
         verdicts = [*verdicts, verdict]

@@ -18,8 +18,10 @@ import requests
 import urllib3
 
 from h36m.archives import SITE_FILE_PATHS, SITE_SUBJECT_NUMBERS, archive_name
-from h36m.checks import GZIP_MAGIC, describe_page, write_atomically
+from h36m.checks import describe_page
 from h36m.console import Problem, WrongUse
+from h36m.folders import PRIVATE, write_atomically
+from h36m.gzip_stream import GZIP_MAGIC
 
 DEFAULTS = {
     "PHPSESSID": "",
@@ -155,7 +157,7 @@ def save_session(path: Path, session: str) -> None:
             lines.append(f"[{SECTION}]{newline}")
             section_line = len(lines) - 1
         lines.insert(section_line + 1, f"PHPSESSID = {session}{newline}")
-    write_atomically(path, "".join(lines))
+    write_atomically(path, "".join(lines), PRIVATE)
 
 
 @dataclass

@@ -1,0 +1,111 @@
+"""What runs do in a folder that they share: take turns, remember what they did, replace a file as a whole."""
+
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import filelock
+
+PRIVATE = 0o600  # for the owner only
+FOR_EVERYBODY = 0o666  # less what the person's umask takes away
+
+CHECKED_RECORD = ".checked.json"  # in `archives/`: what was found good
+UNPACKED_RECORD = ".unpacked.json"  # in `extracted/`: which archive each folder came from
+
+
+@contextlib.contextmanager
+def only_run_in(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Let two runs on one folder take turns. The system frees the lock of a run that was killed.
+
+    Args:
+        folder: must exist.
+        say: called with a line for the person when there is something to wait for.
+    """
+    lock = filelock.FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        say(f"{folder}: another run is at work there; waiting until it ends")
+        lock.acquire()
+    except NotImplementedError:  # some network file systems
+        say(f"{folder}: this file system has no locks; do not start a second run on it")
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class Record:
+    """Archives by name with the size and time stamp under which they were read, so that none is read twice.
+
+    Threads of one run may share it; runs take turns by the folder's lock.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.lock = threading.Lock()
+        try:
+            found = dict(json.loads(self.path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):  # none yet, or not ours: then everything is read once more
+            found = {}
+        self.entries = {name: entry for name, entry in found.items() if _is_entry(entry)}
+
+    def md5(self, archive: Path) -> str | None:
+        """Return the MD5 that was found in an archive; None if it was not looked for or the file has changed since."""
+        return self.entries[archive.name]["md5"] if self.holds(archive) else None
+
+    def holds(self, archive: Path, md5: str | None = None) -> bool:
+        """Say whether an archive is, by size and time stamp, the recorded one, and had this MD5 if one is given."""
+        entry = self.entries.get(archive.name)
+        try:
+            stat = archive.stat()
+        except OSError:
+            return False
+        is_same = entry is not None and (entry["size"], entry["mtime_ns"]) == (stat.st_size, stat.st_mtime_ns)
+        return is_same and (md5 is None or entry["md5"] == md5)
+
+    def add(self, archive: Path, md5: str | None = None) -> None:
+        """Remember that an archive was read to its end, and its MD5 if that was computed."""
+        stat = archive.stat()
+        with self.lock:
+            self.entries[archive.name] = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "md5": md5}
+            write_atomically(self.path, json.dumps(self.entries, indent=1, sort_keys=True) + "\n")
+
+
+def _is_entry(entry) -> bool:
+    return isinstance(entry, dict) and entry.keys() == {"size", "mtime_ns", "md5"}
+
+
+def free_name(path: Path) -> Path:
+    """Return the path, or the first of path-2, path-3 ... that does not exist yet."""
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free
+
+
+def write_atomically(path: Path, text: str, mode: int = FOR_EVERYBODY) -> None:
+    """Write a small text file so that a reader, or a run after a crash, finds the old or the new one whole.
+
+    Args:
+        mode: of the file, less the umask.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)  # of a killed run whose number came round again
+    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
