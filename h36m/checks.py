@@ -8,7 +8,7 @@ from pathlib import Path
 
 from h36m.archives import subject_of_member
 from h36m.console import WrongUse
-from h36m.gzip_stream import CHUNK_BYTES, GZIP_MAGIC, BadArchive, GzipStream, decompressed
+from h36m.gzip_stream import CHUNK_BYTES, GZIP_MAGIC, BadArchive, GzipStream, decompressed, describe_page
 
 
 @dataclass(frozen=True)
@@ -72,16 +72,6 @@ def check_archive(path: Path, name: str, expected_md5: str | None) -> Verdict:
     # A cut or garbled file differs too; only a whole one can be a new edition of the archive.
     fault = gzip_fault(path)
     return Verdict(fault or f"has the MD5 {md5}, and {expected_md5} was expected", md5, is_whole=fault is None)
-
-
-def describe_page(beginning: bytes) -> str:
-    """Say what the first bytes of something that is no archive look like, in a few printable words."""
-    text = beginning.decode("ascii", errors="replace")
-    words = " ".join(re.sub(r"<[^>]*>?|[^ -~]", " ", text).split())
-    kind = "HTML page" if re.search(r"<!doctype|<html|<head|<body", text, re.IGNORECASE) else "file"
-    if not beginning:
-        return "it is empty"
-    return f"it looks like an {kind}: {words[:60]!r}" if kind == "HTML page" else f"it begins with {beginning[:8]!r}"
 
 
 def inner_subject(path: Path) -> str | None:

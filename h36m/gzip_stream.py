@@ -1,6 +1,7 @@
 """A gzip file read once, from its start to its end, with everything that gzip promises about it checked."""
 
 import io
+import re
 import zlib
 from collections.abc import Callable, Iterator
 
@@ -28,10 +29,11 @@ def decompressed(file: io.RawIOBase, on_bytes: Callable[[int], None] = lambda co
     member = None
     while compressed := file.read(CHUNK_BYTES):
         on_bytes(len(compressed))
+        if file.tell() == len(compressed) and not compressed.startswith(GZIP_MAGIC):
+            raise BadArchive(f"is not a gzip file; {describe_page(compressed)}")
         while compressed:
-            if member is None:  # the beginning, or another member behind one that has ended
-                is_first = file.tell() == len(compressed)
-                compressed = compressed if is_first else compressed.lstrip(b"\0")  # tapes end in zeros
+            if member is None:  # the beginning, or another member behind one that has ended, or zeros as of tapes
+                compressed = compressed.lstrip(b"\0")
                 member = zlib.decompressobj(GZIP_WINDOW) if compressed else None
                 continue
             try:
@@ -44,6 +46,16 @@ def decompressed(file: io.RawIOBase, on_bytes: Callable[[int], None] = lambda co
             member = None if member.eof else member
     if member is not None or file.tell() == 0:
         raise BadArchive(f"is cut off: its gzip stream does not end within its {file.tell()} bytes")
+
+
+def describe_page(beginning: bytes) -> str:
+    """Say what the first bytes of something that is no archive look like, in a few printable words."""
+    text = beginning.decode("ascii", errors="replace")
+    words = " ".join(re.sub(r"<[^>]*>?|[^ -~]", " ", text).split())
+    kind = "HTML page" if re.search(r"<!doctype|<html|<head|<body", text, re.IGNORECASE) else "file"
+    if not beginning:
+        return "it is empty"
+    return f"it looks like an {kind}: {words[:60]!r}" if kind == "HTML page" else f"it begins with {beginning[:8]!r}"
 
 
 class GzipStream(io.RawIOBase):

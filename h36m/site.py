@@ -18,10 +18,9 @@ import requests
 import urllib3
 
 from h36m.archives import SITE_FILE_PATHS, SITE_SUBJECT_NUMBERS, archive_name
-from h36m.checks import describe_page
 from h36m.console import Problem, WrongUse
 from h36m.folders import PRIVATE, write_atomically
-from h36m.gzip_stream import GZIP_MAGIC
+from h36m.gzip_stream import GZIP_MAGIC, describe_page
 
 DEFAULTS = {
     "PHPSESSID": "",
