@@ -2,7 +2,7 @@
 PYTHON ?= python3
 IN_VENV = .venv/bin/python
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint lock clean
 
 demo: .venv/ready  ## the whole pipeline on a small made-up release, to a picture
 	$(IN_VENV) -m demo
@@ -16,6 +16,19 @@ test-slow: .venv/ready  ## the longer tests
 lint: .venv/ready
 	$(IN_VENV) -m ruff check .
 	$(IN_VENV) -m ruff format --check .
+
+# For the Python of the image, and once for each of the two architectures that images are built for: an entry holds the
+# hashes of all wheels of a release, so one file serves both.
+lock: .venv/ready  ## requirements.lock anew, from the newest releases
+	$(IN_VENV) -m pip install --quiet --disable-pip-version-check uv
+	for architecture in x86_64 aarch64; do \
+		UV_CUSTOM_COMPILE_COMMAND="make lock" $(IN_VENV) -m uv pip compile --quiet --upgrade --generate-hashes \
+			--only-binary :all: --python-version "$$(sed -n 's/^FROM python:\([0-9.]*\).*/\1/p' Dockerfile)" \
+			--python-platform "$$architecture-manylinux_2_28" --output-file ".venv/$$architecture.lock" \
+			requirements.txt || exit 1; \
+	done
+	cmp .venv/x86_64.lock .venv/aarch64.lock
+	cp .venv/x86_64.lock requirements.lock
 
 .venv/ready: requirements.txt requirements-dev.txt
 	@echo "installing into .venv; this takes a minute the first time"
