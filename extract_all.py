@@ -54,7 +54,7 @@ def main(arguments: argparse.Namespace) -> list[str]:
         to_do, done, absent = [], [], []
         for unit in units:
             remove_leftovers(unit)
-            if unit.archive.exists() and not (unit.folder.is_dir() and record.holds(unit.archive)):
+            if unit.archive.is_file() and not (unit.folder.is_dir() and record.holds(unit.archive)):
                 to_do.append(unit)
             elif unit.folder.is_dir():
                 done.append(unit)

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from h36m.archives import subject_of_member
-from h36m.gzip_stream import CHUNK_BYTES, GZIP_MAGIC, BadArchive, GzipStream, decompressed
+from h36m.gzip_stream import CHUNK_BYTES, BadArchive, GzipStream, decompressed
 
 # RFC 1952: the last four bytes of a gzip file are the length of its content, modulo 2**32. RFC 1951: content that
-# cannot be compressed grows by 5 bytes in each block, less than a thousandth; so the content is at least this long.
+# cannot be compressed grows by 5 bytes in each block, less than a thousandth; and 2 bits stand for 258 bytes at most.
 LENGTH_BYTES, LENGTH_MODULUS = 4, 2**32
-SMALLEST_SHARE = 0.999
+SMALLEST_FACTOR, LARGEST_FACTOR = 0.999, 1032
 
 
 @contextlib.contextmanager
@@ -55,15 +55,19 @@ def unfinished_folder(folder: Path) -> Path:
 
 
 def unpacked_size(archive: Path) -> int:
-    """Return about how many bytes the content of an archive takes, from its last bytes and its length."""
+    """Return about how many bytes the content of an archive takes, from its last bytes and its length.
+
+    Of a file that cannot be a gzip file of one piece, it is what the file itself takes.
+    """
     compressed = archive.stat().st_size
+    if compressed < LENGTH_BYTES:
+        return compressed
     with archive.open("rb") as file:
-        if file.read(len(GZIP_MAGIC)) != GZIP_MAGIC or compressed < LENGTH_BYTES:
-            return 0
         file.seek(-LENGTH_BYTES, io.SEEK_END)
         length = int.from_bytes(file.read(), "little")
-    missing = max(0, int(compressed * SMALLEST_SHARE) - length)
-    return length + -(-missing // LENGTH_MODULUS) * LENGTH_MODULUS
+    missing = max(0, int(compressed * SMALLEST_FACTOR) - length)
+    length += -(-missing // LENGTH_MODULUS) * LENGTH_MODULUS
+    return length if length <= compressed * LARGEST_FACTOR else compressed
 
 
 class Member(tarfile.TarInfo):

@@ -43,3 +43,41 @@ def root(demo_run, tmp_path):
     root = tmp_path / "a root"
     shutil.copytree(demo_run / "data" / "extracted", root / "extracted", copy_function=os.link)
     return root
+
+
+def mount(*arguments) -> bool:
+    """Run mount, which needs Linux and root; return whether it could."""
+    return bool(shutil.which("mount")) and subprocess.run(["mount", *arguments], capture_output=True).returncode == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A function that returns the folder of a disk of so many megabytes, a real one that fills up."""
+    mounted = []
+
+    def make(megabytes: int) -> Path:
+        disk = tmp_path / f"a disk of {megabytes} MB"
+        disk.mkdir()
+        if not mount("-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", disk):
+            pytest.skip("this machine does not let us mount a small disk")
+        mounted.append(disk)
+        return disk
+
+    yield make
+    for disk in mounted:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+@pytest.fixture
+def read_only():
+    """A function that makes a folder one that nobody can write to, not even root."""
+    mounted = []
+
+    def make(folder: Path) -> None:
+        if not (mount("--bind", folder, folder) and mount("-o", "remount,bind,ro", folder)):
+            pytest.skip("this machine does not let us mount a folder read-only")
+        mounted.append(folder)
+
+    yield make
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", folder], check=True)

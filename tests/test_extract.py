@@ -1,0 +1,486 @@
+"""extract_all.py: complete folders or none, nothing outside of them; a second run does only what is missing."""
+
+import gzip
+import io
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT, run_script
+from faulty_site import INNER_FOLDERS, small_release
+
+from h36m.archives import BOXES, KINDS, PART_LABELS, VIDEOS
+from h36m.folders import UNPACKED_RECORD
+from h36m.unpack import unpacked_size
+
+MEMBER = "S1/Videos/Directions 1.54138969.mp4"
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A root with a blank in its path and all seven archives of S1."""
+    small_release(tmp_path / "a root" / "archives", subjects=["S1"])
+    return tmp_path / "a root"
+
+
+def extract(root: Path, *options, **more):
+    """Run extract_all.py on S1, or on the subjects that the options say."""
+    subjects = [] if "--subjects" in options else ["--subjects", "S1"]
+    return run_script("extract_all.py", "--root", root, *subjects, *options, **more)
+
+
+def start_extract(root: Path, *options) -> subprocess.Popen:
+    command = [sys.executable, PROJECT / "extract_all.py", "--root", root, "--subjects", "S1", *options]
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def write_archive(path: Path, *members: tarfile.TarInfo | tuple[str, bytes]) -> Path:
+    """Write a gzip'd tar of members, each as it is or as a file of a name with a content."""
+    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
+        for member in members:
+            if isinstance(member, tarfile.TarInfo):
+                archive.addfile(member)
+            else:
+                information = tarfile.TarInfo(member[0])
+                information.size = len(member[1])
+                archive.addfile(information, io.BytesIO(member[1]))
+    return path
+
+
+def large_archive(path: Path, files: int = 40, size: int = 1_000_000) -> dict[str, bytes]:
+    """Write an archive that takes a while to unpack; return its files' contents by name."""
+    contents = {f"{number}.mp4": random.Random(number).randbytes(size) for number in range(files)}
+    write_archive(path, *((f"S1/Videos/{name}", content) for name, content in contents.items()))
+    return contents
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def leftovers(root: Path) -> list[str]:
+    """Return what lies beside the folders of archives."""
+    extracted = root / "extracted"
+    known = {f"S1/{kind}" for kind in KINDS}
+    found = [path.relative_to(extracted).as_posix() for path in extracted.glob("S*/*")]
+    return sorted(set(found) - known)
+
+
+def assert_only_videos_failed(ended, root: Path, words: str) -> None:
+    """Check that the bad archive cost itself only, and that one line names it and says why."""
+    assert ended.returncode == 1
+    assert len(ended.stderr.splitlines()) == 1 and ended.stderr.startswith("extract_all.py: Videos_S1.tgz ")
+    assert words in ended.stderr, ended.stderr
+    folders = {path.name for path in (root / "extracted" / "S1").iterdir()}
+    assert folders == set(KINDS) - {VIDEOS}
+    assert (root / "archives" / "Videos_S1.tgz").exists()
+
+
+# -- what is unpacked --------------------------------------------------------------------------------------------------
+
+
+def test_each_archive_becomes_one_folder_without_the_folders_that_its_members_share(root):
+    ended = extract(root)
+    assert (ended.returncode, ended.stderr) == (0, ""), ended.stderr
+    for kind in KINDS:
+        with tarfile.open(root / "archives" / f"{kind}_S1.tgz") as archive:
+            inner = f"S1/{INNER_FOLDERS[kind]}/"
+            expected = {name.removeprefix(inner): archive.extractfile(name).read() for name in archive.getnames()}
+        assert files_below(root / "extracted" / "S1" / kind) == expected
+    assert leftovers(root) == []
+
+
+def test_folders_below_the_shared_ones_are_kept_and_a_file_beside_them_ends_the_sharing(root):
+    write_archive(
+        root / "archives" / "Videos_S1.tgz",
+        ("./S1/Videos/a/1.mp4", b"one"),
+        ("./S1/Videos/b/1.mp4", b"two"),
+        ("./S1/readme.txt", b"three"),
+    )
+    assert extract(root).returncode == 0
+    expected = {"Videos/a/1.mp4": b"one", "Videos/b/1.mp4": b"two", "readme.txt": b"three"}
+    assert files_below(root / "extracted" / "S1" / "Videos") == expected
+
+
+def test_time_stamps_are_kept_and_modes_are_those_of_new_files(root):
+    member = tarfile.TarInfo(MEMBER)
+    member.mtime, member.mode = 1_300_000_000, 0o000
+    write_archive(root / "archives" / "Videos_S1.tgz", member)
+    assert extract(root).returncode == 0
+    state = (root / "extracted" / "S1" / "Videos" / Path(MEMBER).name).stat()
+    mask = os.umask(0)
+    os.umask(mask)
+    assert state.st_mtime == 1_300_000_000 and state.st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_a_gzip_of_several_members_with_zeros_behind_is_read_to_its_end(root):
+    archive = root / "archives" / "Videos_S1.tgz"
+    content = gzip.decompress(archive.read_bytes())
+    archive.write_bytes(gzip.compress(content[:9000]) + gzip.compress(content[9000:]) + bytes(2000))
+    assert extract(root).returncode == 0
+    # A flipped bit in the second one's CRC is noticed.
+    archive.write_bytes(archive.read_bytes()[:-2008] + b"\x55" + archive.read_bytes()[-2007:])
+    ended = extract(root)
+    assert ended.returncode == 1 and "is damaged" in ended.stderr
+
+
+def test_links_within_an_archive_become_the_files_that_they_lead_to(root):
+    symbolic, hard, chain = (tarfile.TarInfo(f"S1/Videos/{name}.mp4") for name in ("symbolic", "hard", "chain"))
+    symbolic.type, symbolic.linkname = tarfile.SYMTYPE, "../Videos/a.mp4"
+    hard.type, hard.linkname = tarfile.LNKTYPE, "S1/Videos/a.mp4"
+    chain.type, chain.linkname = tarfile.SYMTYPE, "symbolic.mp4"
+    write_archive(root / "archives" / "Videos_S1.tgz", chain, symbolic, ("S1/Videos/a.mp4", b"content"), hard)
+    assert extract(root).returncode == 0
+    videos = root / "extracted" / "S1" / "Videos"
+    assert files_below(videos) == {f"{name}.mp4": b"content" for name in ("a", "symbolic", "hard", "chain")}
+    assert not any(path.is_symlink() for path in videos.iterdir())
+
+
+def test_it_works_from_another_directory_with_a_relative_root(root, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    ended = extract(Path("..") / "a root", cwd=elsewhere)
+    assert ended.returncode == 0 and len(list((root / "extracted" / "S1").iterdir())) == 7
+    assert not list(elsewhere.iterdir())
+
+
+# -- what is not there, and what is there already ----------------------------------------------------------------------
+
+
+def test_absent_archives_are_named_with_the_script_that_fetches_them(root):
+    (root / "archives" / "Videos_S1.tgz").rename(root / "archives" / "Videos_S1.tgz.part")
+    ended = extract(root)
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert "Videos_S1.tgz" in line and "download_all.py" in line
+    assert len(list((root / "extracted" / "S1").iterdir())) == 6
+
+
+def test_people_without_boxes_and_part_labels_are_told_and_are_not_at_fault(root):
+    for kind in (BOXES, PART_LABELS):
+        (root / "archives" / f"{kind}_S1.tgz").unlink()
+    ended = extract(root)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "Segments_mat_gt_bb_S1.tgz" in ended.stdout and "download_seg_mat_gt_pl.py" in ended.stdout
+
+
+def test_one_subject_without_boxes_where_another_has_them_is_a_fault(root):
+    small_release(root / "archives", subjects=["S1", "S5"])
+    (root / "archives" / "Segments_mat_gt_bb_S5.tgz").unlink()
+    ended = extract(root, "--subjects", "S1", "S5")
+    assert ended.returncode == 1 and "Segments_mat_gt_bb_S5.tgz" in ended.stderr
+    assert "Segments_mat_gt_bb_S1" not in ended.stderr
+
+
+def test_no_folder_of_archives_is_wrong_use(tmp_path):
+    ended = extract(tmp_path)
+    assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1 and "archives" in ended.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("options", [["--jobs", "0"], ["--jobs", "many"], ["--subjects", "S2"], ["--root", "nowhere"]])
+def test_wrong_use_is_one_line_and_status_2(root, options):
+    ended = extract(root, *options)
+    assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1, ended.stderr
+
+
+RECORD_OPENS = """
+import sys
+def note(event, arguments):
+    if event == "open" and str(arguments[0]).endswith(".tgz"):
+        with open({log!r}, "a") as log:
+            log.write(str(arguments[0]) + "\\n")
+sys.addaudithook(note)
+"""
+
+
+def test_a_second_run_says_in_one_line_that_nothing_is_to_do_and_opens_no_archive(root, tmp_path):
+    log = tmp_path / "opened.txt"
+    (tmp_path / "sitecustomize.py").write_text(RECORD_OPENS.format(log=str(log)))
+    hooked = {"environment": {"PYTHONPATH": str(tmp_path)}}
+    assert extract(root, **hooked).returncode == 0
+    assert len(set(log.read_text().splitlines())) == 7, "the hook sees opened archives"
+    log.unlink()
+    ended = extract(root, **hooked)
+    assert (ended.returncode, ended.stdout) == (0, f"nothing to do: 7 archives are unpacked in {root / 'extracted'}\n")
+    assert not log.exists()
+
+
+def test_quiet_prints_nothing_when_all_goes_well(root):
+    ended = extract(root, "--quiet")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_only_a_folder_that_is_missing_is_unpacked_again(root):
+    assert extract(root).returncode == 0
+    shutil.rmtree(root / "extracted" / "S1" / "Videos")
+    ended = extract(root)
+    assert ended.returncode == 0 and "1 of 1 archives unpacked" in ended.stdout
+    assert (root / "extracted" / "S1" / "Videos").is_dir()
+
+
+def test_a_new_edition_of_an_archive_takes_the_place_of_the_old_ones_folder(root):
+    assert extract(root).returncode == 0
+    write_archive(root / "archives" / "Videos_S1.tgz", ("S1/Videos/new.mp4", b"new"))
+    assert extract(root).returncode == 0
+    assert files_below(root / "extracted" / "S1" / "Videos") == {"new.mp4": b"new"}
+    assert leftovers(root) == []
+
+
+def test_a_bad_new_edition_leaves_the_old_ones_folder_in_place(root):
+    assert extract(root).returncode == 0
+    before = files_below(root / "extracted" / "S1" / "Videos")
+    (root / "archives" / "Videos_S1.tgz").write_bytes(b"\x1f\x8bnothing of a gzip file")
+    ended = extract(root)
+    assert ended.returncode == 1 and "Videos_S1.tgz" in ended.stderr
+    assert files_below(root / "extracted" / "S1" / "Videos") == before
+
+
+def test_a_folder_of_unknown_origin_is_moved_aside_and_nothing_in_it_is_lost(root):
+    videos = root / "extracted" / "S1" / "Videos"
+    videos.mkdir(parents=True)
+    (videos / "half.mp4").write_bytes(b"left by another tool")
+    ended = extract(root)
+    assert ended.returncode == 0 and "Videos.old" in ended.stdout
+    assert "half.mp4" not in files_below(videos)
+    assert files_below(root / "extracted" / "S1" / "Videos.old") == {"half.mp4": b"left by another tool"}
+
+
+def test_a_lost_or_spoilt_record_costs_another_unpacking_and_no_file(root):
+    assert extract(root).returncode == 0
+    before = files_below(root / "extracted" / "S1" / "Videos")
+    (root / "extracted" / UNPACKED_RECORD).write_text('{"Videos_S1.tgz": 3')
+    assert extract(root).returncode == 0
+    assert files_below(root / "extracted" / "S1" / "Videos") == before
+
+
+def test_delete_archives_deletes_those_whose_folders_stand_and_no_other(root):
+    bad = root / "archives" / "Videos_S1.tgz"
+    bad.write_bytes(bad.read_bytes()[:-100])
+    assert extract(root, "--delete-archives").returncode == 1
+    assert [path.name for path in (root / "archives").glob("*.tgz")] == ["Videos_S1.tgz"]
+    assert {path.name for path in (root / "extracted" / "S1").iterdir()} == set(KINDS) - {VIDEOS}
+
+
+def test_delete_archives_also_deletes_what_an_earlier_run_has_unpacked(root):
+    assert extract(root).returncode == 0
+    ended = extract(root, "--delete-archives")
+    assert ended.returncode == 0 and not list((root / "archives").glob("*.tgz"))
+    ended = extract(root)
+    assert ended.returncode == 0 and "nothing to do: 7" in ended.stdout
+
+
+# -- bad archives ------------------------------------------------------------------------------------------------------
+
+
+def spoil(content: bytes, how: str) -> bytes:
+    middle = len(content) // 2
+    return {
+        "truncated": content[:middle],
+        "without its last byte": content[:-1],
+        "flipped bit": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+        "flipped bit in the CRC": content[:-8] + bytes([content[-8] ^ 1]) + content[-7:],
+        "garbage behind it": content + b"garbage",
+        "login page": b"<html><body>Please log in to see this page</body></html>",
+        "empty file": b"",
+    }[how]
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("truncated", "is cut off"),
+        ("without its last byte", "is cut off"),
+        ("flipped bit", "is damaged"),
+        ("flipped bit in the CRC", "is damaged"),
+        ("garbage behind it", "is damaged"),
+        ("login page", "is not a gzip file; it looks like an HTML page: 'Please log in"),
+        ("empty file", "is cut off"),
+    ],
+)
+def test_a_spoilt_archive_costs_itself_only_and_leaves_no_folder(root, how, words):
+    archive = root / "archives" / "Videos_S1.tgz"
+    archive.write_bytes(spoil(archive.read_bytes(), how))
+    assert_only_videos_failed(extract(root), root, words)
+
+
+@pytest.mark.parametrize("length", [700, 20_000, 10_240])
+def test_a_tar_that_was_cut_off_before_it_was_compressed_is_not_taken_for_whole(root, length):
+    archive = root / "archives" / "Videos_S1.tgz"
+    archive.write_bytes(gzip.compress(gzip.decompress(archive.read_bytes())[:length]))
+    assert_only_videos_failed(extract(root), root, "is no whole tar archive")
+
+
+def test_a_broken_header_between_members_is_not_taken_for_the_end(root):
+    archive = write_archive(root / "archives" / "Videos_S1.tgz", ("S1/Videos/a", b"a"), ("S1/Videos/b", b"b"))
+    content = bytearray(gzip.decompress(archive.read_bytes()))
+    content[1024 + 10] ^= 1  # in the name of the second member; a header has a checksum
+    archive.write_bytes(gzip.compress(content))
+    assert_only_videos_failed(extract(root), root, "is no whole tar archive")
+
+
+def test_an_archive_under_a_wrong_subjects_name_is_not_unpacked(root):
+    write_archive(root / "archives" / "Videos_S1.tgz", ("S5/Videos/a.mp4", b"of S5"))
+    assert_only_videos_failed(extract(root), root, "holds the folder S5 where its name says S1")
+
+
+def special(name: str, kind: bytes, link: str = "") -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, link
+    return member
+
+
+@pytest.mark.parametrize(
+    ("member", "words"),
+    [
+        (("../../../outside", b"x"), "lies outside"),
+        (("S1/Videos/../../../../outside", b"x"), "lies outside"),
+        (("/tmp/outside of the archive", b"x"), "lies outside"),
+        (("C:\\outside", b"x"), "lies outside"),
+        (("S1\\..\\..\\outside", b"x"), "lies outside"),
+        (special("S1/Videos/link", tarfile.SYMTYPE, "../../../../outside"), "lies outside"),
+        (special("S1/Videos/link", tarfile.SYMTYPE, "/etc/hostname"), "lies outside"),
+        (special("S1/Videos/link", tarfile.SYMTYPE, "."), "leads to no file"),
+        (special("S1/Videos/link", tarfile.SYMTYPE, "link"), "leads to no file"),
+        (special("S1/Videos/link", tarfile.LNKTYPE, "../outside"), "lies outside"),
+        (special("S1/Videos/link", tarfile.LNKTYPE, "S1/Videos/absent"), "leads to no file"),
+        (special("S1/Videos/device", tarfile.CHRTYPE), "neither file nor folder"),
+        (special("S1/Videos/device", tarfile.BLKTYPE), "neither file nor folder"),
+        (special("S1/Videos/pipe", tarfile.FIFOTYPE), "neither file nor folder"),
+        ((MEMBER, b"other"), "twice"),
+        (("S1//Videos/./Directions 1.54138969.mp4", b"other"), "twice"),
+        ((f"{MEMBER}/below a file", b"other"), "twice"),
+        (special(f"{MEMBER}", tarfile.SYMTYPE, "a.mp4"), "twice"),
+    ],
+    ids=str,
+)
+def test_a_member_that_no_harmless_archive_has_costs_the_archive_and_writes_nothing_elsewhere(root, member, words):
+    write_archive(root / "archives" / "Videos_S1.tgz", ("S1/Videos/a.mp4", b"a"), (MEMBER, b"first"), member)
+    around = files_below(root.parent).keys()
+    assert_only_videos_failed(extract(root), root, words)
+    new = files_below(root.parent).keys() - around
+    assert all(name.startswith("a root/extracted/") for name in new)
+    assert not Path("/tmp/outside of the archive").exists()
+
+
+def test_an_archive_without_a_file_is_not_taken_for_done(root):
+    write_archive(root / "archives" / "Videos_S1.tgz", special("S1/Videos", tarfile.DIRTYPE))
+    assert_only_videos_failed(extract(root), root, "holds no file")
+
+
+# -- disk and process --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_kill_9_at_any_moment_then_a_second_run_completes_it(root, seed):
+    contents = large_archive(root / "archives" / "Videos_S1.tgz")
+    expected = {kind: (root / "archives" / f"{kind}_S1.tgz").stat().st_size for kind in KINDS}
+    process = start_extract(root)
+    unfinished = root / "extracted" / "S1" / ".Videos.unpacking"
+    while not unfinished.exists() and process.poll() is None:
+        time.sleep(0.001)
+    time.sleep(random.Random(seed).uniform(0, 0.1))
+    process.kill()
+    process.communicate()
+    if process.returncode == -signal.SIGKILL and unfinished.exists():
+        assert not (root / "extracted" / "S1" / "Videos").exists()
+    for folder in (root / "extracted" / "S1").iterdir():
+        if folder.name == "Videos":
+            assert files_below(folder) == contents, "a folder that is there is complete"
+    ended = extract(root)
+    assert ended.returncode == 0, ended.stderr
+    assert files_below(root / "extracted" / "S1" / "Videos") == contents
+    assert {path.name for path in (root / "extracted" / "S1").iterdir()} == set(expected)
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_end_with_130_and_leave_nothing_half_unpacked(root, signal_number):
+    large_archive(root / "archives" / "Videos_S1.tgz", files=150)
+    process = start_extract(root, "--delete-archives")
+    while not list((root / "extracted").glob("S1/.Videos.unpacking/S1/Videos/3.mp4")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.001)
+    process.send_signal(signal_number)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, output + errors
+    assert errors == "extract_all.py: stopped; run it again to go on from here\n"
+    assert leftovers(root) == [] and (root / "archives" / "Videos_S1.tgz").exists()
+    assert extract(root).returncode == 0
+
+
+def test_a_second_run_on_one_root_waits_and_says_so(root):
+    contents = large_archive(root / "archives" / "Videos_S1.tgz", files=150)
+    first = start_extract(root)
+    while not (root / "extracted" / "S1" / ".Videos.unpacking").exists():
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.001)
+    second = extract(root)
+    output, errors = first.communicate(timeout=60)
+    assert (first.returncode, errors) == (0, "") and "7 of 7 archives unpacked" in output
+    assert second.returncode == 0 and "another run is at work there" in second.stdout
+    assert "nothing to do: 7" in second.stdout
+    assert files_below(root / "extracted" / "S1" / "Videos") == contents
+
+
+def test_what_cannot_fit_is_not_begun_and_both_figures_are_said(root, small_disk):
+    disk = small_disk(megabytes=4)
+    (root / "extracted").symlink_to(disk)
+    large_archive(root / "archives" / "Videos_S1.tgz", files=10)
+    ended = extract(root)
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    figures = [int(word.replace(",", "")) for word in line.split() if word.replace(",", "").isdecimal() and "," in word]
+    assert len(figures) == 2 and figures[0] > 10_000_000 and figures[1] <= 4 << 20, line
+    assert not list(disk.glob("S1"))
+
+
+def test_a_disk_that_fills_up_costs_the_archive_that_does_not_fit_and_leaves_no_half_folder(root, small_disk):
+    disk = small_disk(megabytes=4)
+    (root / "extracted").symlink_to(disk)
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w") as tar:
+        for number in range(10):
+            member = tarfile.TarInfo(f"S1/Videos/{number}.mp4")
+            member.size = 1_000_000
+            tar.addfile(member, io.BytesIO(bytes(member.size)))
+    content = plain.getvalue()
+    # gzip tells the length of its last member only, so that this one looks as if it fitted.
+    (root / "archives" / "Videos_S1.tgz").write_bytes(gzip.compress(content[:-512]) + gzip.compress(content[-512:]))
+    ended = extract(root, "--jobs", "1")
+    assert ended.returncode == 1 and len(ended.stderr.splitlines()) == 1, ended.stderr
+    assert "Videos_S1.tgz: not unpacked: the disk is full" in ended.stderr
+    assert {path.name for path in (root / "extracted" / "S1").iterdir()} == set(KINDS) - {VIDEOS}
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_the_size_of_an_archives_content_is_known_beforehand(tmp_path, members):
+    content = random.Random(members).randbytes(100_000)
+    archive = tmp_path / "a.tgz"
+    archive.write_bytes(b"".join(gzip.compress(content) for _ in range(members)))
+    assert len(content) * members == pytest.approx(unpacked_size(archive), rel=0.01)
+
+
+def test_the_size_of_content_of_more_than_4_gb_is_known_though_gzip_keeps_32_bits_of_it(tmp_path):
+    archive = tmp_path / "a.tgz"
+    with archive.open("wb") as file:  # a file with a hole, as long as an archive of 9 GB of videos
+        file.truncate(9_000_000_000)
+        file.seek(-4, os.SEEK_END)
+        file.write((9_001_000_000 % 2**32).to_bytes(4, "little"))
+    assert unpacked_size(archive) == 9_001_000_000
+
+
+def test_a_read_only_folder_is_told_in_one_line(root, read_only):
+    (root / "extracted").mkdir()
+    read_only(root / "extracted")
+    ended = extract(root)
+    assert ended.returncode == 1 and len(ended.stderr.splitlines()) == 1, ended.stderr
+    assert str(root / "extracted") in ended.stderr and "Read-only" in ended.stderr
