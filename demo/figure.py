@@ -19,8 +19,9 @@ LIMBS = (
     *((1, 2, 80), (2, 3, 58), (3, 4, 45), (4, 5, 38), (6, 7, 80), (7, 8, 58), (8, 9, 45), (9, 10, 38)),
     *((16, 17, 60), (17, 18, 48), (18, 19, 40), (19, 22, 36), (24, 25, 60), (25, 26, 48), (26, 27, 40), (27, 30, 36)),
 )
-# Red green blue by part label: the person's right side warm, the left side cool.
-_MIDDLE, _HEAD, _RIGHT, _LEFT = (120, 120, 130), (224, 172, 140), (205, 110, 60), (60, 110, 190)
+# Red green blue by part label: the person's right side warm, the left side cool, both pale, so that half transparent
+# part labels show on them.
+_MIDDLE, _HEAD, _RIGHT, _LEFT = (120, 120, 130), (224, 190, 170), (205, 165, 145), (145, 160, 200)
 COLOURS = np.array(
     [(0, 0, 0), _MIDDLE, _MIDDLE, _HEAD, _HEAD, *[_RIGHT] * 4, *[_LEFT] * 4, *[_LEFT] * 4, *[_RIGHT] * 4],
     dtype=np.uint8,

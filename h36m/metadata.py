@@ -12,6 +12,9 @@ METADATA_FILE = Path(__file__).resolve().parent.parent / "metadata.xml"
 
 # The mapping of the official file goes on after these with rows of another kind: 16 actions x 2 subactions count.
 SEQUENCE_ROWS = 32
+# Of the 32 joints those that move on their own: the 17 that people train on (VideoPose3D leaves out the same 15). The
+# others repeat one of them, or are ends of hands, feet and fingers.
+MOVING_JOINTS = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
 # Action 1 is `_ALL`, the rest recordings of a subject; no pose archive has it.
 ACTION_NOT_USED = 1
 NUMBERS_OF_EXTRINSICS = 6  # three angles, a position

@@ -8,21 +8,27 @@ from PIL import Image, ImageDraw, ImageFont
 
 from h36m import annotations
 from h36m.frames import image_name
+from h36m.metadata import MOVING_JOINTS
 from h36m.segments import NO_BOX
 
-FRAMES_SHOWN = 4
-# Pixels: the skeleton is clear at this size, and 16 such pictures make a sheet that fits on a screen.
-TILE = 400
+# Four cameras beside each other, three moments below each other: a sheet that fits on a screen.
+FRAMES_SHOWN = 3
+# Pixels: the skeleton is clear at this size.
+TILE = 360
+# Lines are drawn larger and made smaller with the picture, which makes them smooth.
+LINES_DRAWN_AT, LINE_WIDTH = 2 * TILE, 5
 # How much more than the person a picture shows.
-MARGIN = 1.5
-CAPTION_HEIGHT = 24
+MARGIN = 1.25
+GAP, TITLE_HEIGHT, CAPTION_HEIGHT = 4, 40, 28
+TITLE_SIZE, CAPTION_SIZE = 24, 20
 # Red green blue: the person's right side warm, the left side cool, as people draw this skeleton.
 RIGHT, LEFT, MIDDLE, BOX = (255, 90, 0), (0, 150, 255), (255, 255, 255), (255, 230, 0)
+PAPER, INK, FAINT_INK = (24, 24, 28), (255, 255, 255), (170, 170, 170)
 LABEL_OPACITY = 0.5
 
 
 def draw_preview(folder: Path) -> Image.Image:
-    """Draw cameras x frames of a processed sequence: skeleton, box, and part labels half transparent if there are any.
+    """Draw frames x cameras of a processed sequence: skeleton, box, and part labels half transparent if there are any.
 
     Args:
         folder: with annot.h5, imageSequence/ and perhaps partLabels/ in it.
@@ -30,48 +36,53 @@ def draw_preview(folder: Path) -> Image.Image:
     with h5py.File(folder / annotations.FILE_NAME, "r") as file:
         cameras, numbers, poses = file["camera"][...], file["frame"][...], file["pose/2d"][...]
         boxes = file["bbox"][...] if "bbox" in file else np.full((len(numbers), 4), NO_BOX)
-        names, parents = list(file.attrs["joint_names"]), list(file.attrs["joint_parents"])
+        lines = bones(list(file.attrs["joint_names"]), file.attrs["joint_parents"].tolist())
         title = file.attrs["sequence"]
     shown = {camera: _spread(np.flatnonzero(cameras == camera)) for camera in dict.fromkeys(cameras.tolist())}
-    columns = max(len(rows) for rows in shown.values())
-    sheet = Image.new("RGB", (columns * TILE, len(shown) * (TILE + CAPTION_HEIGHT)))
+    rows_shown = max(len(rows) for rows in shown.values())
+    sheet = Image.new(
+        "RGB", (len(shown) * (TILE + GAP) - GAP, TITLE_HEIGHT + rows_shown * (TILE + CAPTION_HEIGHT)), PAPER
+    )
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(size=16)
-    for line, (camera, rows) in enumerate(shown.items()):
-        for column, row in enumerate(rows):
-            corner = (column * TILE, line * (TILE + CAPTION_HEIGHT))
+    _draw_title(draw, title, with_labels=(folder / "partLabels").is_dir())
+    font = ImageFont.load_default(size=CAPTION_SIZE)
+    for column, (camera, rows) in enumerate(shown.items()):
+        for line, row in enumerate(rows):
+            left, top = column * (TILE + GAP), TITLE_HEIGHT + line * (TILE + CAPTION_HEIGHT)
             frame = image_name(int(numbers[row]) - 1)
-            picture = _draw_frame(folder, str(camera), frame, poses[row], boxes[row], bones(names, parents, poses[row]))
-            sheet.paste(picture, (corner[0], corner[1] + CAPTION_HEIGHT))
-            draw.text((corner[0] + 6, corner[1] + 2), f"{title}  {camera}  {frame}", fill=MIDDLE, font=font)
+            sheet.paste(_draw_frame(folder, str(camera), frame, poses[row], boxes[row], lines), (left, top))
+            draw.text((left + 4, top + TILE + 1), f"{camera}  {frame}", fill=FAINT_INK, font=font)
     return sheet
 
 
-def bones(names: list[str], parents: list[int], pose: np.ndarray) -> list[tuple[int, int, tuple[int, int, int]]]:
-    """Return (joint, its parent, colour) of the joints that stand apart from their parent.
+def bones(names: list[str], parents: list[int]) -> list[tuple[int, int, tuple[int, int, int]]]:
+    """Return (joint, its parent, colour) of the joints that move on their own and have a parent.
 
     Args:
-        names, parents: of the 32 joints.
-        pose: (32, 2 or 3); several of the 32 always lie on their parent, and no bone is there to draw.
+        names, parents: of the 32 joints. A parent that is no moving joint lies on one, so lines to it meet.
     """
-    lines = []
-    for joint, parent in enumerate(parents):
-        chain = [joint]
-        while parents[chain[-1]] != chain[-1]:
-            chain.append(parents[chain[-1]])
-        # A side is told by the first ancestor that names one: "Site" and "R_Wrist_End" do not say it in full.
-        sides = [names[ancestor] for ancestor in chain]
-        colour = next(
-            (LEFT if "Left" in name else RIGHT for name in sides if "Left" in name or "Right" in name), MIDDLE
-        )
-        if joint != parent and np.linalg.norm(pose[joint] - pose[parent]) > 1:
-            lines.append((joint, int(parent), colour))
-    return lines
+    colours = (LEFT if "Left" in name else RIGHT if "Right" in name else MIDDLE for name in names)
+    return [
+        (joint, parent, colour)
+        for joint, (parent, colour) in enumerate(zip(parents, colours, strict=True))
+        if joint in MOVING_JOINTS and joint != parent
+    ]
 
 
 def _spread(rows: np.ndarray) -> np.ndarray:
     """Return up to FRAMES_SHOWN of some rows, evenly apart, the first and the last among them."""
     return rows[np.unique(np.linspace(0, len(rows) - 1, FRAMES_SHOWN).round().astype(int))]
+
+
+def _draw_title(draw: ImageDraw.ImageDraw, title: str, with_labels: bool) -> None:
+    """Write the sequence's name and, each in its colour, what the lines are."""
+    font = ImageFont.load_default(size=TITLE_SIZE)
+    words = [(title, INK), ("right", RIGHT), ("left", LEFT), ("box", BOX)]
+    words += [("part labels", FAINT_INK)] if with_labels else []
+    x = 8
+    for word, colour in words:
+        draw.text((x, 5), word, fill=colour, font=font)
+        x += draw.textlength(word, font=font) + TITLE_SIZE
 
 
 def _draw_frame(folder: Path, camera: str, frame: str, pose: np.ndarray, box: np.ndarray, lines: list) -> Image.Image:
@@ -82,15 +93,19 @@ def _draw_frame(folder: Path, camera: str, frame: str, pose: np.ndarray, box: np
         with Image.open(labels) as image:
             person = Image.fromarray(np.where(np.asarray(image) > 0, round(255 * LABEL_OPACITY), 0).astype(np.uint8))
             picture.paste(image.convert("RGB"), mask=person)
-    middle = (pose.min(axis=0) + pose.max(axis=0)) / 2
-    reach = MARGIN / 2 * (pose.max(axis=0) - pose.min(axis=0)).max()
+    # The square around the person, moved into the picture where the person stands at its edge.
+    side = min(MARGIN * (pose.max(axis=0) - pose.min(axis=0)).max(), *picture.size)
+    corner = ((pose.min(axis=0) + pose.max(axis=0) - side) / 2).clip(0, np.array(picture.size) - side)
+    zoom = LINES_DRAWN_AT / side
+    picture = picture.resize((LINES_DRAWN_AT, LINES_DRAWN_AT), box=(*corner, *(corner + side)))
     draw = ImageDraw.Draw(picture)
     if tuple(box) != NO_BOX:
-        left, top, right, bottom = box.tolist()
-        draw.rectangle((left, top, right - 1, bottom - 1), outline=BOX, width=3)
+        edges = (box.reshape(2, 2) - corner) * zoom
+        draw.rectangle([tuple(edge) for edge in edges], outline=BOX, width=LINE_WIDTH)
+    points = [tuple(point) for point in (pose - corner) * zoom]
     for joint, parent, colour in lines:
-        draw.line([*map(tuple, (pose[parent], pose[joint]))], fill=colour, width=4)
+        draw.line([points[parent], points[joint]], fill=colour, width=LINE_WIDTH)
     for joint, _, colour in lines:
-        x, y = pose[joint]
-        draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=colour, outline=(0, 0, 0))
-    return picture.crop((*(middle - reach).round(), *(middle + reach).round())).resize((TILE, TILE))
+        x, y = points[joint]
+        draw.ellipse((x - LINE_WIDTH, y - LINE_WIDTH, x + LINE_WIDTH, y + LINE_WIDTH), fill=colour, outline=(0, 0, 0))
+    return picture.resize((TILE, TILE), Image.Resampling.LANCZOS)

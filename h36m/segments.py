@@ -68,6 +68,8 @@ def read_cells(file: Path, variable: str, frames: Iterable[int], size: tuple[int
 def _read_cell(mat: h5py.File, reference: h5py.Reference, frame: int, size: tuple[int, int]) -> Cell:
     try:
         stored = mat[reference]
+        if not isinstance(stored, h5py.Dataset):
+            return Cell(frame, None, problem=f"expected an array, found {stored}")
         # MATLAB writes an empty array as its shape, with this attribute.
         if stored.attrs.get("MATLAB_empty", 0) or not stored.size:
             return Cell(frame, None, notice="an empty cell")
@@ -125,7 +127,7 @@ def write_part_labels(
 
     Args:
         file, frames, size: as in `read_cells`.
-        folder: where the images go; it is made.
+        folder: where the images go; it is made if there are any.
 
     Returns:
         What is broken; what is not there.
@@ -134,13 +136,13 @@ def write_part_labels(
 
     if not file.is_file():
         return [], [f"no {file.name} among the part labels, so its frames have none"]
-    folder.mkdir(parents=True)
     without: list[Cell] = []
     try:
         for cell in read_cells(file, PART_LABELS, frames, size):
             if cell.array is None:
                 without.append(cell)
                 continue
+            folder.mkdir(parents=True, exist_ok=True)
             image = Image.fromarray(np.ascontiguousarray(cell.array))
             image.putpalette([value for colour in PALETTE for value in colour])  # makes it an image of mode P
             # Labels lie in long runs: zlib's run-length strategy takes 1.6 ms an image and its own default 4.3 ms, for

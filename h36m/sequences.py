@@ -226,7 +226,7 @@ def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, maki
     if options.preview:
         from h36m.preview import draw_preview
 
-        draw_preview(making).save(making / "preview.jpg", quality=90)
+        draw_preview(making).save(making / "preview.jpg", quality=80)
     return Outcome(len(views), sum(len(view.frames) for view in views), problems, notices)
 
 
