@@ -1,0 +1,146 @@
+"""h36m/unpack.py on generated archives: nothing outside of the folder, and what is accepted equals what went in."""
+
+import gzip
+import io
+import posixpath
+import tarfile
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from h36m.gzip_stream import BadArchive
+from h36m.unpack import unpacked
+
+WILD_PARTS = ["S1", "Videos", "a", "b.mp4", "é x", "..", ".", "", "S5", "C:", "..\\..", "/"]
+WILD_NAMES = st.lists(st.sampled_from(WILD_PARTS), min_size=1, max_size=5).map("/".join)
+TAME_NAMES = st.sampled_from([f"S1/{name}" for name in ("a.mp4", "./b.mp4", "a/c.mp4", "a//d.mp4", "b/e.mp4", "f")])
+NAMES = st.one_of(*[TAME_NAMES] * 7, WILD_NAMES)
+CONTENTS = st.binary(max_size=1500)  # around a tar block of 512 bytes, and beyond
+FORMATS = st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT])
+TYPES = st.sampled_from([tarfile.REGTYPE] * 4 + [tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
+# Type, name, content, where a link leads to.
+MEMBERS = st.lists(st.tuples(TYPES, NAMES, CONTENTS, NAMES), max_size=6)
+
+# Harmless names: no file's name is also a folder's, as it ends in a way that no folder does.
+FOLDERS = st.lists(st.sampled_from(["Videos", "a", "é x", "x" * 120]), max_size=4).map(lambda parts: ["S1", *parts])
+HARMLESS_FILES = st.dictionaries(
+    st.builds(lambda parts, name: "/".join([*parts, f"{name}.mp4"]), FOLDERS, st.sampled_from("cde")),
+    CONTENTS,
+    min_size=1,
+    max_size=8,
+)
+
+
+def packed(members: list, tar_format: int) -> bytes:
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w", format=tar_format) as archive:
+        for kind, name, content, link in members:
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, link if kind in (tarfile.SYMTYPE, tarfile.LNKTYPE) else ""
+            member.size = len(content) if kind == tarfile.REGTYPE else 0
+            archive.addfile(member, io.BytesIO(content) if member.size else None)
+    return gzip.compress(plain.getvalue())
+
+
+def below(folder: Path) -> dict[str, bytes | None]:
+    """Return everything below a folder: files with their contents, folders without."""
+    assert not any(path.is_symlink() for path in folder.rglob("*"))
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")
+    }
+
+
+def try_to_unpack(outer: Path, archive: bytes) -> dict[str, bytes] | None:
+    """Unpack an archive deep in a folder; return the files that came of it, None if it was not accepted.
+
+    Everything else in the outer folder must stay as it is.
+    """
+    folder = outer / "root" / "extracted" / "S1" / "Videos"
+    folder.parent.mkdir(parents=True)
+    for place in (outer, outer / "root", folder.parent):
+        (place / "a").mkdir()
+        (place / "b.mp4").write_bytes(b"not yours")
+    (outer / "Videos_S1.tgz").write_bytes(archive)
+    before = below(outer)
+    try:
+        with unpacked(outer / "Videos_S1.tgz", folder, "S1", lambda count: None) as complete:
+            assert folder.parent in complete.parents
+            complete.rename(folder)
+    except BadArchive:
+        assert not folder.exists()
+    after = below(outer)
+    here = folder.relative_to(outer).as_posix()
+    assert {name: content for name, content in after.items() if not f"{name}/".startswith(f"{here}/")} == before
+    return (
+        {name: content for name, content in below(folder).items() if content is not None} if folder.exists() else None
+    )
+
+
+def expected_files(members: list) -> dict[str, bytes]:
+    """Return the files of an archive without the folders that all of them share, by plain strings."""
+    files = {posixpath.normpath(name): content for kind, name, content, _ in members if kind == tarfile.REGTYPE}
+    links = {}
+    for kind, name, _, link in members:
+        if kind == tarfile.LNKTYPE:
+            links[posixpath.normpath(name)] = posixpath.normpath(link)
+        elif kind == tarfile.SYMTYPE:
+            links[posixpath.normpath(name)] = posixpath.normpath(posixpath.join(posixpath.dirname(name), link))
+    for name, target in links.items():
+        while target in links:
+            target = links[target]
+        files[name] = files[target]
+    shared = posixpath.commonpath([posixpath.dirname(name) for name in files])
+    return {posixpath.relpath(name, shared or "."): content for name, content in files.items()}
+
+
+@settings(max_examples=200, deadline=None)
+@given(members=MEMBERS, tar_format=FORMATS)
+def test_whatever_the_members_nothing_is_written_outside_and_an_accepted_archives_files_equal_what_went_in(
+    members, tar_format
+):
+    try:
+        archive = packed(members, tar_format)
+    except ValueError:  # a name that this format cannot hold
+        return
+    with tempfile.TemporaryDirectory() as outer:
+        files = try_to_unpack(Path(outer), archive)
+        event("not accepted" if files is None else "accepted")
+        if files is not None:
+            assert files == expected_files(members)
+
+
+@settings(max_examples=100, deadline=None)
+@given(files=HARMLESS_FILES, tar_format=FORMATS)
+def test_every_archive_of_files_in_folders_is_accepted(files, tar_format):
+    members = [(tarfile.REGTYPE, name, content, "") for name, content in files.items()]
+    try:
+        archive = packed(members, tar_format)
+    except ValueError:
+        return
+    with tempfile.TemporaryDirectory() as outer:
+        assert try_to_unpack(Path(outer), archive) == expected_files(members)
+
+
+@settings(max_examples=100, deadline=None)
+@given(files=HARMLESS_FILES, data=st.data())
+def test_an_archive_that_is_cut_off_is_not_accepted_and_one_with_a_flipped_bit_only_if_its_files_are_right(files, data):
+    members = [(tarfile.REGTYPE, name, content, "") for name, content in files.items()]
+    archive = packed(members, tarfile.PAX_FORMAT)
+    at = data.draw(st.integers(0, len(archive) - 1))
+    flipped = bytes([archive[at] ^ 1 << data.draw(st.integers(0, 7))])
+    with tempfile.TemporaryDirectory() as outer:
+        assert try_to_unpack(Path(outer), archive[:at]) is None
+    # Some bits mean nothing, such as the age in gzip's header or those that fill up the last byte.
+    with tempfile.TemporaryDirectory() as outer:
+        found = try_to_unpack(Path(outer), archive[:at] + flipped + archive[at + 1 :])
+    assert found in (None, expected_files(members))
+
+
+def test_a_failing_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch):
+    (tmp_path / "Videos_S1.tgz").write_bytes(packed([(tarfile.REGTYPE, "S1/a.mp4", b"a", "")], tarfile.PAX_FORMAT))
+    (tmp_path / "S1").write_bytes(b"a file where the subject's folder belongs")
+    with pytest.raises(OSError), unpacked(tmp_path / "Videos_S1.tgz", tmp_path / "S1" / "Videos", "S1", print):
+        pass
