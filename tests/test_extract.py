@@ -395,7 +395,8 @@ def test_kill_9_at_any_moment_then_a_second_run_completes_it(root, seed):
     contents = large_archive(root / "archives" / "Videos_S1.tgz")
     process = start_extract(root)
     unfinished = root / "extracted" / "S1" / ".Videos.unpacking" / "S1" / "Videos"
-    moment = [unfinished.parent, *(unfinished / name for name in contents)][random.Random(seed).randrange(40)]
+    # In the first half: a busy machine may let it go on for a while before it is stopped.
+    moment = [unfinished.parent, *(unfinished / name for name in contents)][random.Random(seed).randrange(20)]
     run_until(process, moment.exists)
     process.kill()
     process.communicate()
