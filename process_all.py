@@ -13,6 +13,7 @@ a stop or when more is unpacked: it does only what is missing.
 """
 
 import argparse
+import hashlib
 import inspect
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,7 @@ from h36m.workers import available_cores, run_in_processes
 
 
 def select_frame_indices_to_include(subject: str, pose_3d_universal: np.ndarray) -> np.ndarray:
-    """Choose the frames of one view. Edit this to choose others: what another rule has made is made anew.
+    """Choose the frames of one view. Edit this to choose others: sequences that get others are made anew.
 
     Args:
         subject: "S1", ...
@@ -60,8 +61,6 @@ def main(arguments: argparse.Namespace) -> list[str]:
     options = read_options(arguments, metadata)
     extracted, processed = options.root / "extracted", options.root / "processed"
     sequences = share_of(chosen_sequences(arguments, metadata), arguments.slice)
-    if not extracted.is_dir():
-        raise WrongUse(f"there is no folder {extracted}: run extract_all.py first, or say where with --root")
 
     to_do, problems, done = [], [], 0
     for sequence in sequences:
@@ -71,8 +70,13 @@ def main(arguments: argparse.Namespace) -> list[str]:
             problems += before.problems
         elif input_files(sequence, options):
             to_do.append(sequence)
+        elif not extracted.is_dir():
+            raise WrongUse(f"there is no folder {extracted}: run extract_all.py first, or say where with --root")
+        elif not (extracted / sequence.subject).is_dir():
+            problems.append(f"{sequence.subject}: there is no folder {extracted / sequence.subject}, see --subjects")
         else:
             problems.append(f"{sequence}: none of its files ({sequence.base}.*) is in {extracted / sequence.subject}")
+    problems = list(dict.fromkeys(problems))
     if not to_do:
         if done:
             say(arguments, f"nothing to do: {done} sequences are in {processed}")
@@ -81,7 +85,7 @@ def main(arguments: argparse.Namespace) -> list[str]:
     jobs = min(arguments.jobs, len(to_do))
     options = options._replace(decoder_threads=max(1, available_cores() // jobs))
     say(arguments, f"{len(to_do)} sequences to process, {jobs} at a time; {done} are done")
-    tell_beforehand(arguments, to_do, options)
+    tell_beforehand(arguments, to_do, options, metadata)
 
     work = partial(process_sequence, options=options, metadata=metadata)
     views = frames = 0
@@ -117,6 +121,7 @@ def read_options(arguments: argparse.Namespace, metadata: Metadata) -> Options:
         movement=arguments.movement,
         select=select_frame_indices_to_include,
         rule=rule_in_words(arguments),
+        rule_files="" if arguments.every or arguments.movement else digest_of_rule_files(),
         correct_s9=arguments.correct_s9,
         segments=not arguments.no_segments,
         preview=arguments.preview,
@@ -126,10 +131,17 @@ def read_options(arguments: argparse.Namespace, metadata: Metadata) -> Options:
 def rule_in_words(arguments: argparse.Namespace) -> str:
     """Return how frames are chosen; for the function above, which people edit, it is its source that says."""
     if arguments.every is not None:
-        return f"every {arguments.every}th frame from 0"
+        return f"one frame in {arguments.every}, from frame 0" if arguments.every > 1 else "every frame"
     if arguments.movement is not None:
         return f"frame 0, then whenever a joint has moved by {arguments.movement:g} mm since the last frame kept"
     return inspect.getsource(select_frame_indices_to_include)
+
+
+def digest_of_rule_files() -> str:
+    """Return a digest of this script and of the helpers its rule uses: while they stay the same, so does the rule."""
+    script = Path(__file__).resolve()
+    files = (script, script.parent / "h36m" / "frames.py")
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def chosen_sequences(arguments: argparse.Namespace, metadata: Metadata) -> list[Sequence]:
@@ -157,8 +169,12 @@ def share_of(sequences: list[Sequence], share: tuple[int, int] | None) -> list[S
     return sorted(sequences)[which - 1 :: count]
 
 
-def tell_beforehand(arguments: argparse.Namespace, sequences: list[Sequence], options: Options) -> None:
+def tell_beforehand(
+    arguments: argparse.Namespace, sequences: list[Sequence], options: Options, metadata: Metadata
+) -> None:
     """Say what these sequences will come without, and which are known to be shifted."""
+    if not metadata.cameras:
+        say(arguments, "metadata.xml has no calibration (<w0>): no extrinsics, calibration and distortion are written")
     for subject in dict.fromkeys(sequence.subject for sequence in sequences):
         for kind, what in ((POSES_3D_WORLD, "pose/3d-world"), (BOXES, "bbox"), (PART_LABELS, "partLabels")):
             wanted = options.segments or kind == POSES_3D_WORLD

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from h36m.console import Problem
+from h36m.console import Problem, WrongUse
 from h36m.frames import image_name
 
 FILE_NAME = "annot.h5"
 
 # Attributes that tell a later run whether there is anything to do, and tell a person nothing.
-BOOKKEEPING = {"made_with", "inputs"}
+BOOKKEEPING = {"made_with", "inputs", "part_label_images", "rule_files"}
 
 
 class Dataset(NamedTuple):
@@ -76,11 +76,20 @@ def read_attributes(file: Path) -> dict:
     }
 
 
+def read_frames(file: Path) -> dict[str, np.ndarray]:
+    """Return the chosen frames of each camera of an annot.h5, indices from 0."""
+    with h5py.File(file, "r") as annotations:
+        cameras, numbers = annotations["camera"][...], annotations["frame"][...]
+    return {str(camera): numbers[cameras == camera] - 1 for camera in np.unique(cameras)}
+
+
 def read_images(file: Path) -> set[str]:
     """Return the paths of the images that an annot.h5 speaks of, relative to its folder."""
-    with h5py.File(file, "r") as annotations:
-        cameras, numbers = annotations["camera"][...].tolist(), annotations["frame"][...].tolist()
-    return {f"imageSequence/{camera}/{image_name(n - 1)}" for camera, n in zip(cameras, numbers, strict=True)}
+    return {
+        f"imageSequence/{camera}/{image_name(frame)}"
+        for camera, frames in read_frames(file).items()
+        for frame in frames.tolist()
+    }
 
 
 def units() -> list[str]:
@@ -92,8 +101,11 @@ def describe(file: Path) -> str:
     """Return a table of an annot.h5 to read: its datasets with shape, type, unit, coordinates, meaning; its attributes.
 
     Raises:
-        Problem: the file is missing or no HDF5.
+        WrongUse: there is no such file.
+        Problem: it is no HDF5.
     """
+    if not file.is_file():
+        raise WrongUse(f"there is no file {file}: expected an {FILE_NAME} out of processed/")
     meanings = {dataset.name: dataset for dataset in DATASETS}
     rows = [("dataset", "shape", "type", "unit", "coordinates", "meaning")]
     try:
@@ -113,6 +125,8 @@ def describe(file: Path) -> str:
     lines.append("")
     for name in sorted(attributes.keys() - BOOKKEEPING):
         value = attributes[name]
+        if name == "joint_names":
+            value = np.array([f"{joint} {joint_name}" for joint, joint_name in enumerate(value)])
         text = "; ".join(map(str, value)) if isinstance(value, np.ndarray) else str(value)
         lines.append(f"{name}: {text.strip()}")
     return "\n".join(lines)

@@ -1,6 +1,7 @@
 """One sequence: from its unpacked files to its images and annot.h5, all of it or nothing."""
 
 import shutil
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from h36m import __version__, annotations
 from h36m.archives import BOXES, KINDS, PART_LABELS, POSES_2D, POSES_3D, POSES_3D_UNIVERSAL, POSES_3D_WORLD, VIDEOS
 from h36m.console import Problem
 from h36m.frames import every_frame, frames_with_movement, image_name
-from h36m.metadata import Camera, Metadata, project
+from h36m.metadata import MOVING_JOINTS, Camera, Metadata, project
 
 # The ground truth of these S9 sequences is shifted against the images. The correction is PosePile's, which the
 # community uses: so much in world coordinates, and everything else moves with it.
@@ -20,7 +21,7 @@ SHIFTED_SEQUENCES = ("Greeting-2", "SittingDown-2", "Waiting-1")
 SHIFT_MM = np.array([-200.0, 0.0, 0.0])
 
 # Goes up when what is written changes, so that an older annot.h5 is made anew.
-FORMAT = 1
+FORMAT = 2
 
 ENDINGS = {VIDEOS: "mp4", BOXES: "mat", PART_LABELS: "mat"}
 POSE_ENDING = "cdf"
@@ -48,6 +49,7 @@ class Options(NamedTuple):
     movement: float | None  # whenever a joint has moved by so many mm, or
     select: Callable[[str, np.ndarray], np.ndarray]  # what this says of a subject and its poses (frames, 32, 3)
     rule: str  # which of them it is, in words or as the source of `select`
+    rule_files: str  # a digest of the files `select` stands in; empty where it is not asked
     correct_s9: bool
     segments: bool
     preview: bool
@@ -61,6 +63,10 @@ class Outcome(NamedTuple):
     frames: int
     problems: list[str]  # what could not be done
     notices: list[str]  # what the person should know
+
+
+class BrokenRule(Problem):
+    """The rule that chooses frames, which people edit, does not."""
 
 
 class View(NamedTuple):
@@ -112,7 +118,7 @@ def made_with(sequence: Sequence, options: Options) -> dict:
     """Return what decides the contents of a sequence's annot.h5, as it is recorded there."""
     return {
         "format": FORMAT,
-        "frame_selection": options.rule,
+        "frame_selection": options.select.__name__ if options.rule_files else options.rule,
         "cameras": list(options.cameras),
         "correct_s9": options.correct_s9 and is_shifted(sequence),
         "segments": options.segments,
@@ -123,7 +129,8 @@ def done_before(sequence: Sequence, options: Options) -> Outcome | None:
     """Return what came of a sequence in an earlier run, or None if it is still to be done.
 
     It is to be done where there is no annot.h5, or one made with other options or from other files (files that were
-    deleted since do not count), and where images are gone. No video and no poses are read to find out.
+    deleted since do not count), and where images are gone. No video is read to find out, and poses only where the rule
+    that chooses frames may have been edited.
     """
     folder = folder_of(sequence, options.root)
     attributes = annotations.read_attributes(folder / annotations.FILE_NAME)
@@ -136,7 +143,33 @@ def done_before(sequence: Sequence, options: Options) -> Outcome | None:
     images = {image.relative_to(folder).as_posix() for image in folder.glob("imageSequence/*/*.jpg")}
     if not annotations.read_images(folder / annotations.FILE_NAME) <= images:
         return None
+    if sum(1 for _ in folder.glob("partLabels/*/*.png")) < attributes["part_label_images"]:
+        return None
+    if attributes["rule_files"] != options.rule_files and not chose_the_same(sequence, options, attributes):
+        return None
     return Outcome(0, 0, list(attributes["problems"]), [])
+
+
+def chose_the_same(sequence: Sequence, options: Options, attributes: dict) -> bool:
+    """Tell whether the rule, which people edit, would still choose the frames that annot.h5 has.
+
+    The frames are compared and not the text, because a rule may use whatever else stands in its file, and because a
+    new comment is no reason to do days of work again. Where the poses are deleted the text has to do.
+    """
+    from h36m import poses
+
+    annotated = annotations.read_frames(folder_of(sequence, options.root) / annotations.FILE_NAME)
+    try:
+        for camera, frames in annotated.items():
+            file = file_of(sequence, POSES_3D_UNIVERSAL, camera, options.root)
+            if not file.is_file():
+                return attributes["frame_selection"] == options.rule
+            universal = poses.read_poses(file, coordinates=3)
+            if not np.array_equal(chosen_frames(sequence.subject, universal, options), frames):
+                return False
+    except Problem:  # told when the sequence is processed
+        return False
+    return True
 
 
 def process_sequence(sequence: Sequence, options: Options, metadata: Metadata) -> Outcome:
@@ -151,8 +184,10 @@ def process_sequence(sequence: Sequence, options: Options, metadata: Metadata) -
     try:
         locks.mkdir(parents=True, exist_ok=True)
         with FileLock(locks / f"{sequence}.lock"):
-            before = done_before(sequence, options)
+            before = done_before(sequence, options._replace(preview=False))
             if before:
+                if options.preview:
+                    write_preview(folder)
                 return before
             try:
                 shutil.rmtree(making, ignore_errors=True)
@@ -191,6 +226,8 @@ def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, maki
     for camera in options.cameras:
         try:
             view, view_problems, view_notices = make_view(sequence, camera, options, metadata, making)
+        except BrokenRule as problem:  # not the fault of a view, so it is told once
+            return Outcome(0, 0, [f"{sequence}: {problem}"], [])
         except Problem as problem:
             problems.append(f"{sequence} {camera}: {problem}")
             shutil.rmtree(making / "imageSequence" / camera, ignore_errors=True)
@@ -216,18 +253,28 @@ def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, maki
             "correct_s9": options.correct_s9 and is_shifted(sequence),
             "joint_names": list(metadata.joint_names),
             "joint_parents": list(metadata.joint_parents),
+            "moving_joints": list(MOVING_JOINTS),
             "units": annotations.units(),
             # What a later run needs to find out whether there is anything to do.
             "made_with": made_with(sequence, options),
             "inputs": inputs,
             "problems": problems,
+            "part_label_images": sum(1 for _ in making.glob("partLabels/*/*.png")),
+            "rule_files": options.rule_files,
         },
     )
     if options.preview:
-        from h36m.preview import draw_preview
-
-        draw_preview(making).save(making / "preview.jpg", quality=80)
+        write_preview(making)
     return Outcome(len(views), sum(len(view.frames) for view in views), problems, notices)
+
+
+def write_preview(folder: Path) -> None:
+    """Draw preview.jpg of a folder with images and annot.h5, whole or not at all."""
+    from h36m.preview import draw_preview
+
+    unfinished = folder / ".preview.jpg"
+    draw_preview(folder).save(unfinished, quality=80)
+    unfinished.replace(folder / "preview.jpg")
 
 
 def make_view(
@@ -290,17 +337,31 @@ def chosen_frames(subject: str, universal: np.ndarray, options: Options) -> np.n
     """Return the indices of the frames to keep, ascending and each once.
 
     Raises:
-        Problem: the rule, which people edit, chose none, or some that are not there.
+        BrokenRule: the rule, which people edit, failed, chose none or some that are not there, or returned no numbers.
     """
     if options.every is not None:
         return every_frame(universal, options.every)
     if options.movement is not None:
         return frames_with_movement(universal, options.movement)
-    frames = np.unique(np.asarray(options.select(subject, universal), dtype=np.int64))
-    if not len(frames) or frames[0] < 0 or frames[-1] >= len(universal):
-        chosen = f"frames from {frames[0]} to {frames[-1]}" if len(frames) else "none"
-        raise Problem(f"expected the rule to choose frames from 0 to {len(universal) - 1}, it chose {chosen}")
-    return frames
+    rule = f"{options.select.__name__}()"
+    try:
+        # A copy, because an edited rule may well center the poses in place.
+        chosen = np.asarray(options.select(subject, universal.copy()))
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(place.filename).name}, line {place.lineno}"
+        raise BrokenRule(f"{rule} failed ({where}): {type(error).__name__}: {error}") from error
+    if not chosen.size:
+        raise BrokenRule(f"{rule} has to choose at least one of {len(universal)} frames, it chose none")
+    if chosen.ndim != 1 or not np.issubdtype(chosen.dtype, np.integer):
+        raise BrokenRule(
+            f"{rule} has to return whole numbers in a row, as np.flatnonzero() does, it returned "
+            f"{chosen.dtype} of shape {chosen.shape}"
+        )
+    first, last = chosen.min(), chosen.max()
+    if first < 0 or last >= len(universal):
+        raise BrokenRule(f"{rule} has to choose frames from 0 to {len(universal) - 1}, it chose {first} to {last}")
+    return np.unique(chosen).astype(np.int64)
 
 
 def world_poses(sequence: Sequence, views: list[View], options: Options) -> np.ndarray | None:
@@ -339,7 +400,9 @@ def shifted_back(view: View, camera: Camera) -> View:
         height, width = view.size
         moved = boxes + np.tile(np.rint(after - before), 2)
         moved = moved.clip(0, [width, height, width, height]).astype(boxes.dtype)
-        boxes = np.where((boxes == NO_BOX).all(axis=1, keepdims=True), boxes, moved)
+        # None stays none, and one that is moved out of the picture becomes none.
+        has_box = (boxes != NO_BOX).any(axis=1) & (moved[:, :2] < moved[:, 2:]).all(axis=1)
+        boxes = np.where(has_box[:, None], moved, np.int32(NO_BOX))
     return view._replace(
         pose_2d=project(pose_3d, camera),
         pose_3d=pose_3d,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import PROJECT, run_script
 from PIL import Image
+from releases import contents
 
 from demo.figure import read_frame_number
 from demo.release import DEMO, IMAGE_SIZES
@@ -82,25 +83,6 @@ def expected_datasets(root: Path, subject: str, name: str) -> tuple[dict, dict[s
     expected["action"] = np.full(rows, ACTIONS[action])
     expected["subaction"] = np.full(rows, int(subaction))
     return expected, chosen
-
-
-def contents(processed: Path) -> dict[str, bytes]:
-    """Return each file's bytes, and of each annot.h5 its datasets' (the attributes hold the inputs' times)."""
-    found = {}
-    for file in sorted(processed.rglob("*")):
-        name = file.relative_to(processed).as_posix()
-        if file.name == "annot.h5":
-            with h5py.File(file) as annotations:
-                annotations.visititems(
-                    lambda key, item, name=name: (
-                        found.update({f"{name}/{key}": (str(item.dtype), item[...].tobytes())})
-                        if isinstance(item, h5py.Dataset)
-                        else None
-                    )
-                )
-        elif file.is_file() and ".locks" not in file.parts:
-            found[name] = file.read_bytes()
-    return found
 
 
 @pytest.fixture(params=[(recording.subject, recording.name) for recording in DEMO], ids=" ".join)

@@ -1,0 +1,367 @@
+"""What stands in annot.h5 beside the poses: cameras, boxes, labels, attributes; what happens where inputs are missing.
+
+Everything is computed here once more, with numpy and h5py, from the dataset's files and the tables in tests/facts.
+"""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+from conftest import PROJECT, run_script
+from PIL import Image
+from releases import contents, linked, make_extracted
+
+from demo.release import DEMO, Recording, add_cell, open_mat
+from h36m.annotations import DATASETS, describe, table_for_readme
+from h36m.poses import pycdf
+from h36m.segments import PALETTE
+
+FACTS = json.loads((PROJECT / "tests" / "facts" / "cameras.json").read_text())
+CAMERAS = FACTS["cameras"]
+BASES = {"Greeting-2": "Greeting", "Walking-1": "Walking 1"}
+# float32 keeps 7 digits: of 8000 mm a few ten thousandths, and a pixel is some 4 mm there.
+MILLIMETRES, PIXELS = 2e-3, 1e-3
+
+# The contract's table and formats.md, as they are promised.
+PROMISED = {
+    "pose/2d": ("N", 32, 2, "float64"),
+    "pose/3d": ("N", 32, 3, "float64"),
+    "pose/3d-univ": ("N", 32, 3, "float64"),
+    "pose/3d-world": ("N", 32, 3, "float64"),
+    "frame": ("N", "int64"),
+    "camera": ("N", "int64"),
+    "subject": ("N", "int64"),
+    "action": ("N", "int64"),
+    "subaction": ("N", "int64"),
+    "bbox": ("N", 4, "int32"),
+    **{f"intrinsics/{camera}": (4, "float64") for camera in CAMERAS},
+    **{f"intrinsics-univ/{camera}": (4, "float64") for camera in CAMERAS},
+    **{f"extrinsics/{camera}": (3, 4, "float64") for camera in CAMERAS},
+    **{f"calibration/{camera}": (3, 3, "float64") for camera in CAMERAS},
+    **{f"distortion/{camera}": (5, "float64") for camera in CAMERAS},
+}
+
+
+@pytest.fixture(params=[(recording.subject, recording.name) for recording in DEMO], ids=" ".join)
+def folder(request, demo_run):
+    return demo_run.joinpath("data", "processed", *request.param)
+
+
+def segment_cells(demo_run, folder, kind: str, variable: str, camera: int):
+    """Return a view's cells as they stand in its file, turned upright: a function of the frame's index."""
+    base = BASES[folder.name]
+    file = demo_run / "data" / "extracted" / folder.parent.name / kind / f"{base}.{camera}.mat"
+
+    def cell(index: int) -> np.ndarray:
+        with h5py.File(file) as mat:
+            return mat[mat[variable][index, 0]][...].T
+
+    return cell
+
+
+def rotation_of_facts(a: float, b: float, c: float) -> np.ndarray:
+    rotate_x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
+    rotate_y = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
+    rotate_z = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
+    return rotate_x @ rotate_y @ rotate_z
+
+
+def human36m_projection(points: np.ndarray, calibration: np.ndarray, distortion: np.ndarray) -> np.ndarray:
+    """Project (..., 3), mm, to pixels by the README's formula, coordinate by coordinate."""
+    k1, k2, p1, p2, k3 = distortion
+    x, y = points[..., 0] / points[..., 2], points[..., 1] / points[..., 2]
+    r2 = x**2 + y**2
+    bracket = 1 + k1 * r2 + k2 * r2**2 + k3 * r2**3 + p1 * y + p2 * x
+    return np.stack(
+        [
+            calibration[0, 0] * (x * bracket + p2 * r2) + calibration[0, 2],
+            calibration[1, 1] * (y * bracket + p1 * r2) + calibration[1, 2],
+        ],
+        axis=-1,
+    )
+
+
+# --- the whole demo ---
+
+
+def test_annot_h5_holds_the_promised_datasets_in_their_shapes_and_types_and_no_others(folder):
+    with h5py.File(folder / "annot.h5") as annotations:
+        found = {}
+        annotations.visititems(
+            lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None
+        )
+        rows = len(annotations["frame"])
+        assert {name: (*item.shape, str(item.dtype)) for name, item in found.items()} == {
+            name: tuple(rows if part == "N" else part for part in parts) for name, parts in PROMISED.items()
+        }
+
+
+def test_cameras_equal_the_published_calibration(folder):
+    subject = folder.parent.name
+    with h5py.File(folder / "annot.h5") as annotations:
+        for camera in CAMERAS:
+            place, lens = FACTS["extrinsics"][subject][camera], FACTS["intrinsics"][camera]
+            rotation = rotation_of_facts(*place["rotation"])
+            expected = np.column_stack([rotation, -rotation @ place["translation"]])
+            np.testing.assert_allclose(annotations[f"extrinsics/{camera}"][...], expected, rtol=1e-12, atol=1e-12)
+            (fx, fy), (cx, cy), (k1, k2, k3), (p1, p2) = (lens[key] for key in "fckp")
+            assert annotations[f"calibration/{camera}"][...].tolist() == [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]
+            assert annotations[f"distortion/{camera}"][...].tolist() == [k1, k2, p1, p2, k3]
+
+
+def test_world_through_extrinsics_gives_camera_and_through_calibration_and_distortion_gives_pixels(folder):
+    with h5py.File(folder / "annot.h5") as annotations:
+        for row, camera in enumerate(annotations["camera"][...]):
+            extrinsics = annotations[f"extrinsics/{camera}"][...]
+            world = annotations["pose/3d-world"][row]
+            in_camera = world @ extrinsics[:, :3].T + extrinsics[:, 3]
+            np.testing.assert_allclose(in_camera, annotations["pose/3d"][row], atol=MILLIMETRES)
+            pixels = human36m_projection(
+                in_camera, annotations[f"calibration/{camera}"][...], annotations[f"distortion/{camera}"][...]
+            )
+            np.testing.assert_allclose(pixels, annotations["pose/2d"][row], atol=PIXELS)
+
+
+def test_boxes_equal_the_extent_of_the_masks_in_their_files(demo_run, folder):
+    with h5py.File(folder / "annot.h5") as annotations:
+        rows = list(zip(annotations["camera"][...], annotations["frame"][...], annotations["bbox"][...], strict=True))
+    for camera, number, box in rows[::7]:  # reading every mask would take longer than all else here
+        mask = segment_cells(demo_run, folder, "Segments_mat_gt_bb", "Masks", camera)(number - 1)
+        ys, xs = np.nonzero(mask)
+        assert box.tolist() == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+
+
+def test_part_labels_equal_the_cells_of_their_files_one_image_a_frame(demo_run, folder):
+    images = {path.relative_to(folder / "imageSequence") for path in folder.glob("imageSequence/*/*.jpg")}
+    labels = {path.relative_to(folder / "partLabels") for path in folder.glob("partLabels/*/*.png")}
+    assert {label.with_suffix(".jpg") for label in labels} == images and images
+    for label in sorted(labels)[::7]:
+        cell = segment_cells(demo_run, folder, "Segments_mat_gt_pl", "Feat", int(label.parent.name))
+        with Image.open(folder / "partLabels" / label) as image:
+            assert image.mode == "P"
+            np.testing.assert_array_equal(np.asarray(image), cell(int(label.stem[-6:]) - 1))
+            assert image.getpalette()[: 3 * 25] == [value for colour in PALETTE for value in colour]
+
+
+def test_attributes_tell_rule_skeleton_units_and_version(folder):
+    skeleton = [line.split("\t") for line in (PROJECT / "tests" / "facts" / "skeleton.tsv").read_text().splitlines()]
+    with h5py.File(folder / "annot.h5") as annotations:
+        attributes = dict(annotations.attrs)
+    assert attributes["joint_names"].tolist() == [name for _, name, _ in skeleton[1:]]
+    assert attributes["joint_parents"].tolist() == [int(parent) for _, _, parent in skeleton[1:]]
+    assert len(attributes["moving_joints"]) == 17
+    assert "def select_frame_indices_to_include" in attributes["frame_selection"]
+    assert {line.partition(":")[0] for line in attributes["units"]} == {d.name for d in DATASETS if d.unit}
+    assert attributes["version"].startswith("h36m-fetch ")
+    assert not attributes["correct_s9"]
+
+
+def test_the_moving_joints_are_those_that_differ_from_each_other(demo_run):
+    with h5py.File(demo_run / "data" / "processed" / "S1" / "Walking-1" / "annot.h5") as annotations:
+        pose, moving = annotations["pose/3d-world"][0], annotations.attrs["moving_joints"]
+        parents = annotations.attrs["joint_parents"]
+    distances = np.linalg.norm(pose[moving][:, None] - pose[moving][None], axis=-1) + 999 * np.eye(17)
+    assert distances.min() > 1
+    # And a parent that is none of them lies on one of them, so that bones drawn to parents meet.
+    for parent in set(parents[moving].tolist()) - set(moving.tolist()):
+        assert np.linalg.norm(pose[moving] - pose[parent], axis=-1).min() < 1
+
+
+# --- a small release: what is missing ---
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """One sequence of six frames, and what a run with everything there makes of it. Read it, do not write."""
+    root = make_extracted(tmp_path_factory.mktemp("small"), [Recording("S1", "Greeting-2", 6)])
+    ended = process(root)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return root
+
+
+def process(root, *options):
+    return run_script(
+        "process_all.py", "--root", root, "--subjects", "S1", "--actions", "Greeting-2", "--every", "2", *options
+    )
+
+
+def without(found: dict, *starts: str) -> dict:
+    """Return contents without the datasets and files whose names begin so."""
+    begins = tuple(f"S1/Greeting-2/{start}" for start in starts)
+    return {name: value for name, value in found.items() if not name.startswith(begins)}
+
+
+def test_without_world_boxes_and_label_archives_these_are_left_out_and_told_and_the_rest_is_the_same(small, tmp_path):
+    root = linked(small, tmp_path)
+    missing = ("Poses_D3_Positions", "Segments_mat_gt_bb", "Segments_mat_gt_pl")
+    for kind in missing:
+        (root / "extracted" / "S1" / kind).rename(tmp_path / kind)
+    ended = process(root)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    for kind, dataset in zip(missing, ("pose/3d-world", "bbox", "partLabels"), strict=True):
+        assert f"S1: no {kind} in extracted/, so its sequences come without {dataset}\n" in ended.stdout
+    whole = contents(small / "processed")
+    expected = without(whole, "annot.h5/pose/3d-world", "annot.h5/bbox", "partLabels")
+    assert contents(root / "processed") == expected and len(expected) == len(whole) - 1 - 1 - 12
+
+    # What is unpacked later is taken up.
+    for kind in missing:
+        (tmp_path / kind).rename(root / "extracted" / "S1" / kind)
+    ended = process(root)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert contents(root / "processed") == whole
+
+
+def test_no_segments_leaves_out_boxes_and_labels_and_says_nothing_of_them(small, tmp_path):
+    root = linked(small, tmp_path)
+    ended = process(root, "--no-segments")
+    assert (ended.returncode, ended.stderr) == (0, "") and "Segments" not in ended.stdout
+    assert contents(root / "processed") == without(contents(small / "processed"), "annot.h5/bbox", "partLabels")
+
+
+def test_a_missing_world_file_is_a_problem_and_costs_the_world_coordinates_only(small, tmp_path):
+    root = linked(small, tmp_path)
+    (root / "extracted" / "S1" / "Poses_D3_Positions" / "Greeting.cdf").unlink()
+    ended = process(root)
+    assert ended.returncode == 1 and ended.stderr.count("\n") == 1
+    assert "Greeting.cdf is missing" in ended.stderr and "pose/3d-world is left out" in ended.stderr
+    assert contents(root / "processed") == without(contents(small / "processed"), "annot.h5/pose/3d-world")
+
+
+def test_a_world_file_with_fewer_poses_is_a_problem_with_both_numbers(small, tmp_path):
+    root = linked(small, tmp_path)
+    file = root / "extracted" / "S1" / "Poses_D3_Positions" / "Greeting.cdf"
+    with pycdf.CDF(str(file)) as cdf:
+        poses = cdf["Pose"][...]
+    file.unlink()
+    with pycdf.CDF(str(file), create=True) as cdf:
+        cdf.new("Pose", data=poses[:, :5], type=pycdf.const.CDF_FLOAT)
+    ended = process(root)
+    assert ended.returncode == 1 and ended.stderr.count("\n") == 1
+    assert "expected 6 poses" in ended.stderr and "found 5" in ended.stderr
+    assert contents(root / "processed") == without(contents(small / "processed"), "annot.h5/pose/3d-world")
+
+
+def test_each_kind_of_bad_segment_file_costs_its_own_view_only_and_is_told(small, tmp_path):
+    root = linked(small, tmp_path)
+    missing, short, empty, damaged = CAMERAS
+    for kind, variable in (("Segments_mat_gt_bb", "Masks"), ("Segments_mat_gt_pl", "Feat")):
+        folder = root / "extracted" / "S1" / kind
+        (folder / f"Greeting.{missing}.mat").unlink()
+        with h5py.File(folder / f"Greeting.{short}.mat") as mat:
+            first = mat[mat[variable][0, 0]][...].T
+        for camera, cells in ((short, [first] * 3), (empty, [None] * 6)):
+            (folder / f"Greeting.{camera}.mat").unlink()
+            with open_mat(folder / f"Greeting.{camera}.mat", variable, len(cells)) as mat:
+                for number, cell in enumerate(cells):
+                    add_cell(mat, variable, number, cell)
+        file = folder / f"Greeting.{damaged}.mat"
+        content = file.read_bytes()
+        file.unlink()
+        file.write_bytes(content[: len(content) // 2])
+    ended = process(root)
+    assert ended.returncode == 1
+    lines = ended.stderr.splitlines()
+    assert len(lines) == 2 and all(f"S1 Greeting-2 {damaged}: " in line and damaged + ".mat" in line for line in lines)
+    for what, name in (("box", "boxes"), ("part labels", "part labels")):
+        assert f"S1 Greeting-2 {missing}: no Greeting.{missing}.mat among the {name}" in ended.stdout
+        assert (
+            f"S1 Greeting-2 {short}: 1 of 3 frames have no {what}; the first is frame 4: only 3 cells" in ended.stdout
+        )
+        assert (
+            f"S1 Greeting-2 {empty}: 3 of 3 frames have no {what}; the first is frame 0: an empty cell" in ended.stdout
+        )
+
+    found, whole = contents(root / "processed"), contents(small / "processed")
+    assert without(found, "annot.h5/bbox", "partLabels") == without(whole, "annot.h5/bbox", "partLabels")
+    with (
+        h5py.File(root / "processed/S1/Greeting-2/annot.h5") as made,
+        h5py.File(small / "processed/S1/Greeting-2/annot.h5") as good,
+    ):
+        expected = np.full((12, 4), -1)
+        expected[3:5] = good["bbox"][3]  # the short file's three cells are all that of frame 0
+        np.testing.assert_array_equal(made["bbox"][...], expected)
+    labels = sorted(
+        path.relative_to(root / "processed/S1/Greeting-2/partLabels")
+        for path in root.glob("processed/*/*/partLabels/**/*")
+    )
+    assert [label.as_posix() for label in labels] == [short, f"{short}/img_000001.png", f"{short}/img_000003.png"]
+
+
+def test_deleted_part_labels_are_made_again(small, tmp_path):
+    root = linked(small, tmp_path)
+    assert process(root).returncode == 0
+    (root / "processed/S1/Greeting-2/partLabels" / CAMERAS[2] / "img_000003.png").unlink()
+    ended = process(root)
+    assert ended.returncode == 0 and "12 frames of 4 views written" in ended.stdout
+    assert contents(root / "processed") == contents(small / "processed")
+    assert "nothing to do" in process(root).stdout
+
+
+def test_a_preview_asked_for_later_is_drawn_without_making_the_sequence_again(small, tmp_path):
+    root = linked(small, tmp_path)
+    assert process(root).returncode == 0
+    folder = root / "processed/S1/Greeting-2"
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    assert process(root, "--preview").returncode == 0
+    after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    assert set(after) - set(before) == {folder / "preview.jpg"}
+    assert {path: after[path] for path in before} == before
+    with Image.open(folder / "preview.jpg") as image:
+        image.load()
+
+
+# --- telling it ---
+
+
+def test_describe_prints_every_dataset_with_shape_type_unit_coordinates_and_meaning(demo_run, tmp_path):
+    file = demo_run / "data" / "processed" / "S1" / "Walking-1" / "annot.h5"
+    ended = run_script("process_all.py", "--describe", file, cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    lines = {line.split("  ")[0]: line for line in ended.stdout.splitlines()}
+    meanings = {dataset.name: dataset for dataset in DATASETS}
+    with h5py.File(file) as annotations:
+        for name in PROMISED:
+            kind = name if name in meanings else f"{name.split('/')[0]}/<camera>"
+            for part in (str(annotations[name].shape), str(annotations[name].dtype), *meanings[kind][3:]):
+                assert part in lines[name]
+    joints = next(line for line in ended.stdout.splitlines() if line.startswith("joint_names: "))
+    assert "0 Hips; 1 RightUpLeg" in joints and "27 RightHand" in joints
+
+
+def test_the_table_names_each_promised_dataset_with_its_shape_and_type():
+    def told(parts) -> str:
+        *shape, kind = parts
+        return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''}) {kind}"
+
+    promised = {}
+    for name, parts in PROMISED.items():
+        group, _, camera = name.partition("/")
+        promised[f"{group}/<camera>" if camera in CAMERAS else name] = told(parts)
+    assert {dataset.name: f"{dataset.shape} {dataset.type}" for dataset in DATASETS} == promised
+
+
+def test_the_readmes_table_is_the_same_text():
+    assert table_for_readme() in (PROJECT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("content", [b"", b"no HDF5", None], ids=["empty", "text", "cut off"])
+def test_describing_something_else_is_told_in_one_line(demo_run, tmp_path, content):
+    file = tmp_path / "annot.h5"
+    if content is None:
+        content = (demo_run / "data/processed/S1/Walking-1/annot.h5").read_bytes()[:5000]
+    file.write_bytes(content)
+    ended = run_script("process_all.py", "--describe", file)
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1) and str(file) in ended.stderr
+
+
+def test_describing_a_file_that_is_not_there_is_wrong_use(tmp_path):
+    ended = run_script("process_all.py", "--describe", tmp_path / "annot.h5")
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1) and "annot.h5" in ended.stderr
+
+
+def test_describe_tells_datasets_that_others_added(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["mine"] = np.zeros(3)
+    assert "not written by this version" in describe(tmp_path / "a.h5")
