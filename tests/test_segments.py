@@ -110,13 +110,31 @@ def test_a_damaged_file_is_a_problem_in_one_line_and_its_boxes_are_minus_one(tmp
     assert len(problems) == 1 and str(file) in problems[0] and "\n" not in problems[0]
 
 
+def test_a_file_with_any_of_its_bytes_spoilt_never_raises_and_is_told_in_single_lines(tmp_path):
+    masks = [mask_with(3, 20, 5, 6 + number) for number in range(5)]
+    good = write_mat(tmp_path / "good.mat", "Masks", masks).read_bytes()
+    random = np.random.default_rng(36)
+    told = 0
+    for number in range(200):
+        content = bytearray(good)
+        start = int(random.integers(512, len(good) - 64))
+        content[start : start + 64] = random.bytes(64)
+        file = tmp_path / f"{number}.mat"
+        file.write_bytes(content)
+        boxes, problems, notices = read_boxes(file, np.arange(5), SIZE)
+        assert boxes.shape == (5, 4) and not any("\n" in line for line in problems + notices)
+        told += bool(problems)
+    assert told > 20
+
+
 def test_a_damaged_file_of_part_labels_is_a_problem_and_a_missing_one_is_told(tmp_path):
     file = write_mat(tmp_path / "a.mat", "Feat", [mask_with(1, 2, 3, 4)] * 40)
     file.write_bytes(file.read_bytes()[:3000])
     problems, notices = write_part_labels(file, np.array([0]), SIZE, tmp_path / "labels")
     assert len(problems) == 1 and str(file) in problems[0] and notices == []
-    problems, notices = write_part_labels(tmp_path / "b.mat", np.array([0]), SIZE, tmp_path / "more labels")
+    problems, notices = write_part_labels(tmp_path / "b.mat", np.array([0]), SIZE, tmp_path / "labels")
     assert problems == [] and len(notices) == 1 and "b.mat" in notices[0]
+    assert not (tmp_path / "labels").exists()
 
 
 def test_part_labels_are_palette_png_upright_with_their_ids(tmp_path):
@@ -141,23 +159,25 @@ def test_the_25_colours_of_part_labels_are_well_apart():
 
 
 MEASURE = """
-import resource, sys
+import re, sys
 from pathlib import Path
 import numpy as np
 from h36m import segments
 from PIL import Image
 import PIL.PngImagePlugin
+def kilobytes(field):
+    return int(re.search(field + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 frames = np.arange(0, 3000, 60)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = kilobytes("VmRSS")
 boxes, problems, notices = segments.read_boxes(Path(sys.argv[1]), frames, (1002, 1000))
 assert (problems, notices) == ([], []) and (boxes[:, 0] == frames % 500).all()
 assert segments.write_part_labels(Path(sys.argv[2]), frames, (1002, 1000), Path(sys.argv[3])) == ([], [])
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+print((kilobytes("VmHWM") - before) / 1024)
 """
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kB on Linux only")
+@pytest.mark.skipif(sys.platform != "linux", reason="a process's peak of memory is read from /proc")
 def test_fifty_frames_of_3000_full_size_cells_take_less_than_150_mb(tmp_path):
     files = []
     for variable in ("Masks", "Feat"):
@@ -172,4 +192,5 @@ def test_fifty_frames_of_3000_full_size_cells_take_less_than_150_mb(tmp_path):
         [sys.executable, "-c", MEASURE, *files, tmp_path / "labels"], cwd=PROJECT, capture_output=True, text=True
     )
     assert ended.returncode == 0, ended.stderr
-    assert float(ended.stdout) < 150
+    # At least the two arrays that are in memory at a time, or what is measured is something else.
+    assert 1 < float(ended.stdout) < 150

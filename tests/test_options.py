@@ -1,0 +1,411 @@
+"""process_all.py's options: the correction of S9, choosing frames, and wrong use."""
+
+import json
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+from conftest import PROJECT, run_script
+from PIL import Image
+from releases import contents, copy_of_scripts, linked, make_extracted
+from test_annotations import human36m_projection, rotation_of_facts
+
+from demo.release import Recording
+from h36m.poses import pycdf
+from h36m.sequences import BrokenRule, Options, chosen_frames
+
+FACTS = json.loads((PROJECT / "tests" / "facts" / "cameras.json").read_text())
+CAMERAS = FACTS["cameras"]
+SHIFTED = ("Greeting-2", "SittingDown-2", "Waiting-1")
+NAMES = (*SHIFTED, "Walking-1")
+
+
+def process(root, *options, script="process_all.py"):
+    return run_script(script, "--root", root, *options)
+
+
+def files_with_times(folder) -> dict:
+    return {
+        path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and ".locks" not in path.parts
+    }
+
+
+# --- --correct-s9 ---
+
+
+@pytest.fixture(scope="module")
+def both_subjects(tmp_path_factory):
+    """The three shifted sequences of S9, one more, and one of S1, as published. Read it, do not write."""
+    root = tmp_path_factory.mktemp("both subjects")
+    make_extracted(root, [Recording("S1", SHIFTED[0], 2), *[Recording("S9", name, 2) for name in NAMES]])
+    (root / "output.txt").write_text(process_both(root))
+    return root
+
+
+@pytest.fixture(scope="module")
+def corrected(both_subjects, tmp_path_factory):
+    """The same after a second run with --correct-s9, and when its files were written before. Read it, do not write."""
+    root = linked(both_subjects, tmp_path_factory.mktemp("corrected"))
+    shutil.copytree(both_subjects / "processed", root / "processed")
+    before = files_with_times(root / "processed")
+    (root / "output.txt").write_text(process_both(root, "--correct-s9"))
+    return root, before
+
+
+def process_both(root, *options) -> str:
+    """Process the sequences that both_subjects has; return what was printed."""
+    output = ""
+    for subject, names in (("S1", SHIFTED[:1]), ("S9", NAMES)):
+        ended = process(root, "--subjects", subject, "--actions", *names, "--all-frames", *options)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        output += ended.stdout
+    return output
+
+
+def annotations_of(root, name: str, subject="S9"):
+    return h5py.File(root / "processed" / subject / name / "annot.h5")
+
+
+@pytest.mark.parametrize("name", SHIFTED)
+def test_corrected_poses_are_the_published_ones_minus_200_mm_along_x_of_the_world(both_subjects, corrected, name):
+    with annotations_of(both_subjects, name) as published, annotations_of(corrected[0], name) as moved:
+        world = published["pose/3d-world"][...] - [200, 0, 0]
+        np.testing.assert_array_equal(moved["pose/3d-world"][...], world)
+        for row, camera in enumerate(map(str, published["camera"][...])):
+            shift = rotation_of_facts(*FACTS["extrinsics"]["S9"][camera]["rotation"]) @ [-200, 0, 0]
+            for dataset in ("pose/3d", "pose/3d-univ"):
+                expected = published[dataset][row] + shift
+                np.testing.assert_allclose(moved[dataset][row], expected, rtol=0, atol=1e-9)
+            lens = FACTS["intrinsics"][camera]
+            (fx, fy), (cx, cy), (k1, k2, k3), (p1, p2) = (lens[key] for key in "fckp")
+            calibration, distortion = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]), (k1, k2, p1, p2, k3)
+            pixels = human36m_projection(published["pose/3d"][row] + shift, calibration, distortion)
+            np.testing.assert_allclose(moved["pose/2d"][row], pixels, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", SHIFTED)
+def test_corrected_joints_and_boxes_lie_on_the_person_in_the_image_and_published_ones_do_not(
+    both_subjects, corrected, name
+):
+    labels = []
+    with annotations_of(both_subjects, name) as published, annotations_of(corrected[0], name) as moved:
+        for camera, number in zip(published["camera"][...], published["frame"][...], strict=True):
+            with Image.open(both_subjects / f"processed/S9/{name}/partLabels/{camera}/img_{number:06d}.png") as image:
+                labels.append(np.asarray(image) > 0)
+        joints = published.attrs["moving_joints"]
+
+        def on_person(annotations) -> float:
+            pixels = annotations["pose/2d"][...][:, joints].round().astype(int)
+            return np.mean([person[y, x] for person, pose in zip(labels, pixels, strict=True) for x, y in pose])
+
+        assert on_person(moved) == 1 and on_person(published) < 0.7
+
+        extents = [np.nonzero(person) for person in labels]
+        person_boxes = np.array([[x.min(), y.min(), x.max() + 1, y.max() + 1] for y, x in extents])
+        # The box is moved and not made anew: nearer or farther parts of the body move by some pixels more or less.
+        assert abs(moved["bbox"][...] - person_boxes).max() <= 6
+        assert abs(published["bbox"][...] - person_boxes).max() > 20
+
+
+def test_nothing_else_is_changed_by_the_correction(both_subjects, corrected):
+    root, before = corrected
+    moved = {
+        f"S9/{name}/annot.h5/{dataset}"
+        for name in SHIFTED
+        for dataset in ("pose/2d", "pose/3d", "pose/3d-univ", "pose/3d-world", "bbox")
+    }
+    was, now = contents(both_subjects / "processed"), contents(root / "processed")
+    assert was.keys() == now.keys()
+    assert {name for name in was if was[name] != now[name]} == moved
+    # Sequences that it is not about were not even written again.
+    after = files_with_times(root / "processed")
+    untouched = [path for path in after if not any(f"S9/{name}" in path.as_posix() for name in SHIFTED)]
+    assert len(untouched) == 2 * (1 + 8 + 8) and all(after[path] == before[path] for path in untouched)
+
+
+def test_the_correction_is_recorded_and_taken_back_without_the_option(both_subjects, corrected, tmp_path):
+    for subject, name in (("S1", SHIFTED[0]), *[("S9", name) for name in NAMES]):
+        with annotations_of(corrected[0], name, subject) as annotations:
+            assert annotations.attrs["correct_s9"] == (subject == "S9" and name in SHIFTED)
+    root = linked(corrected[0], tmp_path)
+    shutil.copytree(corrected[0] / "processed", root / "processed")
+    assert "3 sequences to process" in process_both(root)
+    assert contents(root / "processed") == contents(both_subjects / "processed")
+
+
+def test_without_the_correction_one_line_names_the_three_sequences_and_with_it_none(both_subjects, corrected):
+    lines = [line for line in (both_subjects / "output.txt").read_text().splitlines() if "--correct-s9" in line]
+    assert len(lines) == 1 and lines[0].startswith("S9 Greeting-2, SittingDown-2, Waiting-1: ")
+    assert "shifted" not in (corrected[0] / "output.txt").read_text()
+
+
+def test_the_correction_needs_no_world_coordinates(both_subjects, corrected, tmp_path):
+    root = linked(both_subjects, tmp_path)
+    shutil.rmtree(root / "extracted" / "S9" / "Poses_D3_Positions")
+    ended = process(root, "--subjects", "S9", "--actions", "Greeting-2", "--all-frames", "--correct-s9")
+    assert (ended.returncode, ended.stderr) == (0, "") and "without pose/3d-world" in ended.stdout
+    start = "S9/Greeting-2/"
+    expected = {name: value for name, value in contents(corrected[0] / "processed").items() if name.startswith(start)}
+    del expected["S9/Greeting-2/annot.h5/pose/3d-world"]
+    assert contents(root / "processed") == expected
+
+
+# --- choosing frames ---
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory):
+    """Fourteen frames of a walk, of a subject for training and of one for tests. Read it, do not write."""
+    root = tmp_path_factory.mktemp("walk")
+    return make_extracted(root, [Recording("S1", "Walking-1", 14), Recording("S9", "Walking-1", 14)])
+
+
+CHOICE = ("--subjects", "S1", "S9", "--actions", "Walking-1", "--cameras", CAMERAS[1], "--no-segments")
+
+
+def chosen(root, subject="S1") -> list[int]:
+    """Return the frames that were written, indices from 0: those of annot.h5, which the images have to agree with."""
+    folder = root / "processed" / subject / "Walking-1"
+    with h5py.File(folder / "annot.h5") as annotations:
+        frames = (annotations["frame"][...] - 1).tolist()
+    images = sorted(path.name for path in folder.glob("imageSequence/*/*.jpg"))
+    assert images == [f"img_{frame + 1:06d}.jpg" for frame in frames]
+    return frames
+
+
+def moved_by(root, subject: str, millimetres: float) -> list[int]:
+    """Return frame 0 and then each in which a joint has moved so far since the last one, frame by frame."""
+    file = root / "extracted" / subject / "Poses_D3_Positions_mono_universal" / f"Walking 1.{CAMERAS[1]}.cdf"
+    with pycdf.CDF(str(file)) as cdf:
+        poses = cdf["Pose"][...].astype(float)[0].reshape(-1, 32, 3)
+    kept = [0]
+    for frame in range(1, len(poses)):
+        if np.linalg.norm(poses[frame] - poses[kept[-1]], axis=1).max() >= millimetres:
+            kept.append(frame)
+    return kept
+
+
+def test_each_rule_chooses_its_frames_is_recorded_and_makes_anew_what_another_one_made(walk, tmp_path):
+    root = linked(walk, tmp_path)
+    last = None
+    for options, s1, s9 in (
+        ((), moved_by(walk, "S1", 40), [0]),
+        (("--every", "5"), [0, 5, 10], [0, 5, 10]),
+        (("--all-frames",), list(range(14)), list(range(14))),
+        (("--movement", "150"), moved_by(walk, "S1", 150), moved_by(walk, "S9", 150)),
+        ((), moved_by(walk, "S1", 40), [0]),
+    ):
+        ended = process(root, *CHOICE, *options)
+        assert ended.returncode == 0 and "2 sequences to process" in ended.stdout
+        assert (chosen(root, "S1"), chosen(root, "S9")) == (s1, s9)
+        with annotations_of(root, "Walking-1", "S1") as annotations:
+            rule = annotations.attrs["frame_selection"]
+        assert rule != last
+        last = rule
+    assert 1 < len(moved_by(walk, "S1", 150)) < len(moved_by(walk, "S1", 40)) < 14  # the rules differ on this walk
+    assert "nothing to do: 2 sequences" in process(root, *CHOICE).stdout
+
+
+RULE = '''
+KEPT = 4
+
+
+def helper(count):
+    return [index for index in range(count) if index % KEPT == 0]
+
+
+def select_frame_indices_to_include(subject, pose_3d_universal):
+    """Choose by something else in this file."""
+    return helper(len(pose_3d_universal))
+
+
+MODULES'''
+
+
+@pytest.fixture
+def script(tmp_path):
+    """A copy of process_all.py whose rule is edited to use a constant and a helper beside it."""
+    script = copy_of_scripts(tmp_path / "scripts")
+    edit(script, "\nMODULES", RULE)
+    return script
+
+
+def edit(script, old: str, new: str) -> None:
+    text = script.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    script.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_an_edited_rule_is_not_taken_for_the_old_one_wherever_the_edit_stands(walk, tmp_path, script):
+    root = linked(walk, tmp_path / "root")
+    assert process(root, *CHOICE, script=script).returncode == 0
+    assert chosen(root) == [0, 4, 8, 12]
+    for old, new, expected in (
+        ("KEPT = 4", "KEPT = 5", [0, 5, 10]),
+        ("index % KEPT == 0", "index % KEPT == 1", [1, 6, 11]),
+    ):
+        edit(script, old, new)
+        ended = process(root, *CHOICE, script=script)
+        assert ended.returncode == 0 and "2 sequences to process" in ended.stdout
+        assert chosen(root) == expected
+    assert "nothing to do" in process(root, *CHOICE, script=script).stdout
+
+
+def test_an_edit_that_chooses_the_same_frames_makes_nothing_anew(walk, tmp_path, script):
+    root = linked(walk, tmp_path / "root")
+    assert process(root, *CHOICE, script=script).returncode == 0
+    before = files_with_times(root / "processed")
+    edit(script, "Choose by something else in this file.", "Choose every fourth frame.")
+    edit(script, "index % KEPT == 0", "index % 4 == 0")
+    assert "nothing to do" in process(root, *CHOICE, script=script).stdout
+    assert files_with_times(root / "processed") == before
+
+    # With the poses gone there is nothing to compare: the text of the rule itself has to do.
+    with_rule = process(root, *CHOICE, script=script)
+    shutil.rmtree(root / "extracted")
+    edit(script, '"""Turn the unpacked', '"""Turn all the unpacked')
+    ended = process(root, *CHOICE, script=script)
+    assert ended.returncode == 2  # its docstring was edited above, and what it chooses cannot be told
+    edit(script, "Choose every fourth frame.", "Choose by something else in this file.")
+    ended = process(root, *CHOICE, script=script)
+    assert (ended.returncode, ended.stdout) == (0, with_rule.stdout)
+
+
+def test_a_rule_that_fails_is_told_once_a_sequence_with_its_line_and_what_was_there_stays(walk, tmp_path, script):
+    root = linked(walk, tmp_path / "root")
+    choice = [option for option in CHOICE if option not in ("--cameras", CAMERAS[1])]
+    assert process(root, *choice, script=script).returncode == 0
+    before = files_with_times(root / "processed")
+    edit(script, "KEPT = 4", "KEPT = 0")
+    ended = process(root, *choice, script=script)
+    line = next(n for n, text in enumerate(script.read_text().splitlines(), 1) if "index % KEPT" in text)
+    assert ended.returncode == 1
+    assert sorted(ended.stderr.splitlines()) == [
+        f"process_all.py: {subject} Walking-1: select_frame_indices_to_include() failed (process_all.py, line {line}): "
+        "ZeroDivisionError: integer modulo by zero"
+        for subject in ("S1", "S9")
+    ]
+    assert files_with_times(root / "processed") == before
+
+
+@pytest.mark.parametrize(
+    ("returned", "told"),
+    [
+        ([], "chose none"),
+        (np.array([], dtype=int), "chose none"),
+        ([0, 14], "frames from 0 to 13, it chose 0 to 14"),
+        ([-1, 3], "frames from 0 to 13, it chose -1 to 3"),
+        (np.arange(14) % 2 == 0, "bool"),
+        (np.linspace(0, 13, 4), "float64"),
+        (None, "object"),
+        (3, "shape ()"),
+        (np.argwhere(np.arange(14) % 2 == 0), "shape (7, 1)"),
+        ([[0, 1], [2]], "ValueError"),
+    ],
+    ids=["empty", "empty array", "too high", "negative", "mask", "floats", "nothing", "number", "column", "ragged"],
+)
+def test_a_rule_that_returns_anything_but_frames_is_told_in_one_line(returned, told):
+    with pytest.raises(BrokenRule) as raised:
+        chosen_frames("S1", np.zeros((14, 32, 3)), options_with_rule(lambda subject, poses: returned))
+    assert told in str(raised.value) and "rule()" in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("returned", [[3, 0, 3], (0, 3), range(0, 4, 3), np.array([3, 0], dtype=np.uint8)], ids=str)
+def test_a_rule_may_return_its_frames_in_any_order_and_as_any_row_of_whole_numbers(returned):
+    frames = chosen_frames("S1", np.zeros((14, 32, 3)), options_with_rule(lambda subject, poses: returned))
+    assert frames.tolist() == [0, 3] and frames.dtype == np.int64
+
+
+def test_a_rule_that_moves_the_poses_it_is_given_changes_no_annotation():
+    def centered(subject, poses):
+        poses -= poses[:, :1]
+        return [0]
+
+    poses = np.random.default_rng(0).normal(size=(14, 32, 3))
+    before = poses.copy()
+    chosen_frames("S1", poses, options_with_rule(centered))
+    np.testing.assert_array_equal(poses, before)
+
+
+def options_with_rule(rule) -> Options:
+    rule.__name__ = "rule"
+    return Options(PROJECT, (), None, None, rule, "", "digest", False, False, False)
+
+
+# --- wrong use ---
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--subjects", "S2"], "S2"),
+        (["--subjects", "Walking"], "Walking"),
+        (["--subjects"], "--subjects"),
+        (["--actions", "Flying"], "Flying"),
+        (["--actions", "Walking-3"], "Walking-3"),
+        (["--actions", "_ALL"], "_ALL"),
+        (["--cameras", "1"], "1 is none of 54138969"),
+        (["--every", "0"], "--every"),
+        (["--every", "-2"], "--every"),
+        (["--every", "often"], "often"),
+        (["--movement", "0"], "--movement"),
+        (["--movement", "nan"], "nan"),
+        (["--movement", "inf"], "inf"),
+        (["--movement", "much"], "much"),
+        (["--every", "2", "--movement", "40"], "--movement"),
+        (["--every", "2", "--all-frames"], "--all-frames"),
+        (["--all-frames", "--movement", "40"], "--movement"),
+        (["--jobs", "0"], "--jobs"),
+        (["--slice", "0/3"], "0/3"),
+        (["--slice", "4/3"], "4/3"),
+        (["--slice", "1/0"], "1/0"),
+        (["--slice", "2"], "K/N"),
+        (["--slice", "a/b"], "a/b"),
+        (["--colour", "red"], "--colour"),
+        (["--root", "nowhere"], "nowhere"),
+        (["--root", "."], "extracted"),  # where nothing is unpacked
+    ],
+    ids=" ".join,
+)
+def test_wrong_use_is_one_clear_line_and_status_2(tmp_path, options, named):
+    ended = run_script("process_all.py", *options, cwd=tmp_path)
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+    assert ended.stderr.startswith("process_all.py: ") and named in ended.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("metadata", [None, "", "<metadata><mapping/></metadata>"], ids=["missing", "empty", "broken"])
+def test_missing_or_broken_metadata_is_one_clear_line_and_status_2(walk, tmp_path, metadata):
+    script = copy_of_scripts(tmp_path / "scripts")
+    script.with_name("metadata.xml").unlink()
+    if metadata is not None:
+        script.with_name("metadata.xml").write_text(metadata)
+    ended = process(walk, *CHOICE, script=script)
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+    assert str(script.with_name("metadata.xml")) in ended.stderr
+
+
+def test_metadata_without_calibration_costs_the_cameras_only_and_is_told(walk, tmp_path):
+    script = copy_of_scripts(tmp_path / "scripts")
+    text = script.with_name("metadata.xml").read_text()
+    start, end = text.index("<w0>"), text.index("</w0>") + len("</w0>")
+    script.with_name("metadata.xml").write_text(text[:start] + text[end:])
+    root, good = linked(walk, tmp_path / "root"), linked(walk, tmp_path / "good")
+    ended = process(root, *CHOICE, "--correct-s9", script=script)
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1) and "--correct-s9" in ended.stderr
+    ended = process(root, *CHOICE, script=script)
+    assert (ended.returncode, ended.stderr) == (0, "") and "no calibration" in ended.stdout
+    assert process(good, *CHOICE).returncode == 0
+    cameras = ("extrinsics", "calibration", "distortion")
+    whole = contents(good / "processed")
+    expected = {name: value for name, value in whole.items() if not any(f"annot.h5/{part}" in name for part in cameras)}
+    assert contents(root / "processed") == expected and len(expected) == len(whole) - 2 * 3
+
+
+def test_a_subject_that_is_not_unpacked_is_told_once_and_the_others_are_done(walk, tmp_path):
+    root = linked(walk, tmp_path)
+    shutil.rmtree(root / "extracted" / "S9")
+    ended = process(root, *CHOICE[:3], "--actions", "Walking-1", *CHOICE[5:])
+    assert ended.returncode == 1 and ended.stderr.count("\n") == 1 and "S9" in ended.stderr
+    assert (root / "processed/S1/Walking-1/annot.h5").is_file()
