@@ -94,7 +94,7 @@ def _draw_frame(folder: Path, camera: str, frame: str, pose: np.ndarray, box: np
             person = Image.fromarray(np.where(np.asarray(image) > 0, round(255 * LABEL_OPACITY), 0).astype(np.uint8))
             picture.paste(image.convert("RGB"), mask=person)
     # The square around the person, moved into the picture where the person stands at its edge.
-    side = min(MARGIN * (pose.max(axis=0) - pose.min(axis=0)).max(), *picture.size)
+    side = min(max(MARGIN * np.ptp(pose, axis=0).max(), 1), *picture.size)
     corner = ((pose.min(axis=0) + pose.max(axis=0) - side) / 2).clip(0, np.array(picture.size) - side)
     zoom = LINES_DRAWN_AT / side
     picture = picture.resize((LINES_DRAWN_AT, LINES_DRAWN_AT), box=(*corner, *(corner + side)))

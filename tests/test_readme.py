@@ -1,0 +1,88 @@
+"""What README.md says is so: its loader runs, and its options are those that the scripts have."""
+
+import fnmatch
+import re
+
+import h5py
+import numpy as np
+import pytest
+from conftest import PROJECT, run_script
+from PIL import Image
+
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+SCRIPTS = ("download_all.py", "download_seg_mat_gt_pl.py", "extract_all.py", "process_all.py")
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
+
+
+def section(title: str) -> str:
+    """Return a section of the README, from its heading to the next one of its level."""
+    return re.search(rf"^## {re.escape(title)}$(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)[1]
+
+
+@pytest.fixture(scope="module")
+def options():
+    """The options of each script, as its --help tells them."""
+    found = {}
+    for script in SCRIPTS:
+        ended = run_script(script, "--help")
+        assert (ended.returncode, ended.stderr) == (0, "")
+        found[script] = set(OPTION.findall(ended.stdout))
+        assert found[script] >= {"--help", "--root", "--subjects", "--quiet"}
+    return found
+
+
+def test_the_loader_is_ten_lines_and_yields_image_poses_camera_and_box_of_each_frame(demo_run):
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "def load" in block]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    names = {}
+    exec(code, names)
+    folder = demo_run / "data" / "processed" / "S9" / "Walking-1"
+    frames = list(names["load"](str(folder)))
+    with h5py.File(folder / "annot.h5") as annotations:
+        assert len(frames) == len(annotations["frame"]) > 4
+        for row, (image, pose_2d, pose_3d, camera, box) in enumerate(frames):
+            number, camera_id = annotations["frame"][row], annotations["camera"][row]
+            with Image.open(folder / f"imageSequence/{camera_id}/img_{number:06d}.jpg") as expected:
+                np.testing.assert_array_equal(np.asarray(image), np.asarray(expected))
+            np.testing.assert_array_equal(pose_2d, annotations["pose/2d"][row])
+            np.testing.assert_array_equal(pose_3d, annotations["pose/3d"][row])
+            np.testing.assert_array_equal(box, annotations["bbox"][row])
+            for values, dataset in zip(camera, ("extrinsics", "calibration", "distortion"), strict=False):
+                np.testing.assert_array_equal(values, annotations[f"{dataset}/{camera_id}"][...])
+
+
+def test_the_readme_names_every_option_of_every_script_and_no_other(options):
+    introduction, _, table = section("Options").partition("\n| ")
+    common = set(OPTION.findall(introduction))
+    told = {script: set(common) for script in SCRIPTS}
+    which = ""
+    for row in table.splitlines():
+        cells = [cell.strip() for cell in row.strip("| ").split("|")]
+        if not row.startswith("|"):
+            continue
+        which = re.sub(r"`", "", cells[0]) if cells[0].startswith("`") and ".py" in cells[0] else which
+        for script in fnmatch.filter(SCRIPTS, which):
+            told[script] |= set(OPTION.findall(row))
+    assert told == options
+
+
+def test_every_option_that_the_readme_gives_a_script_in_a_command_is_one_of_it(options):
+    commands = re.findall(rf"({'|'.join(map(re.escape, SCRIPTS))})((?:[^\n`|]|\\\n)*)", README)
+    assert len(commands) > 4
+    for script, arguments in commands:
+        assert set(OPTION.findall(arguments)) <= options[script]
+
+
+def test_the_readme_names_the_three_shifted_sequences_beside_the_option():
+    (part,) = [part for part in README.split("\n#") if "200 mm" in part]
+    for word in ("Greeting-2", "SittingDown-2", "Waiting-1", "--correct-s9"):
+        assert word in part
+
+
+def test_the_readmes_picture_is_small_and_what_the_demo_draws(demo_run):
+    (name,) = re.findall(r"!\[[^\]]+\]\(([^)]+\.jpg)\)", README)
+    assert (PROJECT / name).stat().st_size < 300_000
+    with Image.open(PROJECT / name) as shown, Image.open(demo_run / "data/processed/S1/Walking-1/preview.jpg") as drawn:
+        # Other releases of the encoders make other noise, but no other picture.
+        difference = np.abs(np.asarray(shown, dtype=float) - np.asarray(drawn, dtype=float))
+    assert difference.mean() < 5
