@@ -23,3 +23,4 @@ def test_every_line_of_the_lock_is_a_release_with_its_hashes_or_a_comment_and_na
     hashes = [line for _, _, block in ENTRY.findall(LOCK) for line in block.splitlines()]
     assert hashes and all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}(?: \\)?", line) for line in hashes)
     assert all(line.lstrip().startswith("#") for line in ENTRY.sub("", LOCK).splitlines())
+    assert "://" not in LOCK
