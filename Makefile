@@ -30,7 +30,7 @@ lock: .venv/ready  ## requirements.lock anew, from the newest releases
 	cmp .venv/x86_64.lock .venv/aarch64.lock
 	cp .venv/x86_64.lock requirements.lock
 
-.venv/ready: requirements.txt requirements-dev.txt
+.venv/ready: requirements.txt requirements-cluster.txt requirements-dev.txt
 	@echo "installing into .venv; this takes a minute the first time"
 	$(PYTHON) -m venv .venv
 	$(IN_VENV) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt

@@ -82,15 +82,28 @@ def main(arguments: argparse.Namespace) -> list[str]:
             say(arguments, f"nothing to do: {done} sequences are in {processed}")
         return problems
 
-    jobs = min(arguments.jobs, len(to_do))
-    options = options._replace(decoder_threads=max(1, available_cores() // jobs))
+    jobs = min(arguments.jobs or available_cores(), len(to_do))
+    if arguments.scheduler:
+        from h36m import cluster  # and with it Dask, which only this needs
+
+        client = cluster.connect(arguments.scheduler, options.root)
+        threads = sum(client.nthreads().values())
+        if not threads:
+            say(arguments, "no Dask worker is there yet: waiting for one")
+        jobs = min(arguments.jobs or threads or 1, len(to_do))
+    else:
+        options = options._replace(decoder_threads=max(1, available_cores() // jobs))
     say(arguments, f"{len(to_do)} sequences to process, {jobs} at a time; {done} are done")
     tell_beforehand(arguments, to_do, options, metadata)
 
     work = partial(process_sequence, options=options, metadata=metadata)
     views = frames = 0
     with Progress(total=len(to_do), desc="processing", unit="sequences", disable=arguments.quiet) as progress:
-        for sequence, outcome, failure, trace in run_in_processes(work, to_do, jobs, preload=MODULES_OF_WORKERS):
+        if arguments.scheduler:
+            ended = cluster.run_on_cluster(client, work, to_do, arguments.jobs, preload=MODULES_OF_WORKERS)
+        else:
+            ended = run_in_processes(work, to_do, jobs, preload=MODULES_OF_WORKERS)
+        for sequence, outcome, failure, trace in ended:
             progress.update()
             if failure:
                 problems.append(f"{sequence}: {failure}")
@@ -215,7 +228,10 @@ if __name__ == "__main__":
         "--movement", type=millimetres, metavar="MM", help="keep a frame when a joint has moved so far since the last"
     )
     parser.add_argument(
-        "--jobs", type=positive_integer, default=available_cores(), metavar="N", help="default: the cores"
+        "--jobs", type=positive_integer, metavar="N", help="default: the cores, or the threads of the Dask workers"
+    )
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS", help="work on a Dask cluster: tcp://HOST:8786 or a scheduler file"
     )
     parser.add_argument("--correct-s9", action="store_true", help="move the shifted poses of three S9 sequences back")
     parser.add_argument("--no-segments", action="store_true", help="leave out boxes and part labels")

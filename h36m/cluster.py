@@ -1,0 +1,278 @@
+"""Units of work on a Dask cluster that sees the same files: as h36m.workers does them on one machine.
+
+Only a run with `--scheduler` imports this module, and with it Dask. What runs in a worker, at the end of it, goes there
+by value, so it must not use the project's other modules: they need not be there.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import io
+import json
+import logging
+import os
+import pickle
+import re
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import uuid
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from h36m.console import Problem, WrongUse
+from h36m.workers import Finished
+
+try:
+    import cloudpickle
+    import distributed
+except ImportError as error:
+    raise WrongUse(
+        "--scheduler needs Dask, which is not installed here: python3 -m pip install -r requirements-cluster.txt"
+    ) from error
+
+PROJECT = Path(__file__).resolve().parent.parent
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+CONNECT_SECONDS = 10
+# How often a unit is begun again whose process was killed, out of memory say: another worker may have more.
+RETRIES = 2
+# How soon a worker notices that a unit is no longer wanted.
+SECONDS_BETWEEN_LOOKS = 0.5
+# After this long without a unit a process is not trusted with another: it may be about to end by itself, see
+# h36m.serve.IDLE_SECONDS.
+FRESH_SECONDS = 30
+
+
+def connect(scheduler: str, root: Path) -> distributed.Client:
+    """Connect to a cluster whose workers can do the units.
+
+    Args:
+        scheduler: tcp://HOST:8786, or the path of the file that `dask scheduler --scheduler-file` writes.
+        root: the folder that all workers must see.
+
+    Raises:
+        WrongUse: there is none, or one of its workers could not do a unit.
+    """
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what fails is told in one line, here
+    address = scheduler
+    try:
+        if Path(scheduler).is_file():
+            address = json.loads(Path(scheduler).read_text())["address"]
+        # A client that cannot connect takes long to go away, so it is only made where it can.
+        found = asyncio.run(asyncio.wait_for(identity(address), CONNECT_SECONDS))["type"]
+        if found != "Scheduler":
+            raise ValueError(f"a Dask {found.lower()}")
+    except (OSError, TimeoutError, asyncio.TimeoutError, ValueError, KeyError, TypeError) as error:
+        reason = (str(error) or f"no answer within {CONNECT_SECONDS} s").splitlines()[0]
+        raise WrongUse(
+            "--scheduler: expected the address of a running `dask scheduler`, such as tcp://HOST:8786, or its scheduler "
+            f"file, found {scheduler}: {reason}"
+        ) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of versions that differ; the one that matters is checked here
+        client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+    try:
+        check_workers(client, root)
+    except BaseException:
+        client.close()
+        raise
+    return client
+
+
+async def identity(address: str) -> dict:
+    """Ask what listens at an address to say what it is."""
+    arguments = distributed.Security().get_connection_args("client")
+    async with distributed.rpc(address, connection_args=arguments, timeout=CONNECT_SECONDS) as there:
+        return await there.identity()
+
+
+def check_workers(client: distributed.Client, root: Path) -> None:
+    """Check that each worker has this Python, the project's requirements, and sees the files.
+
+    Raises:
+        WrongUse: one has not.
+    """
+    here = "{}.{}".format(*sys.version_info)
+    for worker, versions in client.get_versions()["workers"].items():
+        there = versions["host"]["python"] if versions else "unknown"
+        # What is sent to a worker is made of byte code, which another Python cannot read.
+        if not there.startswith(f"{here}."):
+            raise WrongUse(f"--scheduler: the worker {worker} has Python {there}, expected {here} as here")
+    for worker, lacking in client.run(what_lacks, str(root), requirements(), on_error="return").items():
+        if lacking:
+            raise WrongUse(f"--scheduler: the worker {worker} {lacking}")
+
+
+def requirements() -> list[str]:
+    """Return the names of the packages that the project needs."""
+    lines = (PROJECT / "requirements.txt").read_text().splitlines()
+    return [match[0] for line in lines if (match := re.match(r"[\w.-]+", line))]
+
+
+def pack_project() -> bytes:
+    """Return a zip file of the scripts and their helpers that Python can run, see h36m.serve."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted([*PROJECT.glob("*.py"), *PROJECT.glob("h36m/**/*.py")]):
+            archive.write(file, file.relative_to(PROJECT).as_posix())
+        archive.writestr("__main__.py", "from h36m.serve import serve\n\nserve()\n")
+    return packed.getvalue()
+
+
+def run_on_cluster(
+    client: distributed.Client,
+    work: Callable[[Any], Any],
+    units: list,
+    jobs: int | None = None,
+    preload: tuple[str, ...] = (),
+) -> Iterator[Finished]:
+    """Do units of work on a cluster; yield how each ended, in the order of ending. The client is closed at the end.
+
+    Dask does the unit of a lost worker again elsewhere, and gives it up when it has lost several so. A unit that fails
+    by itself is not done again. When the caller stops early, or is killed, what is running is ended.
+
+    Args:
+        client: from connect().
+        work: called with a unit; it and what it returns can be pickled. What the script itself defines goes by value.
+        units: what to do.
+        jobs: how many at a time at most; None for as many as the workers have threads.
+        preload: names of the modules worth importing once.
+
+    Raises:
+        Problem: the scheduler was lost.
+    """
+    project, run = pack_project(), uuid.uuid4().hex
+    waiting = iter(units)
+    running: dict[distributed.Future, Any] = {}
+    completed = distributed.as_completed([], loop=client.loop)
+
+    def submit_next() -> None:
+        for unit in waiting:
+            call = pickle.dumps((preload, cloudpickle.dumps((work, unit))))
+            future = client.submit(do_unit, project, call, key=f"{unit} {run}", pure=False, retries=RETRIES)
+            running[future] = unit
+            completed.add(future)
+            return
+
+    try:
+        for _ in range(jobs or len(units)):
+            submit_next()
+        while running:
+            future = next(completed)
+            unit = running.pop(future)
+            finished = how_it_ended(unit, future)
+            submit_next()
+            yield finished
+    finally:
+        client.cancel(list(running))
+        client.close()
+
+
+def how_it_ended(unit: Any, future: distributed.Future) -> Finished:
+    """Return what came of a unit whose future is done.
+
+    Raises:
+        Problem: nobody knows, because the scheduler is gone.
+    """
+    if future.cancelled():
+        raise Problem("the Dask scheduler was lost, or told to stop; run it again to go on from here")
+    error = future.exception()
+    if error is None:
+        return Finished(unit, *pickle.loads(future.result()))
+    if isinstance(error, distributed.KilledWorker):
+        return Finished(unit, None, "each worker that began it was lost (out of memory?); run again to do it", None)
+    trace = None if isinstance(error, ChildProcessError) else "".join(traceback.format_exception(error))
+    return Finished(unit, None, f"{error}", trace)
+
+
+# From here on: what runs in a worker.
+
+
+def what_lacks(root: str, packages: list[str]) -> str | None:
+    """Say what keeps this worker from doing units; None if nothing does."""
+    for package in packages:
+        try:
+            metadata.version(package)
+        except metadata.PackageNotFoundError:
+            return f"lacks the package {package}: install what requirements.txt says there too"
+    extracted = Path(root, "extracted")
+    return None if extracted.is_dir() else f"sees no folder {extracted}: it needs the same files under the same path"
+
+
+def do_unit(project: bytes, call: bytes) -> bytes:
+    """Do one unit of work in a process beside the worker's.
+
+    Args:
+        project: from pack_project().
+        call: what h36m.serve expects.
+
+    Returns:
+        a pickle of what `Finished` has after the unit.
+
+    Raises:
+        ChildProcessError: the unit's process ended without a word, each time it was tried.
+    """
+    worker = distributed.get_worker()
+    key = worker.get_current_task()
+    server = take_server(worker, project)
+    answers = []
+
+    def ask() -> None:
+        # It answers nothing if it ends before.
+        with contextlib.suppress(OSError, EOFError, pickle.UnpicklingError):
+            server.stdin.write(call)
+            server.stdin.flush()
+            answers.append(pickle.load(server.stdout))
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    while asking.is_alive():
+        asking.join(SECONDS_BETWEEN_LOOKS)
+        task = worker.state.tasks.get(key)
+        if task is None or task.state == "cancelled":
+            server.kill()
+    if not answers:
+        raise ChildProcessError(f"its process ended with status {server.wait()}; run again to do it")
+    [(told, finished)] = answers
+    idle_servers(worker, project).append((server, time.monotonic()))
+    if not told:
+        raise ChildProcessError(pickle.loads(finished)[1])
+    return finished
+
+
+def take_server(worker: distributed.Worker, project: bytes) -> subprocess.Popen:
+    """Return a process that does calls for this thread alone: one that has done some, or a new one."""
+    idle = idle_servers(worker, project)
+    with contextlib.suppress(IndexError):
+        while True:
+            server, since = idle.pop()
+            if server.poll() is None and time.monotonic() - since < FRESH_SECONDS:
+                return server
+            server.stdin.close()
+    folder = Path(worker.local_directory, f"h36m-{hashlib.sha256(project).hexdigest()}")
+    file = folder / "project.zip"
+    if not file.exists():
+        folder.mkdir(exist_ok=True)
+        part = folder / f"{uuid.uuid4().hex}.part"  # another thread may be at it too
+        part.write_bytes(project)
+        part.replace(file)
+    return subprocess.Popen(
+        [sys.executable, str(file)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=folder,
+        # The processes that it starts must find the project too, and no other edition of it in the worker's folder.
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(file), os.environ.get("PYTHONPATH")]))},
+    )
+
+
+def idle_servers(worker: distributed.Worker, project: bytes) -> list[tuple[subprocess.Popen, float]]:
+    """Return the processes of this edition of the project that wait for a unit, and since when."""
+    return vars(worker).setdefault(f"h36m {hashlib.sha256(project).hexdigest()}", [])
