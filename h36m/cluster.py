@@ -72,8 +72,8 @@ def connect(scheduler: str, root: Path) -> distributed.Client:
     except (OSError, TimeoutError, asyncio.TimeoutError, ValueError, KeyError, TypeError) as error:
         reason = (str(error) or f"no answer within {CONNECT_SECONDS} s").splitlines()[0]
         raise WrongUse(
-            "--scheduler: expected the address of a running `dask scheduler`, such as tcp://HOST:8786, or its scheduler "
-            f"file, found {scheduler}: {reason}"
+            "--scheduler: expected the address of a running `dask scheduler`, such as tcp://HOST:8786, or its "
+            f"scheduler file, found {scheduler}: {reason}"
         ) from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of versions that differ; the one that matters is checked here
