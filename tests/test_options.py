@@ -12,8 +12,10 @@ from releases import contents, copy_of_scripts, linked, make_extracted
 from test_annotations import human36m_projection, rotation_of_facts
 
 from demo.release import Recording
+from h36m.metadata import load_metadata, project
 from h36m.poses import pycdf
-from h36m.sequences import BrokenRule, Options, chosen_frames
+from h36m.segments import NO_BOX
+from h36m.sequences import BrokenRule, Options, View, chosen_frames, shifted_back
 
 FACTS = json.loads((PROJECT / "tests" / "facts" / "cameras.json").read_text())
 CAMERAS = FACTS["cameras"]
@@ -138,6 +140,30 @@ def test_without_the_correction_one_line_names_the_three_sequences_and_with_it_n
     lines = [line for line in (both_subjects / "output.txt").read_text().splitlines() if "--correct-s9" in line]
     assert len(lines) == 1 and lines[0].startswith("S9 Greeting-2, SittingDown-2, Waiting-1: ")
     assert "shifted" not in (corrected[0] / "output.txt").read_text()
+
+
+def test_a_box_that_the_correction_moves_out_of_the_picture_becomes_none_and_none_stays_none():
+    camera = load_metadata().cameras["S9", CAMERAS[0]]
+    pose_3d = np.tile([0.0, 0.0, 4000.0], (4, 32, 1))  # before the camera
+    boxes = np.array([(0, 10, 1, 20), (999, 10, 1000, 20), NO_BOX, (400, 10, 600, 990)], dtype=np.int32)
+    view = View(
+        camera=CAMERAS[0],
+        frames=np.arange(4),
+        pose_2d=project(pose_3d, camera),
+        pose_3d=pose_3d,
+        pose_3d_universal=pose_3d,
+        intrinsics=np.zeros(4),
+        intrinsics_universal=np.zeros(4),
+        boxes=boxes,
+        size=(1002, 1000),
+        pose_count=4,
+    )
+    moved = shifted_back(view, camera).boxes
+    assert moved.dtype == np.int32
+    to_the_right = moved[3, 0] > 400
+    gone, stays = (1, 0) if to_the_right else (0, 1)
+    assert moved[gone].tolist() == moved[2].tolist() == [*NO_BOX]
+    assert moved[stays].tolist() != boxes[stays].tolist() and (moved[stays] >= 0).all()
 
 
 def test_the_correction_needs_no_world_coordinates(both_subjects, corrected, tmp_path):
@@ -330,7 +356,18 @@ def test_a_rule_that_moves_the_poses_it_is_given_changes_no_annotation():
 
 def options_with_rule(rule) -> Options:
     rule.__name__ = "rule"
-    return Options(PROJECT, (), None, None, rule, "", "digest", False, False, False)
+    return Options(
+        root=PROJECT,
+        cameras=(),
+        every=None,
+        movement=None,
+        select=rule,
+        rule="as in the test",
+        rule_files="digest",
+        correct_s9=False,
+        segments=False,
+        preview=False,
+    )
 
 
 # --- wrong use ---
