@@ -16,7 +16,8 @@ def image_name(index: int, ending: str = "jpg") -> str:
 
 def every_frame(poses: np.ndarray, step: int = 1) -> np.ndarray:
     """Choose frame 0 and then every `step`-th."""
-    return np.arange(0, len(poses), step)
+    # A step beyond the end is as good as any other, and numpy's integers end somewhere.
+    return np.arange(0, len(poses), min(step, len(poses)))
 
 
 def frames_with_movement(poses: np.ndarray, millimetres: float) -> np.ndarray:

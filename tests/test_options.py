@@ -218,6 +218,7 @@ def test_each_rule_chooses_its_frames_is_recorded_and_makes_anew_what_another_on
     for options, s1, s9 in (
         ((), moved_by(walk, "S1", 40), [0]),
         (("--every", "5"), [0, 5, 10], [0, 5, 10]),
+        (("--every", "1" + 30 * "0"), [0], [0]),
         (("--all-frames",), list(range(14)), list(range(14))),
         (("--movement", "150"), moved_by(walk, "S1", 150), moved_by(walk, "S9", 150)),
         ((), moved_by(walk, "S1", 40), [0]),
