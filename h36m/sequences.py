@@ -348,9 +348,11 @@ def chosen_frames(subject: str, universal: np.ndarray, options: Options) -> np.n
         # A copy, because an edited rule may well center the poses in place.
         chosen = np.asarray(options.select(subject, universal.copy()))
     except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(place.filename).name}, line {place.lineno}"
-        raise BrokenRule(f"{rule} failed ({where}): {type(error).__name__}: {error}") from error
+        script = options.select.__code__.co_filename
+        lines = [place.lineno for place in traceback.extract_tb(error.__traceback__) if place.filename == script]
+        where = f" in line {lines[-1]} of {Path(script).name}" if lines else ""
+        message = " ".join(str(error).split())  # in one line
+        raise BrokenRule(f"{rule} failed{where}: {type(error).__name__}: {message}") from error
     if not chosen.size:
         raise BrokenRule(f"{rule} has to choose at least one of {len(universal)} frames, it chose none")
     if chosen.ndim != 1 or not np.issubdtype(chosen.dtype, np.integer):

@@ -309,7 +309,7 @@ def test_a_rule_that_fails_is_told_once_a_sequence_with_its_line_and_what_was_th
     line = next(n for n, text in enumerate(script.read_text().splitlines(), 1) if "index % KEPT" in text)
     assert ended.returncode == 1
     assert sorted(ended.stderr.splitlines()) == [
-        f"process_all.py: {subject} Walking-1: select_frame_indices_to_include() failed (process_all.py, line {line}): "
+        f"process_all.py: {subject} Walking-1: select_frame_indices_to_include() failed in line {line} of process_all.py: "
         "ZeroDivisionError: integer modulo by zero"
         for subject in ("S1", "S9")
     ]
@@ -342,6 +342,16 @@ def test_a_rule_that_returns_anything_but_frames_is_told_in_one_line(returned, t
 def test_a_rule_may_return_its_frames_in_any_order_and_as_any_row_of_whole_numbers(returned):
     frames = chosen_frames("S1", np.zeros((14, 32, 3)), options_with_rule(lambda subject, poses: returned))
     assert frames.tolist() == [0, 3] and frames.dtype == np.int64
+
+
+def test_a_rule_that_fails_inside_a_library_is_told_in_one_line_with_the_rules_own_line():
+    def failing(subject, poses):
+        return np.reshape(poses, 5)
+
+    with pytest.raises(BrokenRule) as raised:
+        chosen_frames("S1", np.zeros((14, 32, 3)), options_with_rule(failing))
+    line = failing.__code__.co_firstlineno + 1
+    assert f"in line {line} of test_options.py: ValueError: cannot reshape" in str(raised.value)
 
 
 def test_a_rule_that_moves_the_poses_it_is_given_changes_no_annotation():
