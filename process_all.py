@@ -50,7 +50,7 @@ def select_frame_indices_to_include(subject: str, pose_3d_universal: np.ndarray)
 
 
 # Imported once for all workers, because each takes a while.
-MODULES_OF_WORKERS = ("h36m.poses", "h36m.segments", "h36m.video", "PIL.Image")
+MODULES_OF_WORKERS = ("h36m.console", "h36m.poses", "h36m.segments", "h36m.sequences", "h36m.video", "PIL.Image")
 
 
 def main(arguments: argparse.Namespace) -> list[str]:
@@ -91,8 +91,6 @@ def main(arguments: argparse.Namespace) -> list[str]:
         if not threads:
             say(arguments, "no Dask worker is there yet: waiting for one")
         jobs = min(arguments.jobs or threads or 1, len(to_do))
-    else:
-        options = options._replace(decoder_threads=max(1, available_cores() // jobs))
     say(arguments, f"{len(to_do)} sequences to process, {jobs} at a time; {done} are done")
     tell_beforehand(arguments, to_do, options, metadata)
 

@@ -53,7 +53,6 @@ class Options(NamedTuple):
     correct_s9: bool
     segments: bool
     preview: bool
-    decoder_threads: int = 1
 
 
 class Outcome(NamedTuple):

@@ -8,18 +8,28 @@ plan, everything is decoded and counted.
 
 import logging
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
 import av
 import numpy as np
-import simplejpeg
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from h36m.console import Problem
+from h36m.frames import image_name
 
-# libjpeg's scale of 1 to 100. On the benchmark's film-like views it gives at least 40 dB against the decoded frame.
-JPEG_QUALITY = 92
+# FFmpeg's scale from 1 (best) to 31, the ffmpeg program's `-qscale:v`. The older tools' is 3, which keeps 38 dB of a
+# picture full of grain; 2 keeps 40 dB of it. FFmpeg's encoder gives each picture more PSNR for its bytes than
+# libjpeg-turbo, whose tables are made for the eye, at twice its 2 ms an image: benchmarks/process.py compares them.
+JPEG_QSCALE = 2
+
+# Video has 16 for black and 235 for white (for colour, 16 to 240 around 128), JPEG 0 and 255: ITU-T T.871, and H.273
+# for the numbers with which frames say otherwise. libswscale would round colour down, by half a step on average.
+_VALUES = np.arange(256)
+FULL_RANGE_LUMA = np.rint((_VALUES - 16) * 255 / 219).clip(0, 255).astype(np.uint8).tobytes()
+FULL_RANGE_CHROMA = np.rint((_VALUES - 128) * 255 / 224 + 128).clip(0, 255).astype(np.uint8).tobytes()
+UNSAID_OR_BT601, UNSAID_OR_LIMITED = (2, 5, 6), (0, 1)
 
 # ISO/IEC 14496-10 (H.264), table 7-1: types of NAL units.
 H264_SLICE, H264_SLICE_OF_IDR, H264_PARAMETER_SETS = 1, 5, (7, 8)
@@ -61,47 +71,68 @@ class NoPlan(Exception):
     """The packets do not tell enough; the message says why."""
 
 
-def image_name(index: int) -> str:
-    """Return the file name of the image of a frame counted from 0: `image_name(0) == "img_000001.jpg"`."""
-    return f"img_{index + 1:06d}.jpg"
-
-
-def write_images(video: Path, wanted: Sequence[int], folder: Path, quality: int = JPEG_QUALITY) -> None:
+def write_images(video: Path, wanted: Sequence[int], folder: Path, qscale: int = JPEG_QSCALE) -> None:
     """Write the wanted frames of a video as `img_%06d.jpg`, frame 0 as number 1; each whole or not at all.
 
     Args:
         video: H.264 or MPEG-4 Part 2 in a container that FFmpeg's libraries read.
         wanted: indices of frames, counted from 0 in the order of presentation.
         folder: where the images go; it must exist.
-        quality: 1 to 100, libjpeg's scale.
+        qscale: 1 (best) to 31, FFmpeg's scale.
 
     Raises:
         Problem: as `decode_frames`.
         OSError: an image cannot be written.
     """
-    reformatter = VideoReformatter()
     for index, frame in decode_frames(video, wanted):
         image = folder / image_name(index)
         unfinished = image.with_suffix(".part")
         try:
-            unfinished.write_bytes(encode_jpeg(frame, quality, reformatter))
+            unfinished.write_bytes(encode_jpeg(frame, qscale))
             unfinished.replace(image)
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
 
 
-def encode_jpeg(
-    frame: av.VideoFrame, quality: int = JPEG_QUALITY, reformatter: VideoReformatter | None = None
-) -> bytes:
-    """Return a decoded frame as a JPEG file (JFIF: 4:2:0, BT.601 matrix, full range)."""
-    # Video keeps 16 to 235 unless it says otherwise, JPEG 0 to 255; a frame that has it already comes back as it is.
-    frame = (reformatter or VideoReformatter()).reformat(
-        frame, format="yuvj420p", dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.JPEG, threads=1
+def encode_jpeg(frame: av.VideoFrame, qscale: int = JPEG_QSCALE) -> bytes:
+    """Return a decoded frame as a JPEG file (JFIF: 4:2:0, BT.601 matrix, full range).
+
+    Args:
+        frame: of any format.
+        qscale: 1 (best) to 31, FFmpeg's scale.
+    """
+    frame = with_full_range(frame)
+    encoder = av.CodecContext.create("mjpeg", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, frame.format.name
+    encoder.color_range = ColorRange.JPEG
+    encoder.sample_aspect_ratio = Fraction(1)  # without one FFmpeg leaves the JFIF header out
+    encoder.qmin = encoder.qmax = qscale  # for its rate control no other choice than this one
+    encoder.thread_count = 1
+    frame.pts, frame.time_base = 0, Fraction(1, 1)
+    encoder.time_base = frame.time_base
+    return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
+
+
+def with_full_range(frame: av.VideoFrame) -> av.VideoFrame:
+    """Return a copy of a frame as JPEG has its values: 4:2:0, BT.601 matrix, 0 to 255."""
+    is_plain = (
+        frame.format.name == "yuv420p"
+        and frame.colorspace in UNSAID_OR_BT601
+        and frame.color_range in UNSAID_OR_LIMITED
     )
-    planes = [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size) for plane in frame.planes]
-    planes = [rows[: plane.height, : plane.width] for rows, plane in zip(planes, frame.planes, strict=True)]
-    return simplejpeg.encode_jpeg_yuv_planes(*planes, quality=quality)
+    tables = (FULL_RANGE_LUMA, FULL_RANGE_CHROMA, FULL_RANGE_CHROMA)
+    if not is_plain:
+        frame = VideoReformatter().reformat(
+            frame, format="yuvj420p", dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.JPEG, threads=1
+        )
+        tables = (None, None, None)  # nothing is left to change
+    full = av.VideoFrame(frame.width, frame.height, "yuvj420p")
+    for source, target, table in zip(frame.planes, full.planes, tables, strict=True):
+        # bytes.translate is twice as fast as indexing with numpy.
+        rows = np.frombuffer(bytes(source).translate(table), np.uint8).reshape(-1, source.line_size)
+        np.frombuffer(target, np.uint8).reshape(-1, target.line_size)[:, : target.width] = rows[:, : source.width]
+    return full
 
 
 def decode_frames(video: Path, wanted: Sequence[int]) -> Iterator[tuple[int, av.VideoFrame]]:
@@ -183,15 +214,17 @@ def _read_h264(payload: bytes, extradata: bytes) -> tuple[bool, bool, bool]:
         length = int.from_bytes(payload[start : start + length_bytes], "big")
         start += length_bytes
         # The first bytes tell all; a slice of some kilobytes is not copied for them.
-        if length < 2 or start + length > len(payload):
+        if length < 1 or start + length > len(payload):
             raise ValueError("is cut short")
-        header, slice_header = payload[start : start + 2]
+        header = payload[start]
         nal_type = header & 31
-        if nal_type in (H264_SLICE, H264_SLICE_OF_IDR):
+        if nal_type in (H264_SLICE, H264_SLICE_OF_IDR) and length > 1:
             types.add(nal_type)
-            pictures += slice_header & H264_FIRST_SLICE != 0
-            bidirectional |= (slice_header >> 4 & 0b111) == 0b010 or (slice_header >> 2 & 0b11111) == 0b00111
             referenced |= header >> 5 != 0
+            slice_header = payload[start + 1]
+            if slice_header & H264_FIRST_SLICE:
+                pictures += 1
+                bidirectional = (slice_header >> 4 & 0b111) == 0b010 or (slice_header >> 2 & 0b11111) == 0b00111
         elif nal_type in H264_PARAMETER_SETS:
             other_settings |= payload[start : start + length] not in extradata
         start += length
@@ -238,6 +271,8 @@ def _number_frames(packets: list[PacketFacts]) -> list[int]:
         (position for position, packet in enumerate(packets) if not packet.hidden),
         key=lambda position: packets[position].time,
     )
+    if numbered and packets[numbered[0]].time < packets[0].time:
+        raise NoPlan("its first pictures need some from before its beginning")
     steps = np.diff([packets[position].time for position in numbered])
     # The frame rate is constant; a unit of time may be too coarse for it by one.
     if len(steps) and (steps.min() < 1 or steps.max() - steps.min() > 1):

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -60,7 +61,7 @@ def run_in_processes(
     """
     context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
     if hasattr(os, "fork"):
-        context.set_forkserver_preload(list(preload))
+        _start_server(preload)
     waiting = iter(units)
     running: dict[Connection, tuple[Any, multiprocessing.Process]] = {}
 
@@ -93,6 +94,24 @@ def run_in_processes(
             process.terminate()
         for _, process in running.values():
             process.join()
+
+
+def _start_server(preload: tuple[str, ...]) -> None:
+    """Start the server that forks the processes, with modules imported."""
+    from multiprocessing import forkserver
+
+    forkserver.set_forkserver_preload(list(preload))
+    # Up to Python 3.12 it looks for modules in the current directory instead of where this process does, and goes on
+    # without those that are not there.
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    try:
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
 
 
 def _work_and_send(work: Callable[[Any], Any], unit: Any, sender: Connection) -> None:
