@@ -100,7 +100,7 @@ def main(arguments: argparse.Namespace) -> list[str]:
         if arguments.scheduler:
             ended = cluster.run_on_cluster(client, work, to_do, arguments.jobs, preload=MODULES_OF_WORKERS)
         else:
-            ended = run_in_processes(work, to_do, jobs, preload=MODULES_OF_WORKERS)
+            ended = run_in_processes(work, to_do, jobs, preload=MODULES_OF_WORKERS, debug=arguments.debug)
         for sequence, outcome, failure, trace in ended:
             progress.update()
             if failure:

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from fractions import Fraction
 from functools import partial
@@ -47,8 +48,8 @@ MM_PER_FRAME = 5.2
 EVERY = 64
 OLDER_QSCALE = 3  # the older tools' `-qscale:v`
 MEASURED = str(Path(__file__).with_name("measured.py"))
-# Steps of luma, and pixels. Grain and movement make decoding dear, texture makes JPEG dear: with these ffmpeg takes some
-# 10 CPU seconds the older way for 1000 frames, of which decoding is 2, which is what real views cost.
+# Steps of luma, and pixels. Grain and movement make decoding dear, texture makes JPEG dear: with these, 1000 frames of
+# H.264 take the older way some 10 CPU seconds, of which decoding is 2.
 GRAIN, FINE_TEXTURE, DRIFT = 1.5, 7, 40
 
 # Name -> encoder and its options.
@@ -88,7 +89,7 @@ def blurred_noise(random: np.random.Generator, shape: tuple[int, int], radius: f
 
 
 def film(frames: int):
-    """Yield frames (yuv420p): a textured room from a camera that drifts, two textured bodies, and the camera's grain."""
+    """Yield frames (yuv420p): a textured room seen by a camera that drifts, two textured bodies, and grain."""
     random = np.random.default_rng(36)
     height, width = HEIGHT + 2 * DRIFT + 2, WIDTH + 2 * DRIFT + 2
     textures = ((40, 25), (6, 10), (1.5, 5), (0.7, FINE_TEXTURE))  # radius, strength
@@ -211,9 +212,13 @@ def older_way(videos: list[Path], wanted: range, folder: Path) -> Cost:
     return total(costs)
 
 
-def bare_decode(videos: list[Path]) -> Cost:
-    quiet = ["-nostats", "-loglevel", "error"]
-    return measure(*(["ffmpeg", *quiet, "-threads", "1", "-i", str(video), "-f", "null", "-"] for video in videos))
+def bare_decode(videos: list[Path], jobs: int) -> Cost:
+    """Decode every view with one thread, as many at a time as process_all.py does: busy neighbours cost CPU time."""
+    command = ["ffmpeg", "-nostats", "-loglevel", "error", "-threads", "1", "-i"]
+    started = time.monotonic()
+    with ThreadPoolExecutor(jobs) as pool:
+        costs = list(pool.map(lambda video: measure([*command, str(video), "-f", "null", "-"]), videos))
+    return total(costs)._replace(wall=time.monotonic() - started)
 
 
 def process_all(root: Path, subjects: list[str], jobs: int, *selection: str) -> Cost:
@@ -363,7 +368,7 @@ def main() -> None:
             for repeat in range(arguments.repeats):
                 print(f"  {codec}, run {repeat + 1} of {arguments.repeats}", flush=True)
                 runs["older way"].append(older_way(views, wanted, folder))
-                runs["bare decode"].append(bare_decode(views))
+                runs["bare decode"].append(bare_decode(views, arguments.jobs))
                 runs["every 64th"].append(process_all(root, subjects, arguments.jobs, "--every", str(EVERY)))
                 runs["40 mm"].append(process_all(root, subjects, arguments.jobs, "--movement", "40"))
             costs = {name: median(of_name) for name, of_name in runs.items()}

@@ -37,14 +37,15 @@ def read_poses(file: Path, coordinates: int) -> np.ndarray:
     """
     if not file.is_file():
         raise Problem(f"{file} is missing: is its archive fetched and unpacked?")
+    expected = f"(1, frames, {JOINTS * coordinates})"
     try:
         with pycdf.CDF(str(file)) as cdf:
+            shape = cdf["Pose"].shape  # before anything is read: in a damaged file it may be huge
+            if len(shape) != 3 or shape[0] != 1 or shape[1] == 0 or shape[2] != JOINTS * coordinates:
+                raise Problem(f"{file}: expected poses of shape {expected}, found {shape}")
             poses = cdf["Pose"][...]
     except (pycdf.CDFError, KeyError, OSError, ValueError) as error:
         raise Problem(f"{file} cannot be read as CDF ({_first_line(error)}): unpack its archive again") from error
-    expected = f"(1, frames, {JOINTS * coordinates})"
-    if poses.ndim != 3 or poses.shape[0] != 1 or poses.shape[1] == 0 or poses.shape[2] != JOINTS * coordinates:
-        raise Problem(f"{file}: expected poses of shape {expected}, found {poses.shape}")
     poses = poses[0].astype(np.float64).reshape(-1, JOINTS, coordinates)
     broken = np.flatnonzero(~np.isfinite(poses).all(axis=(1, 2)))
     if len(broken):

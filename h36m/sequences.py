@@ -1,5 +1,6 @@
 """One sequence: from its unpacked files to its images and annot.h5, all of it or nothing."""
 
+import contextlib
 import shutil
 import traceback
 from collections.abc import Callable
@@ -22,6 +23,9 @@ SHIFT_MM = np.array([-200.0, 0.0, 0.0])
 
 # Goes up when what is written changes, so that an older annot.h5 is made anew.
 FORMAT = 2
+
+# Where a sequence is made, in its own folder: what is moved out of it is moved within one disk.
+MAKING = ".making"
 
 ENDINGS = {VIDEOS: "mp4", BOXES: "mat", PART_LABELS: "mat"}
 POSE_ENDING = "cdf"
@@ -95,7 +99,10 @@ def folder_of(sequence: Sequence, root: Path) -> Path:
 
 
 def input_files(sequence: Sequence, options: Options) -> dict[str, list[int]]:
-    """Return size and time stamp (ns) of each file of a sequence that is there, by its path under extracted/."""
+    """Return the state of each file of a sequence that is there, by its path under extracted/.
+
+    That is its size, when it was written, and when anything about it was changed (ns).
+    """
     states = {}
     for kind in KINDS:
         if kind in (BOXES, PART_LABELS) and not options.segments:
@@ -104,7 +111,7 @@ def input_files(sequence: Sequence, options: Options) -> dict[str, list[int]]:
             file = file_of(sequence, kind, camera, options.root)
             if file.is_file():
                 state = file.stat()
-                states[file.relative_to(options.root / "extracted").as_posix()] = [state.st_size, state.st_mtime_ns]
+                states[file.relative_to(options.root / "extracted").as_posix()] = [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
     return states
 
 
@@ -132,11 +139,17 @@ def done_before(sequence: Sequence, options: Options) -> Outcome | None:
     that chooses frames may have been edited.
     """
     folder = folder_of(sequence, options.root)
+    if (folder / MAKING).exists():  # a run was killed, or is still at it
+        return None
     attributes = annotations.read_attributes(folder / annotations.FILE_NAME)
     if attributes.get("made_with") != made_with(sequence, options):
         return None
-    if any(attributes["inputs"].get(name) != state for name, state in input_files(sequence, options).items()):
-        return None
+    # A file unpacked again or made readable may have the size and time that it had; only where there was a problem is
+    # that worth another try, because copying a whole tree looks the same.
+    compared = 3 if len(attributes["problems"]) else 2
+    for name, state in input_files(sequence, options).items():
+        if attributes["inputs"].get(name, [])[:compared] != state[:compared]:
+            return None
     if options.preview and not (folder / "preview.jpg").is_file():
         return None
     images = {image.relative_to(folder).as_posix() for image in folder.glob("imageSequence/*/*.jpg")}
@@ -178,44 +191,45 @@ def process_sequence(sequence: Sequence, options: Options, metadata: Metadata) -
     and finds it done.
     """
     folder = folder_of(sequence, options.root)
-    making = folder / ".making"
+    making = folder / MAKING
     locks = options.root / "processed" / ".locks"
     try:
         locks.mkdir(parents=True, exist_ok=True)
         with FileLock(locks / f"{sequence}.lock"):
+            shutil.rmtree(making, ignore_errors=True)
             before = done_before(sequence, options._replace(preview=False))
             if before:
                 if options.preview:
                     write_preview(folder)
                 return before
             try:
-                shutil.rmtree(making, ignore_errors=True)
                 making.mkdir(parents=True)
                 outcome = make_sequence(sequence, options, metadata, making)
                 if outcome.views:
                     put_in_place(making, folder)
             finally:
                 shutil.rmtree(making, ignore_errors=True)
+                with contextlib.suppress(OSError):  # what an earlier run made stays
+                    folder.rmdir()
             return outcome
     except OSError as error:  # the disk is full, or the folder read-only
-        return Outcome(0, 0, [f"{sequence}: {error}; nothing of it was written, run again to do it"], [])
+        reason = error.strerror or error
+        return Outcome(0, 0, [f"{sequence} could not be written to {folder} ({reason}): run again to do it"], [])
 
 
 def put_in_place(making: Path, folder: Path) -> None:
-    """Move what was made to where people look for it.
+    """Exchange what was made with what stands where people look for it, and in a moment, as nothing is deleted here.
 
     The old annot.h5 goes first and the new one comes last, so none is ever seen without its images.
     """
-    (folder / annotations.FILE_NAME).unlink(missing_ok=True)
-    for name in ("imageSequence", "partLabels"):
+    old = making / "old"
+    old.mkdir()
+    for name in (annotations.FILE_NAME, "imageSequence", "partLabels", "preview.jpg"):
         if (folder / name).exists():
-            shutil.rmtree(folder / name)
+            (folder / name).rename(old / name)
+    for name in ("imageSequence", "partLabels", "preview.jpg", annotations.FILE_NAME):
         if (making / name).exists():
             (making / name).rename(folder / name)
-    (folder / "preview.jpg").unlink(missing_ok=True)
-    if (making / "preview.jpg").exists():
-        (making / "preview.jpg").rename(folder / "preview.jpg")
-    (making / annotations.FILE_NAME).rename(folder / annotations.FILE_NAME)
 
 
 def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, making: Path) -> Outcome:

@@ -385,6 +385,8 @@ def _decode(video: Path, context: av.VideoCodecContext, packet: av.Packet | None
     try:
         with av.logging.Capture() as reports:
             frames = context.decode(packet)
+    except MemoryError:  # PyAV's is both
+        raise
     except av.FFmpegError as error:
         raise _damaged(video, error.strerror) from error
     for _, _, report in reports:

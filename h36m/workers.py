@@ -1,5 +1,6 @@
 """Units of work in processes of their own: a unit that fails, or whose process is killed, costs that unit only."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -29,15 +30,41 @@ def available_cores() -> int:
     return max(1, min(cores, int(limit))) if limit else cores
 
 
-def _control_group_limit() -> float | None:
-    """Return the cores that Linux's control group (a container's limit) allows; None where it sets no limit."""
-    group = Path("/sys/fs/cgroup")
+def _control_group_limit(
+    groups: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/fs/cgroup")
+) -> float | None:
+    """Return the cores that Linux's control groups (a container's limit) allow; None where they set no limit.
+
+    Args:
+        groups: this process's groups, a line `number:controllers:path` each.
+        mounted: where the groups can be looked at.
+    """
+    try:
+        lines = groups.read_text().splitlines()
+    except OSError:
+        return None
+    limits = []
+    for number, controllers, path in (line.split(":", 2) for line in lines):
+        if number == "0":
+            hierarchies = (mounted, mounted / "unified")  # version 2, alone or beside version 1
+        elif "cpu" in controllers.split(","):
+            hierarchies = (mounted / "cpu", mounted / controllers)
+        else:
+            continue
+        for hierarchy in hierarchies:
+            group = hierarchy / path.lstrip("/")  # in a container it may not be there, but the container's own is
+            limits += [_quota(above) for above in (group, *group.parents) if above.is_relative_to(hierarchy)]
+    return min((limit for limit in limits if limit), default=None)
+
+
+def _quota(group: Path) -> float | None:
+    """Return the cores that one control group allows; None where it sets no limit."""
     try:
         if (group / "cpu.max").exists():  # version 2: "max 100000" where there is no limit
             quota, period = (group / "cpu.max").read_text().split()
         else:  # version 1: a quota of -1 where there is no limit
-            quota = (group / "cpu/cpu.cfs_quota_us").read_text()
-            period = (group / "cpu/cpu.cfs_period_us").read_text()
+            quota = (group / "cpu.cfs_quota_us").read_text()
+            period = (group / "cpu.cfs_period_us").read_text()
         limit = int(quota) / int(period)
     except (OSError, ValueError):
         return None
@@ -45,7 +72,7 @@ def _control_group_limit() -> float | None:
 
 
 def run_in_processes(
-    work: Callable[[Any], Any], units: Iterable, jobs: int, preload: tuple[str, ...] = ()
+    work: Callable[[Any], Any], units: Iterable, jobs: int, preload: tuple[str, ...] = (), debug: bool = False
 ) -> Iterator[Finished]:
     """Do units of work, `jobs` at a time, each in a process of its own; yield how each ended, in the order of ending.
 
@@ -58,6 +85,7 @@ def run_in_processes(
         units: what to do.
         jobs: how many at a time.
         preload: names of the modules worth importing once.
+        debug: print what this project's modules log on the way, to standard error.
     """
     context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
     if hasattr(os, "fork"):
@@ -68,7 +96,7 @@ def run_in_processes(
     def start_next() -> None:
         for unit in waiting:
             receiver, sender = context.Pipe(duplex=False)
-            process = context.Process(target=_work_and_send, args=(work, unit, sender), daemon=True)
+            process = context.Process(target=_work_and_send, args=(work, unit, sender, debug), daemon=True)
             process.start()
             sender.close()
             running[receiver] = (unit, process)
@@ -83,7 +111,7 @@ def run_in_processes(
                 try:
                     finished = Finished(unit, *receiver.recv())
                     process.join()
-                except EOFError:  # the process ended without a word
+                except (EOFError, OSError):  # the process ended without a word, or within one
                     process.join()
                     finished = Finished(unit, None, _how_it_ended(process.exitcode), None)
                 receiver.close()
@@ -114,10 +142,14 @@ def _start_server(preload: tuple[str, ...]) -> None:
             os.environ["PYTHONPATH"] = before
 
 
-def _work_and_send(work: Callable[[Any], Any], unit: Any, sender: Connection) -> None:
-    # Ctrl-C reaches every process of a terminal; the parent decides, and ends this one with SIGTERM.
+def _work_and_send(work: Callable[[Any], Any], unit: Any, sender: Connection, debug: bool) -> None:
+    # Ctrl-C reaches every process of a terminal; the parent decides, and ends this one with SIGTERM, after which it
+    # still clears its unfinished files away.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    if debug:
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger("h36m").setLevel(logging.DEBUG)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         sender.send((work(unit), None, None))
