@@ -111,7 +111,8 @@ def input_files(sequence: Sequence, options: Options) -> dict[str, list[int]]:
             file = file_of(sequence, kind, camera, options.root)
             if file.is_file():
                 state = file.stat()
-                states[file.relative_to(options.root / "extracted").as_posix()] = [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
+                name = file.relative_to(options.root / "extracted").as_posix()
+                states[name] = [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
     return states
 
 
@@ -213,7 +214,7 @@ def process_sequence(sequence: Sequence, options: Options, metadata: Metadata) -
                     folder.rmdir()
             return outcome
     except OSError as error:  # the disk is full, or the folder read-only
-        reason = error.strerror or error
+        reason = error.strerror or " ".join(str(error).split())  # HDF5 tells it in several lines
         return Outcome(0, 0, [f"{sequence} could not be written to {folder} ({reason}): run again to do it"], [])
 
 

@@ -1,0 +1,518 @@
+"""process_all.py when things go wrong: what is broken costs itself only, what is stopped is done by the next run."""
+
+import contextlib
+import ctypes
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from conftest import PROJECT, run_script
+from releases import contents
+from videos import make_packed_video, make_video
+
+from demo.release import write_cdf
+from h36m import workers
+from h36m.archives import POSES_2D, POSES_3D, POSES_3D_UNIVERSAL, POSES_3D_WORLD, VIDEOS
+from h36m.console import Problem
+from h36m.metadata import load_metadata
+from h36m.poses import read_poses
+from h36m.workers import available_cores, run_in_processes
+
+CAMERAS = load_metadata().camera_ids
+CAMERA = CAMERAS[1]
+POSES = 118  # the videos have two frames more
+SEQUENCES = {"Walking-1": "Walking 1", "Walking-2": "Walking", "Greeting-2": "Greeting"}  # and their base names
+ALL = ("--subjects", "S1", "--actions", *SEQUENCES, "--all-frames")
+ONE = ("--subjects", "S1", "--actions", "Walking-1", "--all-frames")
+# Long enough for anything on a busy machine.
+PATIENCE_SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """Three small sequences of four views, unpacked, and what an undisturbed run makes of them: do not write there."""
+    root = tmp_path_factory.mktemp("faults") / "a root"
+    root.mkdir()
+    videos = [
+        make_video(root / f"{shape}.mp4", shape, POSES + 2, size=(320, 242))
+        for shape in ("h264 with B-frames", "mpeg4 without B-frames", "h264 with a B-pyramid")
+    ]
+    for seed, (base, video) in enumerate(zip(SEQUENCES.values(), videos, strict=True)):
+        poses = some_poses(seed)
+        for camera in CAMERAS:
+            for kind in (POSES_3D, POSES_3D_UNIVERSAL):
+                write_cdf(input_file(root, kind, f"{base}.{camera}.cdf"), poses)
+            write_cdf(input_file(root, POSES_2D, f"{base}.{camera}.cdf"), poses[..., :2])
+            shutil.copy(video, input_file(root, VIDEOS, f"{base}.{camera}.mp4"))
+        write_cdf(input_file(root, POSES_3D_WORLD, f"{base}.cdf"), poses)
+    for video in videos:
+        video.unlink()
+    ended = run_script("process_all.py", "--root", root, *ALL)
+    assert ended.returncode == 0, ended.stderr
+    assert len(list(root.glob("processed/*/*/imageSequence/*/*.jpg"))) == len(SEQUENCES) * len(CAMERAS) * POSES
+    return root
+
+
+def some_poses(seed: int) -> np.ndarray:
+    poses = np.random.default_rng(seed).normal(0, 300, (POSES, 32, 3))
+    poses[..., 2] += 5000
+    return poses
+
+
+def input_file(root: Path, kind: str, name: str) -> Path:
+    file = root / "extracted" / "S1" / kind / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file
+
+
+@pytest.fixture
+def root(made, tmp_path) -> Path:
+    """A root of one's own with copies of the unpacked files and nothing processed."""
+    shutil.copytree(made / "extracted", tmp_path / "a root" / "extracted")
+    return tmp_path / "a root"
+
+
+def process(root: Path, *options):
+    return run_script("process_all.py", "--root", root, *(options or ALL))
+
+
+def leftovers(root: Path) -> list[Path]:
+    """Return what only an unfinished run has: its folders and half images, folders without their annot.h5."""
+    processed = root / "processed"
+    unfinished = [file for file in processed.rglob("*") if file.name == ".making" or file.suffix == ".part"]
+    folders = [folder for folder in processed.glob("S*/*") if not (folder / "annot.h5").is_file()]
+    return unfinished + folders
+
+
+def assert_all_there(root: Path, made: Path) -> None:
+    assert contents(root / "processed") == contents(made / "processed")
+    assert leftovers(root) == []
+
+
+# --- broken files ---
+
+
+def damaged_video(video: Path, how: str) -> None:
+    content = bytearray(video.read_bytes())
+    if how == "truncated":
+        content = content[: len(content) * 2 // 3]
+    elif how == "empty":
+        content = b""
+    elif how == "without its index":
+        content = content[: content.index(b"moov") - 4]
+    elif how == "with a flipped bit":
+        # In the middle of the pictures' data; which bit shows is not the same for each encoder, so the first that does.
+        for at in range(content.index(b"mdat") + (content.index(b"moov") - content.index(b"mdat")) // 2, len(content)):
+            content[at] ^= 16
+            video.write_bytes(content)
+            decoded = subprocess.run(
+                [sys.executable, "-c", COUNT_FRAMES, video], capture_output=True, text=True, check=False
+            )
+            if decoded.stdout.split() != [str(POSES + 2), "0"]:
+                return
+            content[at] ^= 16
+    elif how == "missing":
+        video.unlink()
+        return
+    elif how == "no video":
+        content = b"<html>Please log in</html>"
+    video.write_bytes(content)
+
+
+# Prints the frames that come out of a decoder and how often it complained.
+COUNT_FRAMES = """
+import sys, av
+av.logging.set_level(av.logging.ERROR)
+frames = complaints = 0
+with av.logging.Capture() as reports, av.open(sys.argv[1]) as container:
+    try:
+        for frame in container.decode(video=0):
+            frames += 1
+            complaints += frame.is_corrupt
+    except av.FFmpegError:
+        complaints += 1
+print(frames, complaints + len(reports))
+"""
+
+
+def damaged_cdf(file: Path, how: str) -> None:
+    poses = some_poses(7)
+    content = file.read_bytes()
+    file.unlink()
+    if how == "truncated":
+        file.write_bytes(content[: len(content) // 2])
+    elif how == "empty":
+        file.write_bytes(b"")
+    elif how == "of another shape":
+        write_cdf(file, poses[..., :2])
+    elif how == "with numbers that are none":
+        poses[40, 3, 1] = np.nan
+        write_cdf(file, poses)
+    elif how == "of another length":
+        write_cdf(file, poses[:-5])
+    else:
+        assert how == "missing"
+
+
+# (Sequence, which of its views) -> kind of its file, what is done to it, what the message says.
+FAULTS = {
+    ("Walking-1", 0): (VIDEOS, "truncated", "expected"),
+    ("Walking-1", 1): (VIDEOS, "with a flipped bit", "damage"),
+    ("Walking-1", 2): (VIDEOS, "without its index", "cannot be read"),
+    ("Walking-2", 0): (VIDEOS, "empty", "cannot be read"),
+    ("Walking-2", 1): (VIDEOS, "missing", "No such file"),
+    ("Walking-2", 2): (POSES_3D, "missing", "is missing"),
+}
+MORE_FAULTS = {
+    ("Walking-1", 0): (POSES_3D_UNIVERSAL, "empty", "cannot be read as CDF"),
+    ("Walking-1", 2): (POSES_3D, "of another shape", "found (1, 118, 64)"),
+    ("Walking-1", 3): (POSES_3D, "with numbers that are none", "the first at 40"),
+    ("Walking-2", 1): (POSES_3D, "of another length", "found 118 in Poses_D2_Positions, 113 in"),
+    ("Walking-2", 2): (VIDEOS, "no video", "cannot be read"),
+    ("Walking-2", 3): (POSES_2D, "truncated", "cannot be read as CDF"),
+}
+
+
+@pytest.mark.parametrize("faults", [FAULTS, MORE_FAULTS], ids=["videos", "poses"])
+def test_what_is_broken_costs_its_view_only_and_is_named_once_and_its_repair_is_all_that_is_done(root, made, faults):
+    kept = {}
+    for (name, view), (kind, how, _) in faults.items():
+        file = input_file(root, kind, f"{SEQUENCES[name]}.{CAMERAS[view]}.{'mp4' if kind == VIDEOS else 'cdf'}")
+        kept[file] = root / f"kept {len(kept)}"
+        shutil.copy2(file, kept[file])
+        (damaged_video if kind == VIDEOS else damaged_cdf)(file, how)
+        assert not file.exists() or file.read_bytes() != kept[file].read_bytes()
+
+    ended = process(root, *ALL)
+    assert ended.returncode == 1
+    lines = ended.stderr.splitlines()
+    assert len(lines) == len(faults)
+    for (name, view), (_, _, told) in faults.items():
+        (line,) = [line for line in lines if line.startswith(f"process_all.py: S1 {name} {CAMERAS[view]}: ")]
+        assert told in line
+    # All the rest is as if nothing had happened.
+    expected = {
+        path.relative_to(made): path.read_bytes()
+        for path in (made / "processed").rglob("*.jpg")
+        if (path.parts[-4], CAMERAS.index(path.parts[-2])) not in faults
+    }
+    assert {path.relative_to(root): path.read_bytes() for path in (root / "processed").rglob("*.jpg")} == expected
+    for name in SEQUENCES:
+        with h5py.File(root / "processed" / "S1" / name / "annot.h5") as annotations:
+            views = {CAMERAS.index(str(camera)) for camera in annotations["camera"][...]}
+        assert views == {view for view in range(4) if (name, view) not in faults}
+    assert leftovers(root) == []
+
+    # The next run says the same and does nothing.
+    before = {path: path.stat().st_mtime_ns for path in (root / "processed").rglob("*") if path.is_file()}
+    again = process(root, *ALL)
+    assert (again.returncode, sorted(again.stderr.splitlines())) == (
+        1,
+        sorted(lines),
+    ) and "nothing to do" in again.stdout
+    assert before == {path: path.stat().st_mtime_ns for path in (root / "processed").rglob("*") if path.is_file()}
+
+    # Repaired, with the size and time that it had: only those sequences are done.
+    for file, copy in kept.items():
+        file.unlink(missing_ok=True)
+        shutil.copy2(copy, file)
+    repaired = process(root, *ALL)
+    assert (repaired.returncode, repaired.stderr) == (0, "")
+    assert f"2 sequences to process, {min(2, available_cores())} at a time; 1 are done" in repaired.stdout
+    assert_all_there(root, made)
+    untouched = [path for path in before if "Greeting-2" in path.parts]
+    assert untouched and all(path.stat().st_mtime_ns == before[path] for path in untouched)
+
+
+def test_a_video_with_fewer_frames_than_poses_is_an_error_with_both_numbers(root):
+    short = input_file(root, VIDEOS, f"Walking 1.{CAMERA}.mp4")
+    make_video(short, "h264 with B-frames", POSES - 10, size=(320, 242))
+    ended = process(root, *ONE)
+    assert ended.returncode == 1
+    assert f"{short}: expected at least {POSES} frames, found {POSES - 10}" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1 and leftovers(root) == []
+
+
+def test_a_sequence_of_which_nothing_can_be_done_leaves_nothing_and_the_others_come_out(root, made):
+    for camera in CAMERAS:
+        input_file(root, POSES_2D, f"Walking 1.{camera}.cdf").write_bytes(b"")
+    ended = process(root, *ALL)
+    assert ended.returncode == 1 and len(ended.stderr.splitlines()) == len(CAMERAS)
+    expected = contents(made / "processed")
+    assert contents(root / "processed") == {key: expected[key] for key in expected if "Walking-1" not in key}
+    assert not (root / "processed" / "S1" / "Walking-1").exists()
+
+
+def test_a_file_that_was_damaged_beyond_belief_is_no_reason_to_run_out_of_memory(root):
+    file = input_file(root, POSES_3D, f"Walking 1.{CAMERA}.cdf")
+    whole = file.read_bytes()
+    for seed in range(60):
+        content, chance = bytearray(whole), random.Random(seed)
+        content[chance.randrange(1200)] ^= 1 << chance.randrange(8)  # where its shape stands
+        file.write_bytes(content)
+        with contextlib.suppress(Problem):
+            read_poses(file, coordinates=3)
+
+
+def test_debug_shows_the_workers_reasons_for_decoding_everything(root):
+    target = input_file(root, VIDEOS, f"Walking 1.{CAMERA}.mp4")
+    shutil.move(make_packed_video(root / "packed.mp4", POSES + 2), target)
+    ended = process(root, *ONE[:-1], "--every", "64", "--debug")
+    lines = [line for line in ended.stderr.splitlines() if "decoding everything" in line]
+    assert ended.returncode == 0 and len(lines) == 1 and str(target) in lines[0], ended.stderr
+    shutil.rmtree(root / "processed")
+    assert process(root, *ONE[:-1], "--every", "64").stderr == ""
+
+
+# --- a second run ---
+
+IN_OPEN, IN_NONBLOCK = 0x20, 0o4000  # linux/inotify.h
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no inotify to see what is opened")
+def test_a_second_run_opens_no_video_and_no_poses_as_the_system_sees_it(root):
+    system = ctypes.CDLL(None)
+    for expected in ({".mp4", ".cdf"}, set()):
+        events = system.inotify_init1(IN_NONBLOCK)
+        for folder in (root / "extracted" / "S1").iterdir():
+            assert system.inotify_add_watch(events, os.fsencode(folder), IN_OPEN) > 0
+        ended = process(root, *ALL)
+        found = b""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                found += os.read(events, 2**16)
+        os.close(events)
+        assert ended.returncode == 0
+        assert {ending for ending in (".mp4", ".cdf") if ending.encode() in found} == expected
+    assert ended.stdout.startswith("nothing to do: 3 sequences")
+
+
+# --- stopped and killed ---
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc to see processes in")
+
+
+def processes_of(session: int) -> dict[int, int]:
+    """Return the living processes of a session: their parents by their ids."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:  # it has just ended
+                continue
+            state, parent, its_session = fields[0], int(fields[1]), int(fields[3])
+            if its_session == session and state not in "ZX":
+                found[int(entry.name)] = parent
+    return found
+
+
+def workers_of(session: int) -> list[int]:
+    """Return the processes that work: children of the server that forks them, which is a child of the run."""
+    return sorted(pid for pid, parent in processes_of(session).items() if parent != session and pid != session)
+
+
+class Run:
+    """A run of process_all.py in a session of its own."""
+
+    def __init__(self, root: Path, *options):
+        command = [sys.executable, PROJECT / "process_all.py", "--root", root, *ALL, "--jobs", "2", *options]
+        self.root = root
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+        self.session = self.process.pid
+
+    def wait_until(self, is_so, what: str) -> None:
+        """Wait for something while the run goes on."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while not is_so():
+            assert self.process.poll() is None, f"it ended before {what}: {self.process.communicate()}"
+            assert time.monotonic() < until, f"waited in vain for {what}"
+
+    def wait_for_images(self, count: int) -> None:
+        """Wait until so many images are there, finished sequences or not, and workers that go on."""
+
+        def is_so() -> bool:
+            images = sum(name.endswith(".jpg") for _, _, names in os.walk(self.root / "processed") for name in names)
+            return images >= count and bool(workers_of(self.session))
+
+        self.wait_until(is_so, f"{count} images")
+
+    def end(self) -> tuple[int, str]:
+        """Return status and what was printed as errors, when no process of the run is left."""
+        _, errors = self.process.communicate(timeout=PATIENCE_SECONDS)
+        until = time.monotonic() + PATIENCE_SECONDS
+        while processes_of(self.session):
+            assert time.monotonic() < until, f"left behind: {processes_of(self.session)}"
+            time.sleep(0.02)
+        return self.process.returncode, errors
+
+
+def seeds(default: int) -> list:
+    """Return 20 seeds, of which all but the first few are for the longer tests."""
+    return [pytest.param(seed, marks=[pytest.mark.slow] if seed >= default else []) for seed in range(20)]
+
+
+# Of how many images a moment is chosen; the last sequence is then still at work.
+IMAGES_OF_A_MOMENT = (len(SEQUENCES) - 1) * len(CAMERAS) * POSES
+
+
+@needs_proc
+@pytest.mark.parametrize("seed", seeds(2))
+def test_after_a_kill_of_the_run_at_any_moment_no_worker_is_left_and_the_next_run_does_what_is_missing(
+    root, made, seed
+):
+    run = Run(root)
+    run.wait_for_images(random.Random(seed).randrange(IMAGES_OF_A_MOMENT))
+    run.process.kill()
+    status, _ = run.end()
+    assert status == -signal.SIGKILL and contents(root / "processed") != contents(made / "processed")
+    ended = process(root)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert_all_there(root, made)
+
+
+@needs_proc
+@pytest.mark.parametrize("seed", seeds(2))
+def test_a_worker_that_is_killed_at_any_moment_costs_its_sequence_and_the_next_run_does_it(root, made, seed):
+    chance = random.Random(seed)
+    run = Run(root)
+    run.wait_for_images(chance.randrange(1, IMAGES_OF_A_MOMENT))
+    os.kill(chance.choice(workers_of(run.session)), signal.SIGKILL)  # as the system does it where memory runs out
+    status, errors = run.end()
+    assert status == 1, errors
+    (line,) = errors.splitlines()
+    assert sum(f"S1 {name}: " in line for name in SEQUENCES) == 1
+    assert "its process was killed (out of memory? try fewer --jobs)" in line
+    ended = process(root)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "1 sequences to process, 1 at a time; 2 are done" in ended.stdout
+    assert_all_there(root, made)
+
+
+@needs_proc
+@pytest.mark.parametrize("how", ["SIGINT for all of a terminal's", "SIGINT", "SIGTERM"])
+def test_a_stop_leaves_nothing_half_done_and_no_worker(root, made, how):
+    run = Run(root)
+    run.wait_for_images(random.Random(how).randrange(IMAGES_OF_A_MOMENT))
+    if "all" in how:
+        os.killpg(run.session, signal.SIGINT)
+    else:
+        run.process.send_signal(signal.Signals[how])
+    assert run.end() == (130, "process_all.py: stopped; run it again to go on from here\n")
+    assert leftovers(root) == []
+    found, expected = contents(root / "processed"), contents(made / "processed")
+    assert found != expected and all(expected[key] == value for key, value in found.items())
+    assert process(root).returncode == 0
+    assert_all_there(root, made)
+
+
+# Of what a sequence takes, how much there is room for: from nothing to all but the end of annot.h5.
+@pytest.mark.parametrize("room", [0.0, 0.3, 0.8, 0.97, 0.999])
+def test_a_full_disk_costs_what_does_not_fit_and_the_next_run_does_it(root, made, small_disk, room):
+    disk = small_disk(64)
+    (root / "processed").symlink_to(disk)
+    (disk / "S1").mkdir()
+    (disk / ".locks").mkdir()
+    files = [path for path in (made / "processed" / "S1" / "Walking-1").rglob("*") if path.is_file()]
+    page = os.sysconf("SC_PAGE_SIZE")
+    needed = sum(-(-path.stat().st_size // page) * page for path in files)
+    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize
+    assert free > needed
+    with (disk / "filler").open("wb") as filler:
+        os.posix_fallocate(filler.fileno(), 0, free - int(room * needed) // page * page)
+    ended = process(root, *ONE)
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("process_all.py: S1 Walking-1 ") and "No space left on device" in line
+    assert not list(disk.rglob("*.jpg")) and not list(disk.rglob("annot.h5")) and leftovers(root) == []
+    (disk / "filler").unlink()
+    ended = process(root, *ONE)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    expected = contents(made / "processed" / "S1" / "Walking-1")
+    assert contents(root / "processed" / "S1" / "Walking-1") == expected
+
+
+# --- workers ---
+
+
+UNITS = ["a", "dies", "ends", "fails", "asks for too much", "b"]
+
+
+def outcome_of(unit: str) -> str:
+    """Do what a unit says: die, end, fail, run out of memory, or return its name."""
+    if unit == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if unit == "ends":
+        os._exit(3)
+    if unit == "fails":
+        raise ValueError("a fault")
+    if unit == "asks for too much":
+        bytearray(1 << 60)
+    return unit.upper()
+
+
+def test_a_unit_that_fails_or_whose_process_dies_does_not_stop_the_others():
+    ended = {one.unit: one for one in run_in_processes(outcome_of, UNITS, jobs=2)}
+    assert set(ended) == set(UNITS)
+    assert {unit: one.result for unit, one in ended.items() if one.result} == {"a": "A", "b": "B"}
+    assert "was killed" in ended["dies"].failure and "status 3" in ended["ends"].failure
+    assert ended["asks for too much"].failure.startswith("unexpected MemoryError")
+    assert ended["fails"].failure == "unexpected ValueError: a fault" and "Traceback" in ended["fails"].traceback
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="there is no affinity on this system")
+def test_no_more_cores_are_counted_than_the_process_may_use():
+    core = min(os.sched_getaffinity(0))
+    script = (
+        f"import os; os.sched_setaffinity(0, {{{core}}}); from h36m import workers; print(workers.available_cores())"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=PROJECT)
+    assert ended.stdout == "1\n", ended.stderr
+    assert 1 <= available_cores() <= len(os.sched_getaffinity(0))
+
+
+def version_1(group: str, quota: int) -> dict[str, str]:
+    """Return the files of a control group of version 1, as they say what it may use of 0.1 s."""
+    return {f"{group}/cpu.cfs_quota_us": f"{quota}\n", f"{group}/cpu.cfs_period_us": "100000\n"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "files", "limit"),
+    [
+        ("0::/\n", {"cpu.max": "150000 100000\n"}, 1.5),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, None),
+        ("0::/\n", {}, None),
+        # As Slurm and systemd do it: the limit is somewhere between the process and the root.
+        ("0::/a/b\n", {"a/cpu.max": "200000 100000\n", "a/b/cpu.max": "max 100000\n"}, 2),
+        ("0::/a/b\n", {"a/cpu.max": "200000 100000\n", "a/b/cpu.max": "50000 100000\n"}, 0.5),
+        ("5:cpu,cpuacct:/x\n", version_1("cpu,cpuacct/x", 300000), 3),
+        ("5:cpu:/not/seen/in/here\n", version_1("cpu", 300000), 3),
+        ("5:cpu:/\n", version_1("cpu", -1), None),
+        ("4:memory:/m\n", {"memory/m/cpu.max": "100000 100000\n"}, None),
+    ],
+)
+def test_the_limits_of_control_groups_are_found_in_both_versions_and_in_every_group_above(
+    tmp_path, lines, files, limit
+):
+    for name, content in files.items():
+        (tmp_path / "cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "cgroup" / name).write_text(content)
+    (tmp_path / "groups").write_text(lines)
+    assert workers._control_group_limit(tmp_path / "groups", tmp_path / "cgroup") == limit
+
+
+def test_a_limit_below_the_affinity_counts_and_half_a_core_is_one_worker(monkeypatch):
+    for limit, cores in ((0.5, 1), (1.5, 1), (10_000.0, len(os.sched_getaffinity(0))), (None, None)):
+        monkeypatch.setattr(workers, "_control_group_limit", lambda limit=limit: limit)
+        assert available_cores() == (cores or len(os.sched_getaffinity(0)))
