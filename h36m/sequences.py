@@ -1,6 +1,7 @@
 """One sequence: from its unpacked files to its images and annot.h5, all of it or nothing."""
 
 import contextlib
+import os
 import shutil
 import traceback
 from collections.abc import Callable
@@ -214,7 +215,8 @@ def process_sequence(sequence: Sequence, options: Options, metadata: Metadata) -
                     folder.rmdir()
             return outcome
     except OSError as error:  # the disk is full, or the folder read-only
-        reason = error.strerror or " ".join(str(error).split())  # HDF5 tells it in several lines
+        # HDF5 tells in several lines what the number says in one.
+        reason = os.strerror(error.errno) if error.errno else error
         return Outcome(0, 0, [f"{sequence} could not be written to {folder} ({reason}): run again to do it"], [])
 
 
