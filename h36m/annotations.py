@@ -1,6 +1,8 @@
 """annot.h5: what stands in it, how it is written, and how it is told."""
 
 import json
+import os
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,12 +57,21 @@ def write_annotations(file: Path, datasets: dict[str, np.ndarray], attributes: d
         file: where; a file that is there is replaced.
         datasets: name -> values, as in DATASETS with the camera's id for `<camera>`.
         attributes: name -> string, number or list of them; anything else is written as JSON.
+
+    Raises:
+        OSError: it cannot be written.
     """
-    with h5py.File(file, "w") as annotations:
-        for name, values in datasets.items():
-            annotations[name] = values
-        for name, value in attributes.items():
-            annotations.attrs[name] = json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
+    try:
+        with h5py.File(file, "w") as annotations:
+            for name, values in datasets.items():
+                annotations[name] = values
+            for name, value in attributes.items():
+                annotations.attrs[name] = json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
+    except RuntimeError as error:  # so h5py calls it when the disk is found full only as the file is closed
+        number = re.search(r"errno = (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(file)) from error
 
 
 def read_attributes(file: Path) -> dict:
