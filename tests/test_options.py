@@ -309,8 +309,8 @@ def test_a_rule_that_fails_is_told_once_a_sequence_with_its_line_and_what_was_th
     line = next(n for n, text in enumerate(script.read_text().splitlines(), 1) if "index % KEPT" in text)
     assert ended.returncode == 1
     assert sorted(ended.stderr.splitlines()) == [
-        f"process_all.py: {subject} Walking-1: select_frame_indices_to_include() failed in line {line} of process_all.py: "
-        "ZeroDivisionError: integer modulo by zero"
+        f"process_all.py: {subject} Walking-1: select_frame_indices_to_include() failed in line {line} "
+        "of process_all.py: ZeroDivisionError: integer modulo by zero"
         for subject in ("S1", "S9")
     ]
     assert files_with_times(root / "processed") == before
