@@ -78,7 +78,7 @@ def main(arguments: argparse.Namespace) -> list[str]:
             problems.append(f"{sequence}: none of its files ({sequence.base}.*) is in {extracted / sequence.subject}")
     problems = list(dict.fromkeys(problems))
     if not to_do:
-        if done:
+        if done or not problems:
             say(arguments, f"nothing to do: {done} sequences are in {processed}")
         return problems
 
