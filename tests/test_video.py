@@ -3,6 +3,7 @@
 import io
 import logging
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -13,7 +14,17 @@ from av.video.reformatter import ColorRange, Colorspace
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from videos import SHAPES, hide_first_frames, make_packed_video, make_video, picture, rename_box
+from videos import (
+    SHAPES,
+    cut_first_packets,
+    end_sequences,
+    forget_reorder_depth,
+    hide_first_frames,
+    make_packed_video,
+    make_video,
+    picture,
+    rename_box,
+)
 
 import h36m.video
 from h36m.console import Problem
@@ -115,6 +126,41 @@ def test_a_video_without_presentation_times_is_decoded_in_full(folder, caplog):
 def test_a_video_with_decoding_times_only_gives_the_frames_of_a_full_decode(folder):
     video = make_video(folder / "decoding times.avi", "mpeg4 with B-frames", FRAMES)
     assert_same(video, [0, 17, 64, 65, FRAMES - 1], decode_in_full(video))
+
+
+@pytest.mark.parametrize("shape", ["h264 with open groups", "mpeg4 with B-frames"])
+def test_a_video_cut_where_pictures_need_some_from_before_gives_the_frames_of_a_full_decode(folder, caplog, shape):
+    whole = make_video(folder / f"{shape} to cut.mp4", shape, FRAMES)
+    with av.open(str(whole)) as container:
+        keys = [position for position, packet in enumerate(container.demux(video=0)) if packet.is_keyframe]
+    video = cut_first_packets(whole, keys[1])
+    rename_box(video, b"elst")  # FFmpeg hides in it what it knows to be broken; other programs do not
+    expected = decode_in_full(video)
+    assert 0 < len(expected) < FRAMES - keys[1] + 3
+    with caplog.at_level(logging.DEBUG, "h36m.video"):
+        for wanted in ([0], [1, 2, 40], range(len(expected))):
+            assert_same(video, wanted, expected)
+    assert "decoding everything" in caplog.text
+
+
+def test_the_end_of_a_sequence_in_one_byte_is_no_damage(folder, caplog):
+    video = end_sequences(make_video(folder / "sequences.mp4", "h264 with a B-pyramid", FRAMES))
+    assert_same(video, [0, 17, 64, 65, FRAMES - 1], decode_in_full(video))
+
+
+@pytest.mark.parametrize("shape", ["h264 with B-frames", "h264 with a B-pyramid"])
+def test_h264_that_does_not_say_how_far_it_reorders_gives_the_frames_of_a_full_decode(folder, shape):
+    video = forget_reorder_depth(make_video(folder / f"{shape} forgetful.mp4", shape, FRAMES))
+    expected = decode_in_full(video)
+    for wanted in ([0], [1], [40, 77], range(0, FRAMES, 7), range(len(expected))):
+        assert_same(video, wanted, expected)
+
+
+def test_a_video_that_starts_late_says_so_in_an_empty_edit(folder):
+    content = make_video(folder / "late.mp4", "h264 with a B-pyramid", 10, first_time=7).read_bytes()
+    at = content.index(b"elst") + 4
+    version_and_flags, edits, _, start, _ = struct.unpack_from(">IIIiI", content, at)
+    assert (version_and_flags, edits, start) == (0, 2, -1)
 
 
 @pytest.mark.parametrize("ending", ["mp4", "avi"])

@@ -18,6 +18,8 @@ SHAPES = {
     "h264 with open groups": ("libx264", {"g": "30", "bf": "3", "x264-params": "open-gop=1:b-adapt=0"}, {}),
     "h264 with intra refresh": ("libx264", {"g": "30", "bf": "0", "x264-params": "intra-refresh=1"}, {}),
     "h264 in several slices": ("libx264", {"g": "30", "bf": "2", "x264-params": "slices=4"}, {}),
+    # Where such a slice begins is written like the kind of a B slice.
+    "h264 in slices of four blocks": ("libx264", {"g": "30", "bf": "2", "x264-params": "slice-max-mbs=4"}, {}),
     "h264 interlaced": ("libx264", {"g": "30", "bf": "2", "x264-params": "interlaced=1"}, {}),
     "h264 in fragments": ("libx264", {"g": "30", "bf": "2"}, {"movflags": "frag_keyframe+empty_moov"}),
     "mpeg4 without B-frames": ("mpeg4", {"g": "12", "bf": "0", "qscale": "2"}, {}),
@@ -85,6 +87,61 @@ def hide_first_frames(path: Path, frames: int, units_per_frame: int) -> None:
     assert (version_and_flags, edits) == (0, 1)
     struct.pack_into(">IIIiI", content, at, 0, 1, duration, start + frames * units_per_frame, rate)
     path.write_bytes(content)
+
+
+def cut_first_packets(path: Path, packets: int) -> Path:
+    """Leave out the first packets of a video, as one does who cuts a piece out of it without decoding."""
+    cut = path.with_stem(f"{path.stem}, cut")
+    with av.open(str(path)) as source, av.open(str(cut), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in list(source.demux(video=0))[packets:]:
+            if packet.size:
+                packet.stream = stream
+                target.mux(packet)
+    return cut
+
+
+def end_sequences(path: Path) -> Path:
+    """Say after each group of an H.264 video that a sequence ends there, in a NAL unit of one byte."""
+    ended = path.with_stem(f"{path.stem}, ended")
+    with av.open(str(path)) as source, av.open(str(ended), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        for packet, following in zip(packets, [*packets[1:], None], strict=True):
+            payload = bytes(packet) + (b"\0\0\0\1\x0a" if following is None or following.is_keyframe else b"")
+            new = av.Packet(payload)
+            new.pts, new.dts, new.time_base = packet.pts, packet.dts, packet.time_base
+            new.duration, new.is_keyframe, new.stream = packet.duration, packet.is_keyframe, stream
+            target.mux(new)
+    return ended
+
+
+def forget_reorder_depth(path: Path) -> Path:
+    """Take out of an H.264 file how many pictures its decoder has to hold back, as some encoders do not say it."""
+    content = path.read_bytes()
+    at = content.index(b"avcC") + 4 + 6
+    length = int.from_bytes(content[at : at + 2], "big")
+    settings = content[at + 2 : at + 2 + length]
+    bits = "".join(f"{byte:08b}" for byte in settings).rstrip("0")[:-1]  # without the bit that ends it
+    # ISO/IEC 14496-10, E.1.1, the last of what x264 writes: the flag, a flag, two zeros, four numbers.
+    for numbers in ((h, v, r, d) for h in range(16) for v in range(16) for r in range(5) for d in range(9)):
+        tail = "11" + "".join(exp_golomb(number) for number in (0, 0, *numbers))
+        if bits.endswith(tail) and numbers[0] == numbers[1] > 7 and numbers[3] >= numbers[2]:
+            break
+    else:
+        raise AssertionError("x264 writes something else")
+    shorter = bits[: -len(tail)] + "01"
+    shorter += "0" * (-len(shorter) % 8)
+    new = int(shorter, 2).to_bytes(len(shorter) // 8, "big").ljust(length, b"\0")
+    forgotten = path.with_stem(f"{path.stem}, forgotten")
+    assert content.count(settings) == 1
+    forgotten.write_bytes(content.replace(settings, new))
+    return forgotten
+
+
+def exp_golomb(number: int) -> str:
+    """Return a number as H.264 writes it."""
+    return "0" * ((number + 1).bit_length() - 1) + f"{number + 1:b}"
 
 
 def make_packed_video(path: Path, frames: int = 120) -> Path:
