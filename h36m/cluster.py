@@ -60,7 +60,8 @@ def connect(scheduler: str, root: Path) -> distributed.Client:
     Raises:
         WrongUse: there is none, or one of its workers could not do a unit.
     """
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what fails is told in one line, here
+    for logger in ("distributed", "distributed.client"):  # what fails is told in one line, here
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     address = scheduler
     try:
         if Path(scheduler).is_file():
