@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import hashlib
 import io
+import itertools
 import json
 import logging
 import os
@@ -43,6 +44,7 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 CONNECT_SECONDS = 10
 # How often a unit is begun again whose process was killed, out of memory say: another worker may have more.
 RETRIES = 2
+WORKERS_LOST = "each worker that began it was lost (out of memory?); run again to do it"
 # How soon a worker notices that a unit is no longer wanted.
 SECONDS_BETWEEN_LOOKS = 0.5
 # After this long without a unit a process is not trusted with another: it may be about to end by itself, see
@@ -137,7 +139,7 @@ def run_on_cluster(
     """Do units of work on a cluster; yield how each ended, in the order of ending. The client is closed at the end.
 
     Dask does the unit of a lost worker again elsewhere, and gives it up when it has lost several so. A unit that fails
-    by itself is not done again. When the caller stops early, or is killed, what is running is ended.
+    for its data is not done again. When the caller stops early, or is killed, what is running is ended.
 
     Args:
         client: from connect().
@@ -149,28 +151,36 @@ def run_on_cluster(
     Raises:
         Problem: the scheduler was lost.
     """
-    project, run = pack_project(), uuid.uuid4().hex
+    project = pack_project()
     waiting = iter(units)
     running: dict[distributed.Future, Any] = {}
     completed = distributed.as_completed([], loop=client.loop)
+    # Units whose workers were lost each time. Dask blames all that a lost worker had, so each gets a last try alone.
+    suspects: list[Any] = []
+    alone = False
 
-    def submit_next() -> None:
-        for unit in waiting:
-            call = pickle.dumps((preload, cloudpickle.dumps((work, unit))))
-            future = client.submit(do_unit, project, call, key=f"{unit} {run}", pure=False, retries=RETRIES)
-            running[future] = unit
-            completed.add(future)
-            return
+    def submit(unit: Any) -> None:
+        call = pickle.dumps((preload, cloudpickle.dumps((work, unit))))
+        future = client.submit(do_unit, project, call, key=f"{unit} {uuid.uuid4()}", pure=False, retries=RETRIES)
+        running[future] = unit
+        completed.add(future)
 
     try:
-        for _ in range(jobs or len(units)):
-            submit_next()
+        for unit in itertools.islice(waiting, jobs or len(units)):
+            submit(unit)
         while running:
             future = next(completed)
             unit = running.pop(future)
             finished = how_it_ended(unit, future)
-            submit_next()
-            yield finished
+            for follower in itertools.islice(waiting, 1):
+                submit(follower)
+            if finished.failure == WORKERS_LOST and not alone:
+                suspects.append(unit)
+            else:
+                yield finished
+            if not running and suspects:
+                alone = True
+                submit(suspects.pop())
     finally:
         client.cancel(list(running))
         client.close()
@@ -188,7 +198,7 @@ def how_it_ended(unit: Any, future: distributed.Future) -> Finished:
     if error is None:
         return Finished(unit, *pickle.loads(future.result()))
     if isinstance(error, distributed.KilledWorker):
-        return Finished(unit, None, "each worker that began it was lost (out of memory?); run again to do it", None)
+        return Finished(unit, None, WORKERS_LOST, None)
     trace = None if isinstance(error, ChildProcessError) else "".join(traceback.format_exception(error))
     return Finished(unit, None, f"{error}", trace)
 
