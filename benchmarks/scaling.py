@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""Measure how process_all.py scales with --jobs, and what a Dask cluster costs over a plain run:
+
+    python3 benchmarks/scaling.py
+
+makes one sequence of full-size views (1000x1002, as the demo's) and gives it many names, so that each unit is the same
+work. Then it processes them all with 1, 2, ... jobs up to the cores there are, and on a Dask cluster of as many
+workers on this machine. Prints medians of wall seconds and units a second. Takes ten minutes on two cores.
+"""
+
+import argparse
+import contextlib
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import distributed  # noqa: E402
+
+from demo import release  # noqa: E402
+from h36m.metadata import load_metadata  # noqa: E402
+from h36m.workers import available_cores  # noqa: E402
+
+RECORDING = release.Recording("S1", "Walking-1", 120)  # as in the demo; the real ones have some 2500 frames a view
+SUBJECTS = ("S1", "S5")
+DASK_TARGET = 0.15  # of a plain run's wall time
+
+
+def main(arguments: argparse.Namespace) -> None:
+    cores = available_cores()
+    print(f"{time.strftime('%Y-%m-%d %H:%M')}, {cores} cores, Python {platform.python_version()}, {platform.machine()}")
+    print(f"{arguments.units} sequences of 4 views of {RECORDING.frames} frames, {arguments.repeats} runs of each\n")
+    with tempfile.TemporaryDirectory(prefix="h36m-scaling-") as folder:
+        root = Path(folder, "data")
+        make_units(Path(folder), root, arguments.units)
+        with dask_cluster(Path(folder), cores) as address:
+            ways = {f"{jobs} jobs": ["--jobs", str(jobs)] for jobs in range(1, cores + 1)}
+            plain = f"{cores} jobs"
+            dask = f"Dask, {cores} workers"
+            ways[dask] = ["--scheduler", address]
+            seconds = {way: [] for way in ways}
+            # In turns, so that what else the machine does hits all alike.
+            for _ in range(arguments.repeats):
+                for way, options in ways.items():
+                    seconds[way].append(wall_seconds(root, options, arguments.units))
+
+    medians = {way: statistics.median(times) for way, times in seconds.items()}
+    print(f"{'':20} {'seconds':>8} {'units/s':>8} {'times 1 job':>12}   all runs")
+    for way, median in medians.items():
+        runs = " ".join(f"{value:.1f}" for value in seconds[way])
+        print(f"{way:20} {median:8.1f} {arguments.units / median:8.2f} {medians['1 jobs'] / median:12.2f}   {runs}")
+    overhead = medians[dask] / medians[plain] - 1
+    verdict = "met" if overhead <= DASK_TARGET else "MISSED"
+    print(
+        f"\nDask over a plain run of {plain}: {overhead:+.1%} of wall time; target {DASK_TARGET:.0%} at most: {verdict}"
+    )
+
+
+def make_units(folder: Path, root: Path, count: int) -> None:
+    """Write one recording as the release has it, unpack it, and link its files under the names of others."""
+    root.mkdir()
+    release.make_release(root / "archives", [RECORDING])
+    run_script("extract_all.py", "--root", root, "--subjects", "S1")
+    metadata = load_metadata()
+    bases = [
+        (subject, metadata.sequences[(subject, *numbers)])
+        for subject in SUBJECTS
+        for numbers in metadata.sequence_names(subject).values()
+    ]
+    if count > len(bases):
+        raise SystemExit(f"--units: at most {len(bases)}")
+    made = "S1", metadata.sequences[("S1", *metadata.sequence_names("S1")[RECORDING.name])]
+    bases.remove(made)
+    files = list(root.glob("extracted/S1/*/*"))
+    for subject, base in bases[: count - 1]:
+        for file in files:
+            link = root / "extracted" / subject / file.parent.name / (base + file.name.removeprefix(made[1]))
+            link.parent.mkdir(parents=True, exist_ok=True)
+            os.link(file, link)
+
+
+def wall_seconds(root: Path, options: list[str], count: int) -> float:
+    """Return how long process_all.py takes for all units, its start included."""
+    shutil.rmtree(root / "processed", ignore_errors=True)
+    started = time.monotonic()
+    # The names that have no files are told as missing; the units that have are what counts.
+    run_script("process_all.py", "--root", root, "--subjects", *SUBJECTS, *options, statuses=(0, 1))
+    seconds = time.monotonic() - started
+    done = len(list(root.glob("processed/*/*/annot.h5")))
+    if done != count:
+        raise SystemExit(f"expected {count} sequences done, found {done}")
+    return seconds
+
+
+def run_script(name: str, *options, statuses: tuple[int, ...] = (0,)) -> None:
+    command = [sys.executable, ROOT / name, *map(str, options)]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    if ended.returncode not in statuses:
+        raise SystemExit(f"{name} ended with status {ended.returncode}: {ended.stderr}")
+
+
+@contextlib.contextmanager
+def dask_cluster(folder: Path, workers: int) -> Iterator[str]:
+    """Run a Dask scheduler and workers of one thread each on loopback; yields the file that tells its address."""
+    file = folder / "scheduler.json"
+    scheduler = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0"]
+    worker = ["worker", "--nthreads", "1", "--no-dashboard", "--local-directory", folder]
+    processes = []
+    try:
+        for program, *options in [scheduler, *[worker] * workers]:
+            command = [sys.executable, "-m", f"distributed.cli.dask_{program}", "--scheduler-file", file, *options]
+            processes.append(
+                subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            )
+        with distributed.Client(scheduler_file=str(file), timeout=60) as client:
+            client.wait_for_workers(workers, timeout=60)
+        yield str(file)
+    finally:
+        for process in reversed(processes):
+            process.terminate()
+            process.wait()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--units", type=int, default=48, metavar="N", help="sequences to process; default: 48")
+    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="runs of each way; default: 3")
+    main(parser.parse_args())

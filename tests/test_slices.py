@@ -1,0 +1,71 @@
+"""process_all.py --slice K/N: several runs on one root, at once and without a word between them."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import PROJECT, run_script
+from test_process import ACTION_OPTIONS, SUBJECT_OPTIONS, contents
+
+
+def run_at_once(root, shares: list[list[str]]) -> list[str]:
+    """Start a run of each share before waiting for any; return what each said."""
+    command = [sys.executable, PROJECT / "process_all.py", "--root", root, *SUBJECT_OPTIONS, *ACTION_OPTIONS]
+    runs = [
+        subprocess.Popen(
+            [*command, "--preview", "--jobs", "1", *share],
+            cwd=root,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for share in shares
+    ]
+    said = []
+    for run in runs:
+        output, errors = run.communicate(timeout=300)
+        assert (run.returncode, errors) == (0, "")
+        said.append(output)
+    return said
+
+
+def written(said: str) -> tuple[int, int]:
+    """Return how many frames and views a run says it has written."""
+    frames, views = re.search(r"^(\d+) frames of (\d+) views written to ", said, re.MULTILINE).groups()
+    return int(frames), int(views)
+
+
+def test_the_shares_run_at_once_make_together_what_one_run_makes_and_no_sequence_twice(demo_run, root):
+    said = run_at_once(root, [["--slice", f"{which}/3"] for which in (1, 2, 3)])
+    assert contents(root / "processed") == contents(demo_run / "data" / "processed")
+    counts = [int(re.search(r"^(\d+) sequences to process", output, re.MULTILINE)[1]) for output in said]
+    assert sorted(counts) == [1, 1, 2], "expected 4 sequences in even shares"
+    # Each run counts what it has written itself.
+    whole = written((demo_run / "output.txt").read_text())
+    assert tuple(map(sum, zip(*map(written, said), strict=True))) == whole
+
+
+def test_the_same_share_run_twice_at_once_is_made_once(demo_run, root):
+    said = run_at_once(root, [[], []])
+    assert all("sequences to process" in output for output in said), "expected the runs to overlap"
+    assert contents(root / "processed") == contents(demo_run / "data" / "processed")
+    whole = written((demo_run / "output.txt").read_text())
+    assert tuple(map(sum, zip(*map(written, said), strict=True))) == whole
+
+
+def test_a_share_depends_on_the_names_alone_and_not_on_their_order_or_on_what_is_done(root):
+    options = ["--every", "60", "--cameras", "54138969", *ACTION_OPTIONS, "--slice", "2/4"]
+    ended = run_script("process_all.py", "--root", root, *options, "--subjects", "S1", "S9")
+    assert ended.returncode == 0, ended.stderr
+    [made] = root.glob("processed/*/*/annot.h5")
+    assert made.relative_to(root / "processed").as_posix() == "S1/Walking-1/annot.h5"
+    ended = run_script("process_all.py", "--root", root, *options, "--subjects", "S9", "S1")
+    assert ended.stdout == f"nothing to do: 1 sequences are in {root / 'processed'}\n"
+
+
+@pytest.mark.parametrize("wrong", ["0/3", "4/3", "1/0", "1", "a/b", "-1/3", ""])
+def test_a_share_that_is_none_is_told_in_one_line_with_status_2(root, wrong):
+    ended = run_script("process_all.py", "--root", root, f"--slice={wrong}")
+    assert ended.returncode == 2
+    assert "argument --slice: must be K/N with K from 1 to N" in ended.stderr and ended.stderr.count("\n") == 1
