@@ -11,7 +11,6 @@ import io
 import itertools
 import json
 import logging
-import os
 import pickle
 import re
 import subprocess
@@ -143,7 +142,8 @@ def run_on_cluster(
 
     Args:
         client: from connect().
-        work: called with a unit; it and what it returns can be pickled. What the script itself defines goes by value.
+        work: called with a unit; importable by name, and it and what it returns can be pickled. The script that runs
+            may define it, or parts of it.
         units: what to do.
         jobs: how many at a time at most; None for as many as the workers have threads.
         preload: names of the modules worth importing once.
@@ -151,7 +151,7 @@ def run_on_cluster(
     Raises:
         Problem: the scheduler was lost.
     """
-    project = pack_project()
+    project, script = pack_project(), Path(sys.modules["__main__"].__file__).stem
     waiting = iter(units)
     running: dict[distributed.Future, Any] = {}
     completed = distributed.as_completed([], loop=client.loop)
@@ -160,7 +160,7 @@ def run_on_cluster(
     alone = False
 
     def submit(unit: Any) -> None:
-        call = pickle.dumps((preload, cloudpickle.dumps((work, unit))))
+        call = pickle.dumps((preload, (script, pickle.dumps((work, unit)))))
         future = client.submit(do_unit, project, call, key=f"{unit} {uuid.uuid4()}", pure=False, retries=RETRIES)
         running[future] = unit
         completed.add(future)
@@ -248,7 +248,7 @@ def do_unit(project: bytes, call: bytes) -> bytes:
         asking.join(SECONDS_BETWEEN_LOOKS)
         task = worker.state.tasks.get(key)
         if task is None or task.state == "cancelled":
-            server.kill()
+            server.terminate()
     if not answers:
         raise ChildProcessError(f"its process ended with status {server.wait()}; run again to do it")
     [(told, finished)] = answers
@@ -278,9 +278,7 @@ def take_server(worker: distributed.Worker, project: bytes) -> subprocess.Popen:
         [sys.executable, str(file)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        cwd=folder,
-        # The processes that it starts must find the project too, and no other edition of it in the worker's folder.
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(file), os.environ.get("PYTHONPATH")]))},
+        cwd=folder,  # and not the worker's, where another edition of the project may lie
     )
 
 
