@@ -1,7 +1,7 @@
 """Units of work on a Dask cluster that sees the same files: as h36m.workers does them on one machine.
 
 Only a run with `--scheduler` imports this module, and with it Dask. What runs in a worker, at the end of it, goes there
-by value, so it must not use the project's other modules: they need not be there.
+by value, so it must not use the project's other modules: they need not be there. See h36m.serve for what does.
 """
 
 import asyncio
@@ -63,15 +63,13 @@ def connect(scheduler: str, root: Path) -> distributed.Client:
     """
     for logger in ("distributed", "distributed.client"):  # what fails is told in one line, here
         logging.getLogger(logger).setLevel(logging.CRITICAL)
-    address = scheduler
     try:
-        if Path(scheduler).is_file():
-            address = json.loads(Path(scheduler).read_text())["address"]
+        address = address_in(Path(scheduler)) if Path(scheduler).is_file() else scheduler
         # A client that cannot connect takes long to go away, so it is only made where it can.
         found = asyncio.run(asyncio.wait_for(identity(address), CONNECT_SECONDS))["type"]
         if found != "Scheduler":
             raise ValueError(f"a Dask {found.lower()}")
-    except (OSError, TimeoutError, asyncio.TimeoutError, ValueError, KeyError, TypeError) as error:
+    except (OSError, asyncio.TimeoutError, ValueError) as error:  # the second is not the first before Python 3.11
         reason = (str(error) or f"no answer within {CONNECT_SECONDS} s").splitlines()[0]
         raise WrongUse(
             "--scheduler: expected the address of a running `dask scheduler`, such as tcp://HOST:8786, or its "
@@ -86,6 +84,18 @@ def connect(scheduler: str, root: Path) -> distributed.Client:
         client.close()
         raise
     return client
+
+
+def address_in(file: Path) -> str:
+    """Read the scheduler's address from the file that it writes.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    try:
+        return json.loads(file.read_text())["address"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError("a file that names no address") from error
 
 
 async def identity(address: str) -> dict:

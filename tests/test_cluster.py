@@ -325,17 +325,18 @@ def test_a_worker_with_another_python_is_refused(tmp_path, root):
 
 
 def test_what_is_no_scheduler_is_told_in_one_line_with_status_2(cluster, root, tmp_path):
-    file = tmp_path / "no scheduler.json"
+    file, empty = tmp_path / "no scheduler.json", tmp_path / "empty.json"
     file.write_text("{}")
+    empty.touch()
     worker = re.search(r"Start worker at: +(\S+)", cluster.log(0))[1]
-    for scheduler in ("tcp://127.0.0.1:1", "nowhere", "tcp://127.0.0.1:port", file, worker):
+    for scheduler in ("tcp://127.0.0.1:1", "nowhere", "tcp://127.0.0.1:port", file, empty, worker):
         ended = run_script("process_all.py", "--root", root, *OPTIONS, "--scheduler", scheduler)
         assert ended.returncode == 2
         assert ended.stdout == ""
         assert ended.stderr.startswith(
             "process_all.py: --scheduler: expected the address of a running `dask scheduler`"
         )
-        assert str(scheduler) in ended.stderr and ended.stderr.count("\n") == 1
+        assert f", found {scheduler}: " in ended.stderr and ended.stderr.count("\n") == 1
 
 
 @pytest.fixture
