@@ -50,11 +50,11 @@ OLDER_QSCALE = 3  # the older tools' `-qscale:v`
 MEASURED = str(Path(__file__).with_name("measured.py"))
 # Steps of luma, and pixels. Grain and movement make decoding dear, texture makes JPEG dear: with these, 1000 frames of
 # H.264 take the older way some 10 CPU seconds, of which decoding is 2.
-GRAIN, FINE_TEXTURE, DRIFT = 1.5, 7, 40
+GRAIN, FINE_TEXTURE, DRIFT = 1, 10, 40
 
 # Name -> encoder and its options.
 CODECS = {
-    "H.264": ("libx264", {"g": "250", "bf": "2", "preset": "fast", "crf": "23"}),
+    "H.264": ("libx264", {"g": "250", "bf": "2"}),
     "MPEG-4": ("mpeg4", {"g": "12", "bf": "0", "qscale": "3"}),
 }
 
