@@ -134,6 +134,9 @@ def download(arguments: argparse.Namespace, kinds: Sequence[str]) -> list[str]:
     try:
         folder.mkdir(exist_ok=True)
         with only_run_in(folder, lambda line: say(arguments, line)):
+            for pattern in (f"{CHECKED_RECORD}.*.tmp", "*.tgz.part.*.tmp"):  # a run that was killed was writing them
+                for path in folder.glob(pattern):
+                    path.unlink()
             run = Run(
                 arguments=arguments,
                 configuration=configuration,
@@ -170,7 +173,7 @@ def _obtain_all(run: Run, wanted: Sequence[tuple[str, str]]) -> list[str]:
     for archive in wanted:
         try:
             verdicts = _look_at_what_is_there(run, archive_name(*archive))
-        except Problem as problem:
+        except (Problem, OSError) as problem:  # such as a file that may not be read
             problems[archive] = str(problem)
         else:
             if verdicts is not None:
@@ -264,7 +267,8 @@ def _look_at_what_is_there(run: Run, name: str) -> list[Verdict] | None:
     Raises:
         Problem: the site has changed the archive, and its new edition is not accepted yet.
     """
-    target, changed = run.folder / f"{name}.tgz", run.folder / f"{name}.tgz.changed"
+    # With one of the other two there, a .part is what a killed run did not get to remove, or needed no more.
+    target, part, changed = (run.folder / f"{name}.tgz{ending}" for ending in ("", ".part", ".changed"))
     expected = run.checksums.get(target.name)
     if run.record.holds(target, expected):
         return None
@@ -272,6 +276,7 @@ def _look_at_what_is_there(run: Run, name: str) -> list[Verdict] | None:
         run.say(f"{target.name}: there; checking it ({target.stat().st_size:,} bytes)")
         verdict = check_archive(target, name, expected)
         if verdict.fault is None:
+            _forget(part)
             run.record.add(target, verdict.md5)
             return None
         # Somebody put it there, and it may be dear to them: it is moved out of the way and never deleted.
@@ -280,6 +285,7 @@ def _look_at_what_is_there(run: Run, name: str) -> list[Verdict] | None:
         run.say(f"{target.name} {verdict.fault}: renamed to {aside.name}, fetching it")
         return [verdict]
     if changed.exists():
+        _forget(part)
         md5 = run.record.md5(changed)
         if md5 is None or md5 == expected or expected is None:
             verdict = check_archive(changed, name, expected)
@@ -320,9 +326,7 @@ def _obtain(run: Run, kind: str, subject: str, verdicts: list[Verdict]) -> None:
         by = _fetch(run, kind, subject, part)
         verdict = check_archive(part, name, expected)
         if verdict.fault is None:
-            part.replace(target)
-            run.record.add(target, verdict.md5)
-            _forget(part)
+            _keep(run, part, target, verdict.md5)
             run.say(f"{target.name}: fetched by {by}, {'MD5' if expected else 'gzip stream'} checked")
             return
         if verdict in verdicts:
@@ -332,14 +336,22 @@ def _obtain(run: Run, kind: str, subject: str, verdicts: list[Verdict]) -> None:
                     f"{target.name} {verdict.fault}; fetched again, it was the same. Try again on another day"
                 )
             changed = run.folder / f"{name}.tgz.changed"
-            part.replace(changed)
-            run.record.add(changed, verdict.md5)
-            _forget(part)
+            _keep(run, part, changed, verdict.md5)
             raise Problem(_changed_message(run, name, verdict.md5))
         verdicts = [*verdicts, verdict]
         _forget(part)
         run.say(f"{target.name} {verdict.fault}: fetching it once more")
     raise Problem(f"{target.name} {verdict.fault}; fetched {MOST_FETCHES} times, it was never the same twice")
+
+
+def _keep(run: Run, part: Path, path: Path, md5: str | None) -> None:
+    """Give a file that was read to its end the name it stays under.
+
+    The record is written last: what a run that is killed leaves behind, the next one finds when it looks at the file.
+    """
+    part.replace(path)
+    _forget(part)
+    run.record.add(path, md5)
 
 
 def _fetch(run: Run, kind: str, subject: str, part: Path) -> str:

@@ -1,11 +1,13 @@
 """What the tests of downloading share: a root with a `config.ini`, and the scripts run in it as people run them."""
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,3 +131,33 @@ def axels_at(folder: Path) -> list[int]:
 
 def interrupt(process: subprocess.Popen) -> None:
     process.send_signal(signal.SIGINT)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[Path]:
+    """Mount a disk of some bytes, in memory, while the `with` block runs; the test is skipped where that is forbidden."""
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True, text=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def grow(disk: Path, size: int) -> None:
+    """Make a small disk larger."""
+    subprocess.run(["mount", "-o", f"remount,size={size}", disk], check=True)
+
+
+@contextlib.contextmanager
+def read_only(disk: Path) -> Iterator[None]:
+    """Let nobody write to a small disk while the `with` block runs; not even root, whom modes do not stop."""
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)

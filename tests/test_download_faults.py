@@ -4,15 +4,30 @@ Two small archives are fetched in most of these tests: boxes, whose MD5 is in th
 A fault is done to the requests of the downloader that is tested; axel's are told by the name it gives itself.
 """
 
+import contextlib
 import io
 import itertools
 import os
+import shutil
+import signal
 import tarfile
 from pathlib import Path
 
 import pytest
-from downloads import BOTH, Downloads, bytes_there, finish, needs_axel, wait_until
-from faulty_site import Plan, Request, faulty_site, made_certificate, small_release
+from downloads import (
+    BOTH,
+    Downloads,
+    axels_at,
+    bytes_there,
+    finish,
+    grow,
+    interrupt,
+    needs_axel,
+    read_only,
+    small_disk,
+    wait_until,
+)
+from faulty_site import Plan, Request, faulty_site, made_certificate, small_archive, small_release
 
 from h36m.archives import BOXES, PART_LABELS
 
@@ -389,3 +404,263 @@ def test_a_site_that_is_gone_in_the_middle_costs_nothing_that_came(tmp_path, dow
         downloads.config.write_text(downloads.config.read_text().replace(base_url, site.base_url))
         assert_all_right(downloads, downloads.run("--subjects", "S1", script=SCRIPT))
         assert first_bytes(site, NAMES[0])[0] > 0
+
+
+# -- disk and process ------------------------------------------------------------------------------------------------
+
+
+def slow_site(release: Path, downloader: str, seconds: float = 2):
+    """Run the site so that an archive takes some seconds: time to do something to the run."""
+    context = faulty_site(release, lambda request: "slow" if request.is_archive else None)
+
+    @contextlib.contextmanager
+    def slowed():
+        with context as site:
+            size = (release / f"{NAMES[0]}.tgz").stat().st_size
+            connections = min(24, max(1, size // 125_000)) if downloader == "axel" else 1
+            site.bytes_per_second = size / seconds / connections
+            yield site
+
+    return slowed()
+
+
+def hurried(site) -> None:
+    site.plan = lambda request: None
+
+
+@BOTH
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_ends_with_130_and_leaves_no_axel_and_what_came(tmp_path, downloader, signal_number):
+    release = listed_release(tmp_path / "site", LARGE)
+    with slow_site(release, downloader) as site:
+        downloads = Downloads(tmp_path / "root", site, downloader)
+        process = downloads.start("--subjects", "S1", script=SCRIPT)
+        wait_until(lambda: bytes_there(downloads.part(NAMES[0])) > LARGE // 4, what="a quarter of the archive")
+        assert bool(axels_at(downloads.archives)) == (downloader == "axel")
+        process.send_signal(signal_number)
+        ended = finish(process)
+        assert_one_line(ended, "stopped; run it again", status=130)
+        assert axels_at(downloads.archives) == []
+        assert bytes_there(downloads.part(NAMES[0])) > LARGE // 4
+        hurried(site)
+        site.requests.clear()
+        assert_all_right(downloads, downloads.run("--subjects", "S1", script=SCRIPT))
+        assert min(first_bytes(site, NAMES[0])[:1]) > 0
+
+
+@pytest.mark.parametrize("fault", ["503 after 300", pytest.param("stall", marks=pytest.mark.slow)])
+def test_a_run_that_is_stopped_while_it_pauses_or_waits_for_the_site_ends_soon(tmp_path, release, fault):
+    with faulty_site(release, lambda request: fault if request.is_archive else None) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        process = downloads.start("--subjects", "S1", script=SCRIPT, H36M_STALL_SECONDS="300")
+        if fault == "stall":
+            wait_until(lambda: bytes_there(downloads.part(NAMES[0])) > SIZE // 3, what="half of the archive")
+        else:
+            assert "trying again in 300 s" in process.stdout.readline() + process.stdout.readline()
+        interrupt(process)
+        assert_one_line(finish(process), "stopped; run it again", status=130)
+        assert count(site, fault) == 1
+
+
+@BOTH
+def test_kill_9_at_any_part_of_a_download_costs_no_archive(tmp_path, downloader):
+    release = listed_release(tmp_path / "site", LARGE)
+    home = tmp_path / "home"
+    home.mkdir()
+    # axel notes how far it is every ten seconds, and here all the time, so that this test need not last for minutes.
+    (home / ".axelrc").write_text("save_state_interval = 0\n")
+    with slow_site(release, downloader) as site:
+        downloads = Downloads(tmp_path / "root", site, downloader)
+        starts = []
+        for share in (0, 0.3, 0.6):
+            site.requests.clear()
+            process = downloads.start("--subjects", "S1", script=SCRIPT, HOME=str(home))
+            wait_until(lambda: site.archives_asked(), what="a request")
+            wait_until(
+                lambda share=share: (
+                    downloads.part(NAMES[0]).exists() and bytes_there(downloads.part(NAMES[0])) >= share * LARGE
+                ),
+                what=f"{share} of the archive",
+            )
+            process.kill()
+            assert finish(process).status == -signal.SIGKILL
+            wait_until(lambda: not axels_at(downloads.archives), what="axel's end")
+            starts += first_bytes(site, NAMES[0])[:1]
+            assert not (downloads.archives / f"{NAMES[0]}.tgz").exists()
+        hurried(site)
+        site.requests.clear()
+        assert_all_right(downloads, downloads.run("--subjects", "S1", script=SCRIPT))
+        starts += first_bytes(site, NAMES[0])[:1]
+        assert starts == sorted(starts) and starts[2] < starts[3], "each run goes on from where the last was killed"
+
+
+# Kills the process before a chosen one of the things it does to the folder: opening, renaming or removing a file.
+KILL_BEFORE_A_STEP = """
+import os, signal, sys
+left = int(os.environ["KILL_BEFORE_STEP"])
+def watch(event, arguments):
+    global left
+    if event in ("open", "os.rename", "os.remove", "os.mkdir") and "archives" in str(arguments[0]):
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(watch)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "downloader, is_new_edition",
+    [("requests", False), ("requests", True), pytest.param("axel", False, marks=needs_axel)],
+    ids=["requests", "requests, kept as changed", "axel"],
+)
+def test_kill_9_at_each_step_of_a_run_costs_nothing_and_leaves_nothing_behind(tmp_path, downloader, is_new_edition):
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    (hooks / "sitecustomize.py").write_text(KILL_BEFORE_A_STEP)
+    release = listed_release(tmp_path / "site")
+    if is_new_edition:
+        small_archive(release / f"{NAMES[0]}.tgz", BOXES, "S1", SIZE + 1)
+    for step in itertools.count(1):
+        with faulty_site(release) as site:
+            downloads = Downloads(tmp_path / str(step), site, downloader)
+            downloads.archives.mkdir()
+            shutil.copy(release / f"{NAMES[1]}.tgz", downloads.archives)
+            variables = {"PYTHONPATH": str(hooks), "KILL_BEFORE_STEP": str(step)}
+            ended = downloads.run("--subjects", "S1", script=SCRIPT, **variables)
+            if ended.status != -signal.SIGKILL:
+                break
+            found = [path.stem for path in downloads.archives.glob("*.tgz")]
+            assert all(downloads.is_right(name) for name in found), "whole or not there"
+            ended = downloads.run("--subjects", "S1", script=SCRIPT)
+            if is_new_edition:
+                assert_one_line(ended, "the site has changed this file")
+                assert downloads.leftovers() == [f"{NAMES[0]}.tgz.changed"], step
+            else:
+                assert_all_right(downloads, ended)
+    assert step > 20, "there are many steps to be killed at"
+    assert ended.status == is_new_edition
+
+
+@BOTH
+def test_a_disk_that_is_too_small_is_noticed_before_an_archive_is_fetched(tmp_path, downloader):
+    release = listed_release(tmp_path / "site", 900_000)
+    with faulty_site(release) as site, small_disk(tmp_path / "disk", 1_400_000) as disk:
+        downloads = Downloads(disk, site, downloader)
+        ended = downloads.run("--subjects", "S1", script=SCRIPT)
+        free = shutil.disk_usage(disk).free
+        size = (release / f"{NAMES[1]}.tgz").stat().st_size
+        assert_one_line(ended, f"{NAMES[1]}.tgz", "the disk is full", f"{size:,} bytes are still to come", "make room")
+        assert 0 < free < size and downloads.is_right(NAMES[0])
+        grow(disk, 4_000_000)
+        assert_all_right(downloads, downloads.run("--subjects", "S1", script=SCRIPT))
+
+
+def test_a_disk_that_is_full_in_the_middle_of_an_archive_of_unknown_length_costs_nothing_that_came(tmp_path):
+    release = listed_release(tmp_path / "site", 900_000)
+    with (
+        faulty_site(release, lambda request: "no length" if request.is_archive else None) as site,
+        small_disk(tmp_path / "disk", 1_400_000) as disk,
+    ):
+        downloads = Downloads(disk, site)
+        ended = downloads.run("--subjects", "S1", script=SCRIPT)
+        assert_one_line(ended, f"{NAMES[1]}.tgz", "the disk is full", "make room and run again")
+        assert shutil.disk_usage(disk).free == 0, "it was written until nothing went in"
+        came = downloads.part(NAMES[1]).stat().st_size
+        assert downloads.is_right(NAMES[0]) and came > 300_000
+        grow(disk, 4_000_000)
+        hurried(site)
+        site.requests.clear()
+        assert_all_right(downloads, downloads.run("--subjects", "S1", script=SCRIPT))
+        assert first_bytes(site, NAMES[1]) == [came]
+
+
+@BOTH
+def test_a_disk_that_someone_else_fills_meanwhile_costs_nothing_that_came(tmp_path, downloader):
+    release = listed_release(tmp_path / "site", LARGE)
+    with slow_site(release, downloader) as site, small_disk(tmp_path / "disk", 4_000_000) as disk:
+        downloads = Downloads(disk, site, downloader)
+        process = downloads.start("--subjects", "S1", script=SCRIPT)
+        wait_until(lambda: bytes_there(downloads.part(NAMES[0])) > LARGE // 4, what="a quarter of the archive")
+        ballast = disk / "ballast"
+        with pytest.raises(OSError, match="No space left"), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        ended = finish(process)
+        assert ended.status == 1 and len(ended.errors.splitlines()) == 2
+        assert ended.errors.count("the disk is full") == 2, ended.text
+        assert bytes_there(downloads.part(NAMES[0])) > LARGE // 4
+        ballast.unlink()
+        grow(disk, 10_000_000)
+        hurried(site)
+        site.requests.clear()
+        assert_all_right(downloads, downloads.run("--subjects", "S1", script=SCRIPT))
+        assert first_bytes(site, NAMES[0])[0] > 0
+
+
+@BOTH
+def test_the_second_of_two_runs_on_one_root_waits_and_says_so(tmp_path, release, downloader):
+    with slow_site(release, downloader) as site:
+        downloads = Downloads(tmp_path / "root", site, downloader)
+        first = downloads.start("--subjects", "S1", script=SCRIPT)
+        wait_until(lambda: bytes_there(downloads.part(NAMES[0])) > 0, what="the first bytes")
+        second = downloads.start("--subjects", "S1", script=SCRIPT)
+        assert "another run is at work there; waiting" in second.stdout.readline()
+        assert first.poll() is None
+        hurried(site)
+        assert_all_right(downloads, finish(first))
+        asked = len(site.requests)
+        ended = finish(second)
+        assert_all_right(downloads, ended)
+        assert "2 archives: 2 were there, 0 fetched" in ended.output and len(site.requests) == asked
+
+
+def test_a_run_that_waits_for_another_can_be_stopped_and_the_next_may_begin_when_that_is_killed(tmp_path, release):
+    with slow_site(release, "requests") as site:
+        downloads = Downloads(tmp_path / "root", site)
+        first = downloads.start("--subjects", "S1", script=SCRIPT)
+        wait_until(lambda: bytes_there(downloads.part(NAMES[0])) > 0, what="the first bytes")
+        second = downloads.start("--subjects", "S1", script=SCRIPT)
+        assert "waiting" in second.stdout.readline()
+        interrupt(second)
+        assert finish(second).status == 130
+        third = downloads.start("--subjects", "S1", script=SCRIPT)
+        assert "waiting" in third.stdout.readline()
+        hurried(site)
+        first.kill()
+        assert finish(first).status == -signal.SIGKILL
+        assert_all_right(downloads, finish(third))
+
+
+def test_a_folder_that_cannot_be_written_ends_the_run_in_one_line(tmp_path, release):
+    with faulty_site(release) as site, small_disk(tmp_path / "disk", 4_000_000) as disk:
+        downloads = Downloads(disk, site)
+        for _ in ("without archives/", "with it"):
+            with read_only(disk):
+                ended = downloads.run("--subjects", "S1", script=SCRIPT)
+            assert_one_line(ended, "archives: cannot write there")
+            assert site.requests == []
+            downloads.archives.mkdir(exist_ok=True)
+        assert_all_right(downloads, downloads.run("--subjects", "S1", script=SCRIPT))
+        with read_only(disk):
+            ended = downloads.run("--subjects", "S1", script=SCRIPT)
+            assert (ended.status, "nothing to do" in ended.output) == (0, True), "for that nothing is written"
+
+
+def test_an_archive_that_cannot_be_read_costs_that_archive_only(tmp_path, release):
+    with faulty_site(release) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        (downloads.archives / f"{NAMES[0]}.tgz").mkdir(parents=True)
+        ended = downloads.run("--subjects", "S1", script=SCRIPT)
+        assert_one_line(ended, f"{NAMES[0]}.tgz", "Is a directory")
+        assert downloads.is_right(NAMES[1])
+
+
+def test_a_configuration_that_cannot_be_written_does_not_stop_the_run(tmp_path, release):
+    with faulty_site(release) as site, small_disk(tmp_path / "disk", 4_000_000) as disk:
+        downloads = Downloads(tmp_path / "root", site)
+        shutil.copy(downloads.config, disk)
+        with read_only(disk):
+            ended = downloads.run("--subjects", "S1", "--config", disk / "config.ini", script=SCRIPT)
+        assert_all_right(downloads, ended)
+        assert "the session could not be saved" in ended.output
