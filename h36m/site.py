@@ -141,21 +141,24 @@ def save_session(path: Path, session: str) -> None:
     except FileNotFoundError:
         lines = []
     newline = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
-    section_line, section = None, None
+    section, end = None, None  # end: after the last line of our section; there, indented keys before do no harm
     for number, line in enumerate(lines):
-        if header := re.match(r"\ufeff?\[([^\]]+)\]", line):
+        if header := re.match(r"\ufeff?[ \t]*\[(.+)\]", line):
             section = header[1]
-            section_line = number if section == SECTION and section_line is None else section_line
-        elif section == SECTION and (match := re.match(r"(phpsessid[ \t]*[=:])[^;\r\n]*?([ \t]+;.*)?\r?$", line, re.I)):
+        if section != SECTION:
+            continue
+        if match := re.match(r"([ \t]*phpsessid[ \t]*[=:]).*?([ \t]+;.*)?\r?$", line, re.IGNORECASE):
             lines[number] = f"{match[1]} {session}{match[2] or ''}{newline}"
             break
+        if line.strip():
+            end = number + 1
     else:
         if lines and not lines[-1].endswith("\n"):
             lines[-1] += newline
-        if section_line is None:
+        if end is None:
             lines.append(f"[{SECTION}]{newline}")
-            section_line = len(lines) - 1
-        lines.insert(section_line + 1, f"PHPSESSID = {session}{newline}")
+            end = len(lines)
+        lines.insert(end, f"PHPSESSID = {session}{newline}")
     write_atomically(path, "".join(lines), PRIVATE)
 
 
@@ -272,9 +275,11 @@ class Site:
                     f"no live session for {self.host}, and no user name and password to log in with: put them into "
                     f"{configuration.path}, or into H36M_USERNAME and H36M_PASSWORD"
                 )
-            prompt = f"E-mail registered with {self.host}: "
-            configuration.username = configuration.username or input(prompt).strip()
-            configuration.password = configuration.password or getpass.getpass(f"Password at {self.host}: ")
+            try:
+                configuration.username = configuration.username or _ask(f"E-mail registered with {self.host}: ")
+                configuration.password = configuration.password or getpass.getpass(f"Password at {self.host}: ")
+            except EOFError:
+                raise WrongUse(f"not logged in at {self.host}: the question was not answered") from None
         return configuration.username, configuration.password
 
     def archive_url(self, kind: str, subject: str) -> str:
@@ -422,6 +427,12 @@ class Site:
             wait = response.headers.get("Retry-After", "")
             seconds = min(float(wait), LONGEST_RETRY_AFTER) if wait.isdecimal() else None
             raise Temporary(f"{doing}: {self.host} answered {status} {response.reason}", seconds)
+
+
+def _ask(question: str) -> str:
+    """Ask at the terminal, also where standard output goes to a file."""
+    print(question, end="", file=sys.stderr, flush=True)
+    return input().strip()
 
 
 def _with_first(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:

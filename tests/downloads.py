@@ -135,7 +135,7 @@ def interrupt(process: subprocess.Popen) -> None:
 
 @contextlib.contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[Path]:
-    """Mount a disk of some bytes, in memory, while the `with` block runs; the test is skipped where that is forbidden."""
+    """Mount a disk of some bytes, in memory, while the `with` block runs; skip the test where that is forbidden."""
     folder.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True, text=True

@@ -25,7 +25,7 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from demo.site import LOGIN_PAGE, Handler, Server
+from demo.site import BASE_PATH, LOGIN_PAGE, Handler, Server
 from h36m.archives import KINDS, SITE_FILE_PATHS, SUBJECTS_WITH_GROUND_TRUTH, archive_name
 
 USERNAME, PASSWORD = "someone@example.org", "se;cr%et pass"
@@ -93,6 +93,7 @@ class Request:
     body: str = ""
     fault: str | None = None
     time: float = field(default_factory=time.monotonic)
+    is_encrypted: bool = False
 
     @property
     def is_archive(self) -> bool:
@@ -118,6 +119,7 @@ class FaultyServer(Server):
         self.other_host = ""  # where "other host" redirects to, ending in a slash
         self.tls: ssl.SSLContext | None = None
         self.bytes_per_second = 400_000  # of one connection, for the fault "slow"
+        self.needs_login = True
 
     def archives_asked(self) -> list[str]:
         return [request.archive for request in self.requests if request.is_archive]
@@ -169,7 +171,7 @@ class FaultyHandler(Handler):
         elif fault == "in circles":
             self.redirect(self.path)
         elif fault == "other host":
-            self.redirect(self.server.other_host + self.path.rpartition("/")[2])
+            self.redirect(self.server.other_host + self.path.removeprefix(BASE_PATH))
         elif fault == "hang up":
             self.hang_up()
         elif fault == "stall before":
@@ -179,6 +181,9 @@ class FaultyHandler(Handler):
             if fault == "session ends":
                 self.server.sessions.clear()
             behave()
+
+    def is_logged_in(self) -> bool:
+        return not self.server.needs_login or super().is_logged_in()
 
     def note(self, body: str) -> str | None:
         page = urlsplit(self.path).path.rpartition("/")[2]
@@ -197,6 +202,7 @@ class FaultyHandler(Handler):
                 cookie=self.headers.get("Cookie"),
                 user_agent=self.headers.get("User-Agent", ""),
                 body=body,
+                is_encrypted=isinstance(self.connection, ssl.SSLSocket),
             )
             self.server.requests.append(request)
             request.fault = self.server.plan(request)

@@ -1,0 +1,389 @@
+"""Cookie and password: where they may be seen, and everywhere else that they are not; and where they come from."""
+
+import contextlib
+import os
+import re
+import select
+import shlex
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from downloads import BOTH, PROJECT, Downloads, environment, finish, small_disk
+from faulty_site import PASSWORD, USERNAME, faulty_site, made_certificate, small_release
+
+from h36m.archives import BOXES, PART_LABELS
+from h36m.site import read_configuration, save_session
+
+SCRIPT = "download_seg_mat_gt_pl.py"
+NAMES = ("Segments_mat_gt_bb_S1", "Segments_mat_gt_pl_S1")
+
+
+@pytest.fixture
+def release(tmp_path):
+    return small_release(tmp_path / "site", kinds=[BOXES, PART_LABELS], subjects=["S1"], size=300_000)
+
+
+def cookies(site) -> set[str]:
+    """Return all cookies that were ever sent to a site."""
+    return {request.cookie.removeprefix("PHPSESSID=") for request in site.requests if request.cookie}
+
+
+@contextlib.contextmanager
+def command_lines():
+    """Collect the command lines of all processes of the machine, as `ps` shows them, while the `with` block runs."""
+    seen, is_over = set(), threading.Event()
+
+    def look() -> None:
+        while not is_over.is_set():
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                with contextlib.suppress(OSError):
+                    seen.add(path.read_bytes())
+            time.sleep(0.005)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def assert_secrets_are_in_the_configuration_only(downloads: Downloads, secrets: set[str], text: str) -> None:
+    """Neither what was printed nor any file has them, `config.ini` aside, which is its owner's alone."""
+    assert len(secrets) > 1 and all(len(secret) > 5 for secret in secrets)
+    assert [secret for secret in secrets if secret in text] == []
+    for path in downloads.root.rglob("*"):
+        if path.is_file() and any(secret.encode() in path.read_bytes() for secret in secrets):
+            assert path == downloads.config and stat.S_IMODE(path.stat().st_mode) == 0o600, path
+
+
+@BOTH
+@pytest.mark.parametrize("ending", ["well", "badly"])
+def test_cookie_and_password_are_seen_nowhere(tmp_path, release, downloader, ending):
+    """In `ps` axel shows the cookie, for it takes none in another way; never the password."""
+
+    def plan(request):
+        if request.is_archive and request.number in (2, 5):
+            return "session dies under it"
+        if request.is_archive and ending == "badly":
+            return "reset" if request.number < 5 else "500"
+        return "slow" if request.is_archive else None
+
+    with faulty_site(release, plan) as site, command_lines() as lines:
+        site.bytes_per_second = 1_000_000
+        downloads = Downloads(tmp_path / "root", site, downloader, PHPSESSID="deadbeefdeadbeef")
+        downloads.config.chmod(0o644)
+        ended = downloads.run("--subjects", "S1", "--debug", script=SCRIPT)
+        assert ended.status == (ending == "badly"), ended.text
+        secrets = {PASSWORD, *cookies(site)}
+        assert "deadbeefdeadbeef" in secrets and len(secrets) > 2
+        assert_secrets_are_in_the_configuration_only(downloads, secrets, ended.text)
+        shown = [line.split(b"\0") for line in lines if any(secret.encode() in line for secret in secrets)]
+        assert all(words[0] == b"axel" and PASSWORD.encode() not in b" ".join(words) for words in shown)
+        assert bool(shown) == (downloader == "axel")
+        assert any(SCRIPT.encode() in line for line in lines), "the run's own command line was looked at"
+
+
+@pytest.mark.parametrize(
+    "configuration, fault",
+    [
+        ({"Password": "not the right one"}, None),
+        ({"BaseURL": "https://no-such-host.invalid/"}, None),
+        ({"BaseURL": "http://127.0.0.1:1/"}, None),
+        ({"BaseURL": "not an address"}, None),
+        ({"Connections": "many"}, None),
+        ({"PHPSESSID": "someone@example.org"}, None),
+        ({"PHPSESSID": "half a=cookie; path=/"}, None),
+        ({}, "404"),
+        ({}, "in circles"),
+        ({}, "hang up"),
+        ({}, "session ends"),
+    ],
+)
+def test_no_error_shows_a_secret_not_even_with_debug(tmp_path, release, configuration, fault):
+    with faulty_site(release, lambda request: fault) as site:
+        downloads = Downloads(tmp_path / "root", site, **({"PHPSESSID": "deadbeefdeadbeef"} | configuration))
+        secrets = {"deadbeefdeadbeef", PASSWORD, *configuration.values()} - {configuration.get("BaseURL")}
+        secrets -= {configuration.get("Connections")}
+        ended = downloads.run("--subjects", "S1", "--debug", script=SCRIPT)
+        secrets |= cookies(site)
+        assert ended.status in (0, 1, 2)
+        assert ended.status != 0 or "PHPSESSID" in configuration, "the fault has come about"
+        assert_secrets_are_in_the_configuration_only(downloads, secrets, ended.text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Password = se cret word\n", "[General]\nPassword se cret word\n", "[General]\nPassword = se cret word\npassword=b"],
+    ids=["no section", "no equals sign", "twice"],
+)
+def test_a_configuration_that_cannot_be_read_is_told_by_line_and_not_by_what_it_says(tmp_path, release, text):
+    with faulty_site(release) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        downloads.config.write_text(text)
+        ended = downloads.run("--subjects", "S1", script=SCRIPT)
+        assert ended.status == 2 and len(ended.errors.splitlines()) == 1, ended.errors
+        assert re.search(r"config\.ini: line \d cannot be understood", ended.errors) and "secret" not in ended.text
+        assert "se cret" not in ended.text
+
+
+@BOTH
+def test_the_cookie_does_not_follow_a_redirect_to_another_host(tmp_path, release, downloader):
+    def plan(request):
+        return "other host" if request.is_archive else None
+
+    with faulty_site(release, plan) as site, faulty_site(release) as other:
+        site.other_host, other.needs_login = other.base_url, False
+        downloads = Downloads(tmp_path / "root", site, downloader)
+        ended = downloads.run("--subjects", "S1", script=SCRIPT)
+        assert ended.status == 0 and all(downloads.is_right(name) for name in NAMES), ended.text
+        assert len(other.requests) == 2 and cookies(site) and cookies(other) == set()
+        assert all(PASSWORD not in request.body for request in other.requests)
+
+
+@BOTH
+def test_a_redirect_to_another_host_in_the_middle_of_an_archive_gets_no_cookie_either(tmp_path, release, downloader):
+    def plan(request):
+        if not request.is_archive or request.is_by_axel != (downloader == "axel"):
+            return None
+        return "cut" if request.number == 1 else "other host"
+
+    with faulty_site(release, plan) as site, faulty_site(release) as other:
+        site.other_host, other.needs_login = other.base_url, False
+        downloads = Downloads(tmp_path / "root", site, downloader)
+        ended = downloads.run("--subjects", "S1", script=SCRIPT)
+        assert ended.status == 0 and all(downloads.is_right(name) for name in NAMES), ended.text
+        assert sum(request.fault == "other host" for request in site.requests) >= 2
+        assert cookies(site) and cookies(other) == set()
+
+
+def test_the_login_page_of_another_host_gets_no_password(tmp_path, release):
+    def plan(request):
+        return "other host" if request.page in ("checklogin.php", "") else None
+
+    with faulty_site(release, plan) as site, faulty_site(release) as other:
+        site.other_host = other.base_url
+        downloads = Downloads(tmp_path / "root", site, PHPSESSID="deadbeefdeadbeef")
+        ended = downloads.run("--subjects", "S1", script=SCRIPT)
+        assert ended.status in (1, 2) and len(ended.errors.splitlines()) == 1
+        assert all((request.body, request.cookie) == ("", None) for request in other.requests)
+
+
+@BOTH
+def test_behind_a_redirect_to_https_cookie_and_password_are_sent_encrypted_only(tmp_path, release, downloader):
+    tls, certificate = made_certificate(tmp_path)
+    with faulty_site(release, tls=tls) as site:
+        plain = site.base_url.replace("https://", "http://")
+        downloads = Downloads(tmp_path / "root", site, downloader, BaseURL=plain)
+        ended = downloads.run("--subjects", "S1", script=SCRIPT, REQUESTS_CA_BUNDLE=str(certificate))
+        assert ended.status == 0 and all(downloads.is_right(name) for name in NAMES), ended.text
+        open_ones = [request for request in site.requests if not request.is_encrypted]
+        assert len(open_ones) == 1 and (open_ones[0].body, open_ones[0].cookie) == ("", None)
+
+
+# -- config.ini ------------------------------------------------------------------------------------------------------
+
+CONFIGURATIONS = {
+    "as in the example": (PROJECT / "config.ini.example").read_text(),
+    "without the key": "; mine\n[General]\nUsername = a@b.c ; me\nPassword = p%ss;word\n\n[Other]\nPHPSESSID = other\n",
+    "with an old value and a comment": "[General]\n# why\nphpsessid : old ; optional\nPassword=x\n",
+    "with a pasted cookie": "[General]\nPHPSESSID = old; path=/\nPassword = x\n",
+    "indented": "[General]\n    Username = a\n    Password = b\n[Other]\nk = v\n",
+    "indented, with the key": "[General]\n  Username = a\n  PHPSESSID = old\n  Password = b\n",
+    "of Windows": "\ufeff[General]\r\nUsername = a\r\nPHPSESSID =\r\nPassword = b\r\n",
+    "without a newline at the end": "[General]\nUsername = a",
+    "with another section first": "[Other]\nPHPSESSID = other\n[General]\nUsername = a\n",
+    "without a section": "; nothing here yet\n",
+    "empty": "",
+}
+
+
+@pytest.mark.parametrize("text", CONFIGURATIONS.values(), ids=CONFIGURATIONS.keys())
+def test_the_session_is_put_into_the_configuration_and_all_else_stays(tmp_path, text):
+    path = tmp_path / "config.ini"
+    path.write_bytes(text.encode())
+    path.chmod(0o644)
+    before = read_configuration(path, {})
+    for session in ("firstsession", "secondsession"):
+        save_session(path, session)
+        after = read_configuration(path, {})
+        assert after.sessions == [session] and session in path.read_text()
+        assert (after.username, after.password, after.base_url) == (before.username, before.password, before.base_url)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [file.name for file in tmp_path.iterdir()] == ["config.ini"]
+    kept = [line for line in text.splitlines(keepends=True) if not re.match(r"\s*phpsessid", line, re.IGNORECASE)]
+    new = path.read_bytes().decode()
+    assert all(line.rstrip("\r\n") in new for line in kept)
+    assert new.count("\r\n") in (0, new.count("\n")), "one kind of line ends"
+    assert "; optional" in new or "; optional" not in text, "comments stay"
+    assert "PHPSESSID = other" in new or "[Other]\nPHPSESSID" not in text, "other sections are not ours"
+
+
+def test_a_configuration_that_is_not_there_is_made_for_the_session_and_for_its_owner_only(tmp_path, release):
+    with faulty_site(release) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        config = tmp_path / "new.ini"
+        downloads.config.unlink()
+        # BaseURL has no variable: what is tested is a file that holds nothing else.
+        config.write_text(f"[General]\nBaseURL = {site.base_url}\n")
+        ended = downloads.run(
+            "--subjects", "S1", "--config", config, script=SCRIPT, H36M_USERNAME=USERNAME, H36M_PASSWORD=PASSWORD
+        )
+        assert ended.status == 0, ended.text
+        assert stat.S_IMODE(config.stat().st_mode) == 0o600
+        assert PASSWORD not in config.read_text() and USERNAME not in config.read_text()
+    missing = tmp_path / "none.ini"
+    save_session(missing, "asession")
+    assert missing.read_text() == "[General]\nPHPSESSID = asession\n"
+    assert stat.S_IMODE(missing.stat().st_mode) == 0o600
+
+
+def test_the_environment_goes_before_the_file(tmp_path, release):
+    with faulty_site(release) as site:
+        wrong = {"Username": "someone.else@example.org", "Password": "wrong", "PHPSESSID": "deadinthefile"}
+        downloads = Downloads(tmp_path / "root", site, **wrong)
+        live = site.log_in()
+        ended = downloads.run("--subjects", "S1", script=SCRIPT, H36M_PHPSESSID=live)
+        assert ended.status == 0 and cookies(site) == {live}, ended.text
+        assert live not in downloads.config.read_text(), "a session of the environment is not written to the file"
+
+        for name in NAMES:
+            (downloads.archives / f"{name}.tgz").unlink()
+        site.sessions.clear()
+        site.requests.clear()
+        variables = {"H36M_PHPSESSID": "deadinenvironment", "H36M_USERNAME": USERNAME, "H36M_PASSWORD": PASSWORD}
+        ended = downloads.run("--subjects", "S1", script=SCRIPT, **variables)
+        assert ended.status == 0, ended.text
+        tried = list(dict.fromkeys(request.cookie for request in site.requests if request.cookie))
+        assert tried[:2] == ["PHPSESSID=deadinenvironment", "PHPSESSID=deadinthefile"]
+
+
+def test_without_a_user_name_and_without_a_terminal_the_run_ends_in_one_line(tmp_path, release):
+    with faulty_site(release) as site:
+        for missing in ("Username", "Password"):
+            downloads = Downloads(tmp_path / missing, site, **{missing: ""})
+            ended = downloads.run("--subjects", "S1", script=SCRIPT)
+            assert ended.status == 2 and len(ended.errors.splitlines()) == 1, ended.text
+            assert "H36M_USERNAME" in ended.errors and "config.ini" in ended.errors
+        assert all(request.page != "checklogin.php" for request in site.requests)
+
+
+# Runs a command at a terminal of its own, whose screen is this process's standard output and whose keys are its input.
+AT_A_TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+
+
+class Terminal:
+    """A script at a terminal."""
+
+    def __init__(self, downloads: Downloads, script: str = SCRIPT, redirection: str = ""):
+        words = [sys.executable, PROJECT / script, "--subjects", "S1", *downloads.options()]
+        command = shlex.join(map(str, words)) + redirection
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", AT_A_TERMINAL, "sh", "-c", f"exec {command}"],
+            cwd=downloads.root,
+            env=environment(TERM="dumb"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        self.screen = ""
+
+    def wait_for(self, text: str) -> None:
+        screen = self.process.stdout.fileno()
+        while text not in self.screen:
+            is_written_to, _, _ = select.select([screen], [], [], 30)
+            piece = os.read(screen, 1024).decode() if is_written_to else ""
+            if not piece:
+                self.process.kill()  # closes the terminal, which ends the script
+                pytest.fail(f"{text!r} did not appear:\n{self.screen}")
+            self.screen += piece
+
+    def type(self, text: str) -> None:
+        self.process.stdin.write(text.encode())
+        self.process.stdin.flush()
+
+    def finish(self) -> int:
+        output, _ = self.process.communicate(timeout=60)
+        self.screen += output.decode()
+        return self.process.returncode
+
+
+def test_what_is_missing_is_asked_for_at_a_terminal_the_password_unseen(tmp_path, release):
+    with faulty_site(release) as site:
+        downloads = Downloads(tmp_path / "root", site, Username="", Password="")
+        terminal = Terminal(downloads)
+        terminal.wait_for("E-mail registered with")
+        terminal.type(f"{USERNAME}\n")
+        terminal.wait_for("Password at")
+        terminal.type(f"{PASSWORD}\n")
+        assert terminal.finish() == 0, terminal.screen
+        assert USERNAME in terminal.screen and PASSWORD not in terminal.screen
+        assert all(downloads.is_right(name) for name in NAMES)
+        assert PASSWORD not in downloads.config.read_text(), "what was typed is not kept; the session is"
+        (session,) = site.sessions
+        assert f"PHPSESSID = {session}" in downloads.config.read_text()
+
+
+def test_only_the_password_is_asked_for_where_the_file_has_the_user_name(tmp_path, release):
+    with faulty_site(release) as site:
+        terminal = Terminal(Downloads(tmp_path / "root", site, Password=""), redirection=" > log.txt")
+        terminal.wait_for("Password at")
+        assert "E-mail" not in terminal.screen
+        terminal.type("the wrong one\n")
+        assert terminal.finish() == 2
+        assert "refused the user name or the password" in terminal.screen and "the wrong one" not in terminal.screen
+
+
+def test_the_question_is_seen_where_the_output_goes_to_a_file(tmp_path, release):
+    with faulty_site(release) as site:
+        downloads = Downloads(tmp_path / "root", site, Username="")
+        terminal = Terminal(downloads, redirection=" > log.txt")
+        terminal.wait_for("E-mail registered with")
+        terminal.type(f"{USERNAME}\n")
+        assert terminal.finish() == 0, terminal.screen
+        assert "2 fetched" in (downloads.root / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("key, status", [("\x04", 2), ("\x03", 130)], ids=["Ctrl-D", "Ctrl-C"])
+@pytest.mark.parametrize("missing", ["Username", "Password"])
+def test_a_question_that_is_not_answered_ends_the_run_in_one_line(tmp_path, release, key, status, missing):
+    with faulty_site(release) as site:
+        terminal = Terminal(Downloads(tmp_path / "root", site, **{missing: ""}))
+        terminal.wait_for("E-mail registered with" if missing == "Username" else "Password at")
+        terminal.type(key)
+        assert terminal.finish() == status, terminal.screen
+        assert "Traceback" not in terminal.screen and terminal.screen.count("download_seg_mat_gt_pl.py: ") == 1
+
+
+def test_a_session_that_ends_meanwhile_is_asked_about_at_a_terminal(tmp_path, release):
+    def plan(request):
+        return "session ends" if request.archive == f"{NAMES[1]}.tgz" and request.number == 1 else None
+
+    with faulty_site(release, plan) as site:
+        downloads = Downloads(tmp_path / "root", site, Username="", Password="", PHPSESSID=site.log_in())
+        terminal = Terminal(downloads)
+        terminal.wait_for("E-mail registered with")
+        terminal.type(f"{USERNAME}\n")
+        terminal.wait_for("Password at")
+        terminal.type(f"{PASSWORD}\n")
+        assert terminal.finish() == 0, terminal.screen
+        assert all(downloads.is_right(name) for name in NAMES) and PASSWORD not in terminal.screen
+
+
+def test_ctrl_c_while_a_session_that_ended_is_asked_about_ends_the_run(tmp_path, release):
+    def plan(request):
+        return "session ends" if request.is_archive and request.number == 1 else None
+
+    with faulty_site(release, plan) as site:
+        downloads = Downloads(tmp_path / "root", site, Password="", PHPSESSID=site.log_in())
+        terminal = Terminal(downloads)
+        terminal.wait_for("Password at")
+        terminal.type("\x03")
+        assert terminal.finish() == 130, terminal.screen
+        assert "Traceback" not in terminal.screen and "Fatal" not in terminal.screen
