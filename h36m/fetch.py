@@ -322,8 +322,10 @@ def _obtain(run: Run, kind: str, subject: str, verdicts: list[Verdict]) -> None:
     target = run.folder / f"{name}.tgz"
     part = run.folder / f"{name}.tgz.part"
     expected = run.checksums.get(target.name)
-    for _ in range(MOST_FETCHES):
-        by = _fetch(run, kind, subject, part)
+    uses_axel = run.configuration.downloader != "requests" and shutil.which("axel")
+    connections = run.configuration.connections if uses_axel else 1
+    for fetches_left in reversed(range(MOST_FETCHES)):
+        by = _fetch(run, kind, subject, part, connections)
         verdict = check_archive(part, name, expected)
         if verdict.fault is None:
             _keep(run, part, target, verdict.md5)
@@ -340,7 +342,9 @@ def _obtain(run: Run, kind: str, subject: str, verdicts: list[Verdict]) -> None:
             raise Problem(_changed_message(run, name, verdict.md5))
         verdicts = [*verdicts, verdict]
         _forget(part)
-        run.say(f"{target.name} {verdict.fault}: fetching it once more")
+        if fetches_left:
+            run.say(f"{target.name} {verdict.fault}: fetching it once more")
+        connections = 1  # axel may have put a page between the bytes of an archive; requests looks at what comes
     raise Problem(f"{target.name} {verdict.fault}; fetched {MOST_FETCHES} times, it was never the same twice")
 
 
@@ -354,15 +358,17 @@ def _keep(run: Run, part: Path, path: Path, md5: str | None) -> None:
     run.record.add(path, md5)
 
 
-def _fetch(run: Run, kind: str, subject: str, part: Path) -> str:
+def _fetch(run: Run, kind: str, subject: str, part: Path, connections: int) -> str:
     """Bring an unfinished file to its end, over as many tries as it takes; return who brought it, in words.
+
+    Args:
+        connections: how many axel may open; 1 leaves the archive to requests.
 
     Raises:
         Problem: it cannot be had.
     """
     name = archive_name(kind, subject)
-    uses_axel = run.configuration.downloader != "requests" and shutil.which("axel")
-    effort = Effort(connections=run.configuration.connections if uses_axel else 1)
+    effort = Effort(connections)
     best, fruitless = _bytes_done(part), 0
     with Progress(desc=f"{name}.tgz", unit="B", unit_scale=True, disable=run.arguments.quiet) as bar:
         while _lacks_something(part):

@@ -1,5 +1,6 @@
 """The dataset's site: who we are there, a session that stays alive, and the cookie that goes nowhere else."""
 
+import atexit
 import configparser
 import getpass
 import os
@@ -16,6 +17,11 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 import requests
 import urllib3
+
+try:
+    import termios
+except ImportError:  # Windows has none
+    termios = None
 
 from h36m.archives import SITE_FILE_PATHS, SITE_SUBJECT_NUMBERS, archive_name
 from h36m.console import Problem, WrongUse
@@ -275,6 +281,9 @@ class Site:
                     f"no live session for {self.host}, and no user name and password to log in with: put them into "
                     f"{configuration.path}, or into H36M_USERNAME and H36M_PASSWORD"
                 )
+            if termios:
+                # Ctrl-C may end the script while a thread still reads a password: what is typed next shall be seen.
+                atexit.register(termios.tcsetattr, sys.stdin, termios.TCSANOW, termios.tcgetattr(sys.stdin))
             try:
                 configuration.username = configuration.username or _ask(f"E-mail registered with {self.host}: ")
                 configuration.password = configuration.password or getpass.getpass(f"Password at {self.host}: ")

@@ -10,6 +10,7 @@ import itertools
 import os
 import shutil
 import signal
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -29,12 +30,18 @@ from downloads import (
 )
 from faulty_site import Plan, Request, faulty_site, made_certificate, small_archive, small_release
 
+from demo.site import LOGIN_PAGE
 from h36m.archives import BOXES, PART_LABELS
 
 SCRIPT = "download_seg_mat_gt_pl.py"
 NAMES = ("Segments_mat_gt_bb_S1", "Segments_mat_gt_pl_S1")
 SIZE = 300_000  # axel opens a connection for each 100 kB
 LARGE = 3_000_000  # so many, that axel opens all of its 24
+
+
+def slow(*values):
+    """Return a test's values that are left to the longer tests, since quicker ones are much like them."""
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 def listed_release(folder: Path, size: int = SIZE) -> Path:
@@ -170,7 +177,7 @@ def test_a_password_that_is_changed_meanwhile_ends_the_run_and_what_came_is_kept
 
 
 @BOTH
-@pytest.mark.parametrize("fault", ["login page", "to login page", "in circles"])
+@pytest.mark.parametrize("fault", ["login page", "to login page", slow("in circles")])
 def test_a_page_in_place_of_an_archive_is_not_taken_for_it(tmp_path, release, downloader, fault):
     with faulty_site(release, faults(downloader, fault, [1, 2, 3])) as site:
         downloads = Downloads(tmp_path / "root", site, downloader)
@@ -199,8 +206,10 @@ def test_a_site_that_answers_a_dead_session_with_the_login_page_as_200_is_seen_t
 @pytest.mark.parametrize(
     "downloader, fault",
     [
-        *itertools.product(["requests"], ["500", "503", "429", "503 after 1", "429 after 1"]),
-        *(pytest.param("axel", fault, marks=needs_axel) for fault in ("500", "429 after 1")),
+        *itertools.product(["requests"], ["500", "503", "429", "503 after 1"]),
+        slow("requests", "429 after 1"),
+        pytest.param("axel", "500", marks=needs_axel),
+        pytest.param("axel", "429 after 1", marks=[needs_axel, pytest.mark.slow]),
     ],
 )
 def test_a_site_that_is_unwell_for_a_while_is_asked_again(tmp_path, release, downloader, fault):
@@ -230,7 +239,7 @@ def test_a_site_that_stays_unwell_costs_no_more_than_its_archive(tmp_path, relea
         assert count(site, "503") == 7 and downloads.is_right(NAMES[1])
 
 
-@pytest.mark.parametrize("fault", ["503", "hang up", "stall before"])
+@pytest.mark.parametrize("fault", ["503", "hang up", slow("stall before")])
 def test_a_site_that_is_unwell_while_we_log_in_is_asked_again(tmp_path, release, fault):
     def plan(request):
         return fault if request.page == "checklogin.php" and request.number <= 2 else None
@@ -242,7 +251,7 @@ def test_a_site_that_is_unwell_while_we_log_in_is_asked_again(tmp_path, release,
 
 
 @BOTH
-@pytest.mark.parametrize("fault", ["reset", "cut", "stall", "hang up", "stall before"])
+@pytest.mark.parametrize("fault", ["reset", slow("cut"), "stall", "hang up", slow("stall before")])
 def test_a_connection_that_breaks_or_stalls_is_made_again_from_where_it_was(tmp_path, release, downloader, fault):
     with faulty_site(release, faults(downloader, fault, [1, 2])) as site:
         downloads = Downloads(tmp_path / "root", site, downloader)
@@ -290,7 +299,7 @@ def test_without_a_length_a_body_that_breaks_off_is_found_out(tmp_path, release)
 
 
 @BOTH
-@pytest.mark.parametrize("fault", ["too long", "no ranges too long"])
+@pytest.mark.parametrize("fault", [slow("too long"), "no ranges too long"])
 def test_a_length_that_promises_more_than_comes_is_seen_through(tmp_path, release, downloader, fault):
     with faulty_site(release, lambda request: fault if request.is_archive else None) as site:
         downloads = Downloads(tmp_path / "root", site, downloader)
@@ -342,7 +351,7 @@ def test_an_archive_that_changes_on_the_site_between_two_ranges_is_begun_anew(
             assert "it has changed on the site since it was begun: beginning anew" in ended.output
 
 
-@BOTH
+@pytest.mark.parametrize("downloader", ["requests", pytest.param("axel", marks=[needs_axel, pytest.mark.slow])])
 def test_an_archive_that_keeps_changing_is_given_up(tmp_path, release, downloader):
     path = release / f"{NAMES[1]}.tgz"
     contents = itertools.count(1)
@@ -386,7 +395,7 @@ def test_a_host_that_is_not_found_ends_the_run_at_once(tmp_path, release, downlo
         assert_one_line(ended, "no-such-host.invalid", "host not found", "BaseURL")
 
 
-@BOTH
+@pytest.mark.parametrize("downloader", [slow("requests"), pytest.param("axel", marks=needs_axel)])
 def test_a_site_that_is_gone_in_the_middle_costs_nothing_that_came(tmp_path, downloader):
     release = listed_release(tmp_path / "site", LARGE)
     with faulty_site(release, lambda request: "slow" if request.is_archive else None) as site:
@@ -404,6 +413,81 @@ def test_a_site_that_is_gone_in_the_middle_costs_nothing_that_came(tmp_path, dow
         downloads.config.write_text(downloads.config.read_text().replace(base_url, site.base_url))
         assert_all_right(downloads, downloads.run("--subjects", "S1", script=SCRIPT))
         assert first_bytes(site, NAMES[0])[0] > 0
+
+
+# -- axel itself, as the runs above and below meet it -----------------------------------------------------------------
+
+
+def axel_alone(site, output: Path) -> subprocess.Popen:
+    """Start axel as a person would, without anything of this project."""
+    query = "download=1&filepath=Segments/mat_gt_bb&filename=SubjectSpecific_1.tgz&downloadname=S1"
+    words = ["axel", "--quiet", "--num-connections=24", "--timeout=1", f"--output={output}"]
+    words += [f"--header=Cookie: PHPSESSID={site.log_in()}", f"{site.base_url}filebrowser.php?{query}"]
+    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@needs_axel
+def test_axel_takes_a_login_page_for_the_archive_or_for_a_part_of_it_and_exits_with_0(tmp_path):
+    """Why its exit status counts for nothing here, and why what it brought wrong is not fetched by it again."""
+    release = listed_release(tmp_path / "site", LARGE)
+    right = (release / f"{NAMES[0]}.tgz").read_bytes()
+    with faulty_site(release, lambda request: "login page") as site:
+        assert axel_alone(site, tmp_path / "page").wait(60) == 0
+        assert (tmp_path / "page").read_bytes() == LOGIN_PAGE
+    with faulty_site(release, faults("axel", "login page", range(10, 15))) as site:
+        assert axel_alone(site, tmp_path / "mixed").wait(60) == 0
+        mixed = (tmp_path / "mixed").read_bytes()
+        assert len(mixed) == len(right) and mixed != right
+
+
+@needs_axel
+def test_axel_goes_round_without_end_when_the_session_dies_under_its_connections(tmp_path):
+    """Why a run watches that axel's file grows."""
+    release = listed_release(tmp_path / "site", LARGE)
+    with faulty_site(release, faults("axel", "session dies under it", [10])) as site:
+        axel = axel_alone(site, tmp_path / "file")
+        try:
+            wait_until(lambda: len(site.requests) > 200, what="axel asking again and again")
+            came = bytes_there(tmp_path / "file")
+            wait_until(lambda: len(site.requests) > 400, what="axel asking again and again")
+            assert bytes_there(tmp_path / "file") == came and axel.poll() is None
+        finally:
+            axel.kill()
+            axel.wait()
+
+
+@needs_axel
+def test_where_a_site_bears_few_connections_axel_comes_back_with_few(tmp_path):
+    release = listed_release(tmp_path / "site", LARGE)
+
+    def plan(request):
+        start, _, end = (request.range or "").removeprefix("bytes=").partition("-")
+        is_one_of_many = request.is_by_axel and end and int(end) - int(start) < LARGE // 10
+        return "429" if is_one_of_many else None
+
+    with faulty_site(release, plan) as site:
+        downloads = Downloads(tmp_path / "root", site, "axel")
+        ended = downloads.run("--subjects", "S1", script=SCRIPT)
+        assert_all_right(downloads, ended)
+        assert count(site, "429") > 2 and ended.output.count("fetched by axel") == 2
+        assert ended.output.count("did not finish it with 24 connections; coming back with fewer") == 2
+        assert "with 4 connections" not in ended.output
+
+
+@needs_axel
+def test_what_axel_has_mixed_up_is_fetched_again_over_one_connection(tmp_path):
+    """Whenever axel comes, the site answers some of its connections with the login page, as 200."""
+    release = listed_release(tmp_path / "site", LARGE)
+
+    def plan(request):
+        return "login page" if request.is_by_axel and request.number % 20 == 0 else None
+
+    with faulty_site(release, plan) as site:
+        downloads = Downloads(tmp_path / "root", site, "axel")
+        ended = downloads.run("--subjects", "S1", script=SCRIPT)
+        assert_all_right(downloads, ended)
+        assert count(site, "login page") >= 2 and ended.output.count("fetching it once more") == 2
+        assert ended.output.count("fetched by requests") == 2
 
 
 # -- disk and process ------------------------------------------------------------------------------------------------
@@ -429,7 +513,7 @@ def hurried(site) -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_a_run_that_is_stopped_ends_with_130_and_leaves_no_axel_and_what_came(tmp_path, downloader, signal_number):
     release = listed_release(tmp_path / "site", LARGE)
     with slow_site(release, downloader) as site:
@@ -598,10 +682,9 @@ def test_a_disk_that_someone_else_fills_meanwhile_costs_nothing_that_came(tmp_pa
         assert first_bytes(site, NAMES[0])[0] > 0
 
 
-@BOTH
-def test_the_second_of_two_runs_on_one_root_waits_and_says_so(tmp_path, release, downloader):
-    with slow_site(release, downloader) as site:
-        downloads = Downloads(tmp_path / "root", site, downloader)
+def test_the_second_of_two_runs_on_one_root_waits_and_says_so(tmp_path, release):
+    with slow_site(release, "requests") as site:
+        downloads = Downloads(tmp_path / "root", site)
         first = downloads.start("--subjects", "S1", script=SCRIPT)
         wait_until(lambda: bytes_there(downloads.part(NAMES[0])) > 0, what="the first bytes")
         second = downloads.start("--subjects", "S1", script=SCRIPT)

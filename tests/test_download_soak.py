@@ -1,4 +1,4 @@
-"""All 42 archives through a site that fails a fifth of all requests, in every way, and ends the session again and again."""
+"""All 42 archives through a site that fails a fifth of all requests, in every way, and ends session after session."""
 
 import itertools
 import random
@@ -67,5 +67,5 @@ def test_all_42_archives_are_right_in_the_end(tmp_path, release, downloader, see
             assert ended.status == 0, ended.text
         assert there == set(ARCHIVES) and downloads.leftovers() == []
         committed = [request.fault for request in site.requests if request.is_archive and request.fault]
-        assert len(committed) >= FAULTS_OF_A_SEED and FAULTS_OF_A_SEED * SEEDS >= len(ANY_ARCHIVE)
+        assert len(committed) >= FAULTS_OF_A_SEED and len(ANY_ARCHIVE) <= FAULTS_OF_A_SEED * SEEDS
         assert len(site.requests) > 4 * REQUESTS_OF_A_SESSION[downloader], "several sessions have ended"
