@@ -146,12 +146,10 @@ def download(arguments: argparse.Namespace, kinds: Sequence[str]) -> list[str]:
                 record=Record(folder / CHECKED_RECORD),
             )
             return _obtain_all(run, wanted)
-    except PermissionError as error:
-        raise Problem(f"{folder}: cannot write there: {error.strerror}") from error
     except OSError as error:
-        if error.errno == errno.EROFS:
-            raise Problem(f"{folder}: cannot write there: {error.strerror}") from error
-        raise
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise Problem(f"{folder}: cannot write there: {error.strerror}") from error
 
 
 def _are_all_there(folder: Path, wanted: Sequence[tuple[str, str]], checksums: dict[str, str]) -> bool:
@@ -411,7 +409,8 @@ def _fetch_some(run: Run, kind: str, subject: str, part: Path, effort: Effort, b
             if not _agree(run, part, about, gaps, answer, effort):
                 return
             gaps = read_gaps(part, answer.size)
-            _require_space(run, part, answer.size)
+            if not _has_space(part, answer.size):
+                raise _disk_full(run, part)
             bar.total = answer.size
             bar.initial = bar.n = _bytes_done(part)
             if not _axel_can_go_on(part, gaps, answer, effort.connections):
@@ -593,11 +592,6 @@ def _forget(part: Path) -> None:
 def _has_space(part: Path, size: int | None) -> bool:
     """Say whether the disk has room for what an unfinished file lacks."""
     return size is None or shutil.disk_usage(part.parent).free >= size - _bytes_done(part)
-
-
-def _require_space(run: Run, part: Path, size: int | None) -> None:
-    if not _has_space(part, size):
-        raise _disk_full(run, part)
 
 
 def _disk_full(run: Run, part: Path) -> Problem:

@@ -77,12 +77,14 @@ class Downloads:
         root.mkdir(parents=True, exist_ok=True)
         self.config = write_configuration(root, site.base_url, downloader, **configuration)
         self.archives = root / "archives"
+        # axel notes every ten seconds how far it is; with one second no test need last for a minute.
+        (root / ".axelrc").write_text("save_state_interval = 1\n")
 
     def options(self, *options) -> list:
         return ["--checksums", self.site.archives / "checksums.txt", *options]
 
     def start(self, *options, script: str = "download_all.py", **variables: str) -> subprocess.Popen:
-        return start(script, *self.options(*options), cwd=self.root, **variables)
+        return start(script, *self.options(*options), cwd=self.root, **{"HOME": str(self.root)} | variables)
 
     def run(self, *options, script: str = "download_all.py", **variables: str) -> Ended:
         return finish(self.start(*options, script=script, **variables))
