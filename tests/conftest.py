@@ -25,6 +25,11 @@ def run_script(name: str, *options, cwd: Path | None = None, environment: dict |
     )
 
 
+def errors_in(standard_error: str) -> list[str]:
+    """Return the lines of a script's standard error without those of its progress, which a busy machine brings on."""
+    return [line for line in standard_error.splitlines() if not line.startswith("processing: ")]
+
+
 @pytest.fixture(scope="session")
 def demo_run(tmp_path_factory):
     """One run of `python -m demo`: its folder, with a blank in the path, and what it printed. Read it, do not write."""

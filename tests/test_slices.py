@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import PROJECT, run_script
+from conftest import PROJECT, errors_in, run_script
 from test_process import ACTION_OPTIONS, SUBJECT_OPTIONS, contents
 
 
@@ -25,7 +25,7 @@ def run_at_once(root, shares: list[list[str]]) -> list[str]:
     said = []
     for run in runs:
         output, errors = run.communicate(timeout=300)
-        assert (run.returncode, errors) == (0, "")
+        assert (run.returncode, errors_in(errors)) == (0, [])
         said.append(output)
     return said
 
