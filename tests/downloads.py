@@ -135,28 +135,13 @@ def interrupt(process: subprocess.Popen) -> None:
     process.send_signal(signal.SIGINT)
 
 
-@contextlib.contextmanager
-def small_disk(folder: Path, size: int) -> Iterator[Path]:
-    """Mount a disk of some bytes, in memory, while the `with` block runs; skip the test where that is forbidden."""
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True, text=True
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
-
-
-def grow(disk: Path, size: int) -> None:
+def grow(disk: Path, megabytes: int) -> None:
     """Make a small disk larger."""
-    subprocess.run(["mount", "-o", f"remount,size={size}", disk], check=True)
+    subprocess.run(["mount", "-o", f"remount,size={megabytes}m", disk], check=True)
 
 
 @contextlib.contextmanager
-def read_only(disk: Path) -> Iterator[None]:
+def nobody_may_write(disk: Path) -> Iterator[None]:
     """Let nobody write to a small disk while the `with` block runs; not even root, whom modes do not stop."""
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     try:

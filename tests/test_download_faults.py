@@ -24,8 +24,7 @@ from downloads import (
     grow,
     interrupt,
     needs_axel,
-    read_only,
-    small_disk,
+    nobody_may_write,
     wait_until,
 )
 from faulty_site import Plan, Request, faulty_site, made_certificate, small_archive, small_release
@@ -635,32 +634,33 @@ def test_kill_9_at_each_step_of_a_run_costs_nothing_and_leaves_nothing_behind(tm
 
 
 @BOTH
-def test_a_disk_that_is_too_small_is_noticed_before_an_archive_is_fetched(tmp_path, downloader):
-    release = listed_release(tmp_path / "site", 900_000)
-    with faulty_site(release) as site, small_disk(tmp_path / "disk", 1_400_000) as disk:
+def test_a_disk_that_is_too_small_is_noticed_before_an_archive_is_fetched(tmp_path, downloader, small_disk):
+    release = listed_release(tmp_path / "site", 1_400_000)
+    disk = small_disk(2)
+    with faulty_site(release) as site:
         downloads = Downloads(disk, site, downloader)
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         free = shutil.disk_usage(disk).free
         size = (release / f"{NAMES[1]}.tgz").stat().st_size
         assert_one_line(ended, f"{NAMES[1]}.tgz", "the disk is full", f"{size:,} bytes are still to come", "make room")
         assert 0 < free < size and downloads.is_right(NAMES[0])
-        grow(disk, 4_000_000)
+        grow(disk, 4)
         assert_all_right(downloads, downloads.run("--subjects", "S1", script=SCRIPT))
 
 
-def test_a_disk_that_is_full_in_the_middle_of_an_archive_of_unknown_length_costs_nothing_that_came(tmp_path):
-    release = listed_release(tmp_path / "site", 900_000)
-    with (
-        faulty_site(release, lambda request: "no length" if request.is_archive else None) as site,
-        small_disk(tmp_path / "disk", 1_400_000) as disk,
-    ):
+def test_a_disk_that_is_full_in_the_middle_of_an_archive_of_unknown_length_costs_nothing_that_came(
+    tmp_path, small_disk
+):
+    release = listed_release(tmp_path / "site", 1_400_000)
+    disk = small_disk(2)
+    with faulty_site(release, lambda request: "no length" if request.is_archive else None) as site:
         downloads = Downloads(disk, site)
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_one_line(ended, f"{NAMES[1]}.tgz", "the disk is full", "make room and run again")
         assert shutil.disk_usage(disk).free == 0, "it was written until nothing went in"
         came = downloads.part(NAMES[1]).stat().st_size
         assert downloads.is_right(NAMES[0]) and came > 300_000
-        grow(disk, 4_000_000)
+        grow(disk, 4)
         hurried(site)
         site.requests.clear()
         assert_all_right(downloads, downloads.run("--subjects", "S1", script=SCRIPT))
@@ -668,9 +668,10 @@ def test_a_disk_that_is_full_in_the_middle_of_an_archive_of_unknown_length_costs
 
 
 @BOTH
-def test_a_disk_that_someone_else_fills_meanwhile_costs_nothing_that_came(tmp_path, downloader):
+def test_a_disk_that_someone_else_fills_meanwhile_costs_nothing_that_came(tmp_path, downloader, small_disk):
     release = listed_release(tmp_path / "site", LARGE)
-    with slow_site(release, downloader) as site, small_disk(tmp_path / "disk", 4_000_000) as disk:
+    disk = small_disk(4)
+    with slow_site(release, downloader) as site:
         downloads = Downloads(disk, site, downloader)
         process = downloads.start("--subjects", "S1", script=SCRIPT)
         lacking = wait_for_share(downloads, 0.2)
@@ -683,7 +684,7 @@ def test_a_disk_that_someone_else_fills_meanwhile_costs_nothing_that_came(tmp_pa
         assert ended.errors.count("the disk is full") == 2, ended.text
         assert bytes_lacking(downloads) <= lacking
         ballast.unlink()
-        grow(disk, 10_000_000)
+        grow(disk, 10)
         hurried(site)
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(downloads, ended)
@@ -723,17 +724,18 @@ def test_a_run_that_waits_for_another_can_be_stopped_and_the_next_may_begin_when
         assert_all_right(downloads, finish(third))
 
 
-def test_a_folder_that_cannot_be_written_ends_the_run_in_one_line(tmp_path, release):
-    with faulty_site(release) as site, small_disk(tmp_path / "disk", 4_000_000) as disk:
+def test_a_folder_that_cannot_be_written_ends_the_run_in_one_line(tmp_path, release, small_disk):
+    disk = small_disk(4)
+    with faulty_site(release) as site:
         downloads = Downloads(disk, site)
         for _ in ("without archives/", "with it"):
-            with read_only(disk):
+            with nobody_may_write(disk):
                 ended = downloads.run("--subjects", "S1", script=SCRIPT)
             assert_one_line(ended, "archives: cannot write there")
             assert site.requests == []
             downloads.archives.mkdir(exist_ok=True)
         assert_all_right(downloads, downloads.run("--subjects", "S1", script=SCRIPT))
-        with read_only(disk):
+        with nobody_may_write(disk):
             ended = downloads.run("--subjects", "S1", script=SCRIPT)
             assert (ended.status, "nothing to do" in ended.output) == (0, True), "for that nothing is written"
 
@@ -747,11 +749,12 @@ def test_an_archive_that_cannot_be_read_costs_that_archive_only(tmp_path, releas
         assert downloads.is_right(NAMES[1])
 
 
-def test_a_configuration_that_cannot_be_written_does_not_stop_the_run(tmp_path, release):
-    with faulty_site(release) as site, small_disk(tmp_path / "disk", 4_000_000) as disk:
+def test_a_configuration_that_cannot_be_written_does_not_stop_the_run(tmp_path, release, small_disk):
+    disk = small_disk(4)
+    with faulty_site(release) as site:
         downloads = Downloads(tmp_path / "root", site)
         shutil.copy(downloads.config, disk)
-        with read_only(disk):
+        with nobody_may_write(disk):
             ended = downloads.run("--subjects", "S1", "--config", disk / "config.ini", script=SCRIPT)
         assert_all_right(downloads, ended)
         assert "the session could not be saved" in ended.output

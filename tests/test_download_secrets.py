@@ -312,6 +312,12 @@ class Terminal:
         self.process.stdin.write(text.encode())
         self.process.stdin.flush()
 
+    def answer_both_questions(self) -> None:
+        self.wait_for("E-mail registered with")
+        self.type(f"{USERNAME}\n")
+        self.wait_for("Password at")
+        self.type(f"{PASSWORD}\n")
+
     def finish(self) -> int:
         output, _ = self.process.communicate(timeout=60)
         self.screen += output.decode()
@@ -322,10 +328,7 @@ def test_what_is_missing_is_asked_for_at_a_terminal_the_password_unseen(tmp_path
     with faulty_site(release) as site:
         downloads = Downloads(tmp_path / "root", site, Username="", Password="")
         terminal = Terminal(downloads)
-        terminal.wait_for("E-mail registered with")
-        terminal.type(f"{USERNAME}\n")
-        terminal.wait_for("Password at")
-        terminal.type(f"{PASSWORD}\n")
+        terminal.answer_both_questions()
         assert terminal.finish() == 0, terminal.screen
         assert USERNAME in terminal.screen and PASSWORD not in terminal.screen
         assert all(downloads.is_right(name) for name in NAMES)
@@ -372,10 +375,7 @@ def test_a_session_that_ends_meanwhile_is_asked_about_at_a_terminal(tmp_path, re
     with faulty_site(release, plan) as site:
         downloads = Downloads(tmp_path / "root", site, Username="", Password="", PHPSESSID=site.log_in())
         terminal = Terminal(downloads)
-        terminal.wait_for("E-mail registered with")
-        terminal.type(f"{USERNAME}\n")
-        terminal.wait_for("Password at")
-        terminal.type(f"{PASSWORD}\n")
+        terminal.answer_both_questions()
         assert terminal.finish() == 0, terminal.screen
         assert all(downloads.is_right(name) for name in NAMES) and PASSWORD not in terminal.screen
 
