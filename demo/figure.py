@@ -126,6 +126,5 @@ def draw_frame(background: np.ndarray, labels: np.ndarray, number: int) -> np.nd
 
 def read_frame_number(image: np.ndarray) -> int:
     """Return the number that stands in a picture (height, width[, 3]) as a pattern, after any lossy coding."""
-    grey = image.mean(axis=-1) if image.ndim == 3 else image
-    centers = grey[SQUARE // 2, SQUARE // 2 : BITS * SQUARE : SQUARE]
-    return sum(1 << bit for bit, brightness in enumerate(centers) if brightness > 127)
+    centers = image[SQUARE // 2, SQUARE // 2 : BITS * SQUARE : SQUARE].reshape(BITS, -1)
+    return sum(1 << bit for bit, brightness in enumerate(centers.mean(axis=1)) if brightness > 127)

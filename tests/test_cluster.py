@@ -225,6 +225,7 @@ def test_ctrl_c_ends_the_units_on_the_workers(own_cluster, root):
     assert not left, "expected what was begun to be given up and cleared away"
 
 
+@pytest.mark.slow
 def test_killing_a_worker_in_the_middle_of_a_unit_changes_nothing_in_the_output(own_cluster, demo_run, root):
     run = start_run(root, own_cluster.address, "--preview")
     wait_until(lambda: len(begun(root)) == 2, "both workers to be at a unit")
@@ -325,6 +326,7 @@ def test_a_worker_with_another_python_is_refused(tmp_path, root):
     assert not (root / "processed").exists()
 
 
+@pytest.mark.slow
 def test_what_is_no_scheduler_is_told_in_one_line_with_status_2(cluster, root, tmp_path):
     file, empty = tmp_path / "no scheduler.json", tmp_path / "empty.json"
     file.write_text("{}")

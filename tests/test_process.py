@@ -136,11 +136,10 @@ def test_another_directory_with_root_gives_the_same(demo_run, root, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     relative = os.path.relpath(root, elsewhere)
-    ended = run_script(
-        "process_all.py", "--root", relative, *SUBJECT_OPTIONS, *ACTION_OPTIONS, "--preview", cwd=elsewhere
-    )
+    options = ["--subjects", "S9", *ACTION_OPTIONS, "--preview"]
+    ended = run_script("process_all.py", "--root", relative, *options, cwd=elsewhere)
     assert ended.returncode == 0, ended.stderr
-    assert contents(root / "processed") == contents(demo_run / "data" / "processed")
+    assert contents(root / "processed" / "S9") == contents(demo_run / "data" / "processed" / "S9")
     assert not list(elsewhere.iterdir())
 
 

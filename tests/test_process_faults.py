@@ -358,9 +358,14 @@ class Run:
         return self.process.returncode, errors
 
 
+def slow(value):
+    """Leave a value out of the default run."""
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
 def seeds(default: int) -> list:
     """Return 20 seeds, of which all but the first few are for the longer tests."""
-    return [pytest.param(seed, marks=[pytest.mark.slow] if seed >= default else []) for seed in range(20)]
+    return [seed if seed < default else slow(seed) for seed in range(20)]
 
 
 # Of how many images a moment is chosen; the last sequence is then still at work.
@@ -368,7 +373,7 @@ IMAGES_OF_A_MOMENT = (len(SEQUENCES) - 1) * len(CAMERAS) * POSES
 
 
 @needs_proc
-@pytest.mark.parametrize("seed", seeds(2))
+@pytest.mark.parametrize("seed", seeds(1))
 def test_after_a_kill_of_the_run_at_any_moment_no_worker_is_left_and_the_next_run_does_what_is_missing(
     root, made, seed
 ):
@@ -383,7 +388,7 @@ def test_after_a_kill_of_the_run_at_any_moment_no_worker_is_left_and_the_next_ru
 
 
 @needs_proc
-@pytest.mark.parametrize("seed", seeds(2))
+@pytest.mark.parametrize("seed", seeds(1))
 def test_a_worker_that_is_killed_at_any_moment_costs_its_sequence_and_the_next_run_does_it(root, made, seed):
     chance = random.Random(seed)
     run = Run(root)
@@ -401,7 +406,7 @@ def test_a_worker_that_is_killed_at_any_moment_costs_its_sequence_and_the_next_r
 
 
 @needs_proc
-@pytest.mark.parametrize("how", ["SIGINT for all of a terminal's", "SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("how", ["SIGINT for all of a terminal's", slow("SIGINT"), slow("SIGTERM")])
 def test_a_stop_leaves_nothing_half_done_and_no_worker(root, made, how):
     run = Run(root)
     run.wait_for_images(random.Random(how).randrange(IMAGES_OF_A_MOMENT))
@@ -418,7 +423,7 @@ def test_a_stop_leaves_nothing_half_done_and_no_worker(root, made, how):
 
 
 # Of what a sequence takes, how much there is room for: from nothing to all but the end of annot.h5.
-@pytest.mark.parametrize("room", [0.0, 0.5, 0.97, 0.999])
+@pytest.mark.parametrize("room", [slow(0.0), 0.5, slow(0.97), 0.999])
 def test_a_full_disk_costs_what_does_not_fit_and_the_next_run_does_it(root, made, small_disk, room):
     disk = small_disk(64)
     (root / "processed").symlink_to(disk)

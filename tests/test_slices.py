@@ -46,6 +46,7 @@ def test_the_shares_run_at_once_make_together_what_one_run_makes_and_no_sequence
     assert tuple(map(sum, zip(*map(written, said), strict=True))) == whole
 
 
+@pytest.mark.slow
 def test_the_same_share_run_twice_at_once_is_made_once(demo_run, root):
     said = run_at_once(root, [[], []])
     assert all("sequences to process" in output for output in said), "expected the runs to overlap"
