@@ -11,7 +11,6 @@ two cores.
 
 import argparse
 import io
-import platform
 import shutil
 import statistics
 import subprocess
@@ -19,25 +18,22 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timezone
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+import av
+import numpy as np
+import simplejpeg
+from machine import ROOT, machine
 
-import av  # noqa: E402
-import numpy as np  # noqa: E402
-import simplejpeg  # noqa: E402
-
-from h36m import archives  # noqa: E402
-from h36m.frames import image_name  # noqa: E402
-from h36m.metadata import load_metadata  # noqa: E402
-from h36m.poses import JOINTS, pycdf  # noqa: E402
-from h36m.video import JPEG_QSCALE, decode_frames, encode_jpeg, with_full_range  # noqa: E402
-from h36m.workers import available_cores  # noqa: E402
+from h36m import archives
+from h36m.frames import image_name
+from h36m.metadata import load_metadata
+from h36m.poses import JOINTS, pycdf
+from h36m.video import JPEG_QSCALE, decode_frames, encode_jpeg, with_full_range
+from h36m.workers import available_cores
 
 WIDTH, HEIGHT = 1000, 1002
 FRAMES_PER_SECOND = 50
@@ -326,19 +322,8 @@ def print_costs(codec: str, costs: dict[str, Cost], views: int, frames: int) -> 
     return met
 
 
-def machine() -> str:
-    model = platform.processor() or platform.machine()
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        names = [
-            line.partition(":")[2].strip() for line in information.read_text().splitlines() if "model name" in line
-        ]
-        model = names[0] if names else model
-    ffmpeg = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=True).stdout.split()[2]
-    return (
-        f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC, {available_cores()} cores, {model}, {platform.system()}, "
-        f"Python {platform.python_version()}, av {av.__version__}, simplejpeg {simplejpeg.__version__}, ffmpeg {ffmpeg}"
-    )
+def ffmpeg_version() -> str:
+    return subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=True).stdout.split()[2]
 
 
 def main() -> None:
@@ -354,7 +339,7 @@ def main() -> None:
     met = True
     with tempfile.TemporaryDirectory(prefix="h36m-benchmark-") as folder:
         folder = Path(folder)
-        print(machine(), flush=True)
+        print(f"{machine('av', 'simplejpeg')}, ffmpeg {ffmpeg_version()}", flush=True)
         videos = make_videos(folder, arguments.frames)
         for codec, video in videos.items():
             seconds = arguments.frames / FRAMES_PER_SECOND

@@ -11,7 +11,6 @@ workers on this machine. Prints medians of wall seconds and units a second. Take
 import argparse
 import contextlib
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -21,14 +20,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+import distributed
+from machine import ROOT, machine
 
-import distributed  # noqa: E402
-
-from demo import release  # noqa: E402
-from h36m.metadata import load_metadata  # noqa: E402
-from h36m.workers import available_cores  # noqa: E402
+from demo import release
+from h36m.metadata import load_metadata
+from h36m.workers import available_cores
 
 RECORDING = release.Recording("S1", "Walking-1", 120)  # as in the demo; the real ones have some 2500 frames a view
 SUBJECTS = ("S1", "S5")
@@ -37,7 +34,7 @@ DASK_TARGET = 0.15  # of a plain run's wall time
 
 def main(arguments: argparse.Namespace) -> None:
     cores = available_cores()
-    print(f"{time.strftime('%Y-%m-%d %H:%M')}, {cores} cores, Python {platform.python_version()}, {platform.machine()}")
+    print(machine("distributed"))
     print(f"{arguments.units} sequences of 4 views of {RECORDING.frames} frames, {arguments.repeats} runs of each\n")
     with tempfile.TemporaryDirectory(prefix="h36m-scaling-") as folder:
         root = Path(folder, "data")

@@ -9,27 +9,22 @@ minute on two cores.
 """
 
 import argparse
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import datetime, timezone
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+import h5py
+import numpy as np
+from machine import ROOT, machine
+from PIL import Image
 
-import h5py  # noqa: E402
-import numpy as np  # noqa: E402
-from PIL import Image  # noqa: E402
-
-from demo import figure  # noqa: E402
-from demo.release import add_cell, box_mask, open_mat  # noqa: E402
-from h36m.metadata import load_metadata, to_camera  # noqa: E402
-from h36m.segments import BOX_MASKS, PALETTE, PART_LABELS, read_boxes, read_cells, write_part_labels  # noqa: E402
+from demo import figure
+from demo.release import add_cell, box_mask, open_mat
+from h36m.metadata import load_metadata, to_camera
+from h36m.segments import BOX_MASKS, PALETTE, PART_LABELS, read_boxes, read_cells, write_part_labels
 
 SIZE = (1002, 1000)  # height, width
 CELLS, WANTED = 3000, 50
@@ -116,8 +111,7 @@ def memory_above_imports(files: Path, folder: Path) -> float | None:
 
 
 def main(repeats: int) -> None:
-    date = f"{datetime.now(timezone.utc):%Y-%m-%d}"
-    print(f"{date}, {platform.machine()}, {os.cpu_count()} cores, h5py {h5py.__version__}")
+    print(machine("h5py"))
     with tempfile.TemporaryDirectory(prefix="h36m-benchmark-") as temporary:
         folder = Path(temporary)
         make_files(folder)

@@ -11,6 +11,7 @@ import io
 import itertools
 import json
 import logging
+import os
 import pickle
 import re
 import subprocess
@@ -289,7 +290,17 @@ def take_server(worker: distributed.Worker, project: bytes) -> subprocess.Popen:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=folder,  # and not the worker's, where another edition of the project may lie
+        env=environment_of_units(),
     )
+
+
+def environment_of_units() -> dict[str, str]:
+    """Return the worker's environment without what Dask's nanny sets there to hold its worker's memory down.
+
+    It makes the C library give memory back at once and fetch it anew for each picture: a unit then takes 1.45 times the
+    CPU time. A unit's process gives all of its memory back when it ends.
+    """
+    return {name: value for name, value in os.environ.items() if name != "MALLOC_TRIM_THRESHOLD_"}
 
 
 def idle_servers(worker: distributed.Worker, project: bytes) -> list[tuple[subprocess.Popen, float]]:

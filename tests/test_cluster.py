@@ -11,9 +11,13 @@ import sys
 import time
 from pathlib import Path
 
+import dask
+import distributed  # noqa: F401  (adds its own settings to Dask's)
 import pytest
 from conftest import PROJECT, errors_in, run_script
 from test_process import ACTION_OPTIONS, SUBJECT_OPTIONS, contents
+
+from h36m.cluster import environment_of_units
 
 OPTIONS = [*SUBJECT_OPTIONS, *ACTION_OPTIONS]
 # The machine may be busy with other things.
@@ -324,6 +328,15 @@ def test_a_worker_with_another_python_is_refused(tmp_path, root):
     assert ended.stderr.startswith("process_all.py: --scheduler: the worker tcp://127.0.0.1:")
     assert ended.stderr.endswith(f" has Python 3.7.16.final.0, expected {here} as here\n")
     assert not (root / "processed").exists()
+
+
+def test_units_do_not_get_the_setting_by_which_dask_keeps_its_workers_small(monkeypatch):
+    nanny = dask.config.get("distributed.nanny.pre-spawn-environ")
+    for name, value in nanny.items():
+        monkeypatch.setenv(name, str(value))
+    assert "MALLOC_TRIM_THRESHOLD_" in nanny, "Dask sets it"
+    assert "MALLOC_TRIM_THRESHOLD_" not in environment_of_units()
+    assert environment_of_units()["PATH"] == os.environ["PATH"]
 
 
 @pytest.mark.slow
