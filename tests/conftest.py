@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
+
+# Whoever starts the tests in the background has them ignore Ctrl-C, and the scripts would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def run_script(name: str, *options, cwd: Path | None = None, environment: dict | None = None, **more):
