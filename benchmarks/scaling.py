@@ -5,7 +5,7 @@
 
 makes one sequence of full-size views (1000x1002, as the demo's) and gives it many names, so that each unit is the same
 work. Then it processes them all with 1, 2, ... jobs up to the cores there are, and on a Dask cluster of as many
-workers on this machine. Prints medians of wall seconds and units a second. Takes ten minutes on two cores.
+workers on this machine. Prints medians of wall seconds and units a second. Takes half an hour on two cores.
 """
 
 import argparse
