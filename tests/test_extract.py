@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT, run_script
 from faulty_site import INNER_FOLDERS, small_release
+from test_download import RECORD_OPENS
 
 from h36m.archives import BOXES, KINDS, PART_LABELS, VIDEOS
 from h36m.folders import UNPACKED_RECORD
@@ -203,20 +204,10 @@ def test_wrong_use_is_one_line_and_status_2(root, options):
     assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1, ended.stderr
 
 
-RECORD_OPENS = """
-import sys
-def note(event, arguments):
-    if event == "open" and str(arguments[0]).endswith(".tgz"):
-        with open({log!r}, "a") as log:
-            log.write(str(arguments[0]) + "\\n")
-sys.addaudithook(note)
-"""
-
-
 def test_a_second_run_says_in_one_line_that_nothing_is_to_do_and_opens_no_archive(root, tmp_path):
     log = tmp_path / "opened.txt"
-    (tmp_path / "sitecustomize.py").write_text(RECORD_OPENS.format(log=str(log)))
-    hooked = {"environment": {"PYTHONPATH": str(tmp_path)}}
+    (tmp_path / "sitecustomize.py").write_text(RECORD_OPENS)
+    hooked = {"environment": {"PYTHONPATH": str(tmp_path)}, "cwd": tmp_path}
     assert extract(root, **hooked).returncode == 0
     assert len(set(log.read_text().splitlines())) == 7, "the hook sees opened archives"
     log.unlink()
