@@ -6,11 +6,15 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
+
+# How long a process whose parent is gone may take to delete a few thousand images, on a slow disk too.
+SECONDS_TO_CLEAR_AWAY = 30
 
 
 class Finished(NamedTuple):
@@ -158,8 +162,13 @@ def _work_and_send(work: Callable[[Any], Any], unit: Any, sender: Connection, de
 
 
 def _end_with_parent() -> None:
-    """End this process when the one that asked for the work is gone, however it went."""
+    """End this process when the one that asked for the work is gone, however it went.
+
+    That may be while it was starting this process, so that it did not know of it yet when it ended the others.
+    """
     wait([multiprocessing.parent_process().sentinel])
+    signal.raise_signal(signal.SIGTERM)  # the main thread clears its unfinished files away
+    time.sleep(SECONDS_TO_CLEAR_AWAY)
     os._exit(1)
 
 

@@ -382,6 +382,7 @@ def test_after_a_kill_of_the_run_at_any_moment_no_worker_is_left_and_the_next_ru
     run.process.kill()
     status, _ = run.end()
     assert status == -signal.SIGKILL and contents(root / "processed") != contents(made / "processed")
+    assert leftovers(root) == []  # the workers, which nobody ended, cleared away what they had begun
     ended = process(root)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert_all_there(root, made)
