@@ -180,7 +180,7 @@ def _read_packet_facts(video: Path) -> list[PacketFacts]:
         Problem: the video cannot be read to its end, or a packet holds no picture.
     """
     facts = []
-    for packet, context in _packets(video):
+    for packet, context in _packets(video, for_decoding=False):
         read = {"h264": _read_h264, "mpeg4": _read_mpeg4}.get(context.name)
         if read is None:
             raise NoPlan(f"there is no plan for {context.name}")
@@ -349,14 +349,18 @@ def _decode_everything(video: Path, wanted: list[int]) -> Iterator[tuple[int, av
     raise _too_few(video, wanted, index)
 
 
-def _packets(video: Path, with_flush: bool = False) -> Iterator[tuple[av.Packet, av.VideoCodecContext]]:
+def _packets(
+    video: Path, with_flush: bool = False, for_decoding: bool = True
+) -> Iterator[tuple[av.Packet, av.VideoCodecContext]]:
     """Yield a video's packets, each with the decoder to which it belongs.
 
     Args:
         with_flush: yield a last one, empty, that gets the last frames out of the decoder.
+        for_decoding: False spares the pictures that FFmpeg's libraries decode on opening to tell how the decoder should
+            order its frames.
     """
     try:
-        with av.open(str(video)) as container:
+        with av.open(str(video), stream_options=None if for_decoding else [{"skip_frame": "all"}]) as container:
             if not container.streams.video:
                 raise Problem(f"{video}: expected a video, found none in it")
             stream = container.streams.video[0]

@@ -133,17 +133,16 @@ def _start_server(preload: tuple[str, ...]) -> None:
     from multiprocessing import forkserver
 
     forkserver.set_forkserver_preload(list(preload))
+    before = dict(os.environ)
     # Up to Python 3.12 it looks for modules in the current directory instead of where this process does, and goes on
     # without those that are not there.
-    before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # units fill the cores: numpy's threads would only wait, and busily
     try:
         forkserver.ensure_running()
     finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _work_and_send(work: Callable[[Any], Any], unit: Any, sender: Connection, debug: bool) -> None:
