@@ -5,8 +5,8 @@
 
 makes full-size views of its own (1000x1002, 50 frames/s), H.264 with a GOP of 250 and two B-frames and MPEG-4 Part 2
 with a GOP of 12, and prints medians and ratios of CPU seconds, wall seconds and peak memory. It needs the ffmpeg
-program and about 3 GB in the temporary folder, because the older way writes every frame. Takes a quarter of an hour on
-two cores.
+program and about 3 GB in the temporary folder, because the older way writes every frame. Takes twenty minutes on two
+cores.
 """
 
 import argparse
@@ -329,7 +329,7 @@ def ffmpeg_version() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=1000, help="of a view (default: 1000)")
-    parser.add_argument("--sequences", type=int, default=2, choices=range(1, len(SUBJECTS) + 1), help="default: 2")
+    parser.add_argument("--sequences", type=int, default=6, choices=range(1, len(SUBJECTS) + 1), help="default: 6")
     parser.add_argument("--repeats", type=int, default=3, help="medians are of so many runs (default: 3)")
     parser.add_argument("--jobs", type=int, default=available_cores(), help="of process_all.py (default: the cores)")
     parser.add_argument("--codecs", nargs="+", choices=CODECS, default=list(CODECS), help="default: both")

@@ -360,7 +360,7 @@ def _packets(
             order its frames.
     """
     try:
-        with av.open(str(video), stream_options=None if for_decoding else [{"skip_frame": "all"}]) as container:
+        with av.open(str(video), options={} if for_decoding else {"skip_frame": "all"}) as container:
             if not container.streams.video:
                 raise Problem(f"{video}: expected a video, found none in it")
             stream = container.streams.video[0]
