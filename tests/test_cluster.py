@@ -182,6 +182,7 @@ def test_an_address_serves_as_well_and_a_second_run_has_nothing_to_do(cluster, r
     assert ended.stdout == f"nothing to do: 1 sequences are in {root / 'processed'}\n"
 
 
+@pytest.mark.slow
 def test_a_rule_of_ones_own_with_a_module_beside_the_script_reaches_the_workers_each_time_it_changes(
     cluster, root, tmp_path
 ):

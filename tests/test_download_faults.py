@@ -413,7 +413,8 @@ def test_a_host_that_is_not_found_ends_the_run_at_once(tmp_path, release, downlo
         assert_one_line(ended, "no-such-host.invalid", "host not found", "BaseURL")
 
 
-@pytest.mark.parametrize("downloader", [slow("requests"), pytest.param("axel", marks=needs_axel)])
+@BOTH
+@pytest.mark.slow
 def test_a_site_that_is_gone_in_the_middle_costs_nothing_that_came(tmp_path, downloader):
     release = listed_release(tmp_path / "site", LARGE)
     with faulty_site(release, lambda request: "slow" if request.is_archive else None) as site:
@@ -476,6 +477,7 @@ def test_axel_goes_round_without_end_when_the_session_dies_under_its_connections
 
 
 @needs_axel
+@pytest.mark.slow
 def test_where_a_site_bears_few_connections_axel_comes_back_with_few(tmp_path):
     release = listed_release(tmp_path / "site", LARGE)
 
@@ -667,7 +669,7 @@ def test_a_disk_that_is_full_in_the_middle_of_an_archive_of_unknown_length_costs
         assert first_bytes(site, NAMES[1]) == [came]
 
 
-@BOTH
+@pytest.mark.parametrize("downloader", ["requests", pytest.param("axel", marks=[needs_axel, pytest.mark.slow])])
 def test_a_disk_that_someone_else_fills_meanwhile_costs_nothing_that_came(tmp_path, downloader, small_disk):
     release = listed_release(tmp_path / "site", LARGE)
     disk = small_disk(4)
