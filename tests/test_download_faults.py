@@ -44,6 +44,12 @@ def slow(*values):
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
+# With axel it takes long, and what is tested is much the same.
+BOTH_AXEL_SLOW = pytest.mark.parametrize(
+    "downloader", ["requests", pytest.param("axel", marks=[needs_axel, pytest.mark.slow])]
+)
+
+
 def listed_release(folder: Path, size: int = SIZE) -> Path:
     """Write the two archives and the list of MD5s, in which, as in the real one, part labels are missing."""
     small_release(folder, kinds=[BOXES, PART_LABELS], subjects=["S1"], size=size)
@@ -369,7 +375,7 @@ def test_an_archive_that_changes_on_the_site_between_two_ranges_is_begun_anew(
             assert "it has changed on the site since it was begun: beginning anew" in ended.output
 
 
-@pytest.mark.parametrize("downloader", ["requests", pytest.param("axel", marks=[needs_axel, pytest.mark.slow])])
+@BOTH_AXEL_SLOW
 def test_an_archive_that_keeps_changing_is_given_up(tmp_path, release, downloader):
     path = release / f"{NAMES[1]}.tgz"
     contents = itertools.count(1)
@@ -669,7 +675,7 @@ def test_a_disk_that_is_full_in_the_middle_of_an_archive_of_unknown_length_costs
         assert first_bytes(site, NAMES[1]) == [came]
 
 
-@pytest.mark.parametrize("downloader", ["requests", pytest.param("axel", marks=[needs_axel, pytest.mark.slow])])
+@BOTH_AXEL_SLOW
 def test_a_disk_that_someone_else_fills_meanwhile_costs_nothing_that_came(tmp_path, downloader, small_disk):
     release = listed_release(tmp_path / "site", LARGE)
     disk = small_disk(4)
