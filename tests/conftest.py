@@ -15,6 +15,11 @@ PROJECT = Path(__file__).resolve().parent.parent
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def slow(*values):
+    """Return a test's values that are left to the longer tests, since quicker ones are much like them."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def run_script(name: str, *options, cwd: Path | None = None, environment: dict | None = None, **more):
     """Run one of the four scripts in a process of its own; return it when it has ended, with its output as text."""
     return subprocess.run(

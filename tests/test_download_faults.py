@@ -15,6 +15,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from conftest import slow
 from downloads import (
     BOTH,
     Downloads,
@@ -37,11 +38,6 @@ SCRIPT = "download_seg_mat_gt_pl.py"
 NAMES = ("Segments_mat_gt_bb_S1", "Segments_mat_gt_pl_S1")
 SIZE = 300_000  # axel opens a connection for each 100 kB
 LARGE = 3_000_000  # so many, that axel opens all of its 24
-
-
-def slow(*values):
-    """Return a test's values that are left to the longer tests, since quicker ones are much like them."""
-    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 # With axel it takes long, and what is tested is much the same.
@@ -559,7 +555,7 @@ def test_a_run_that_is_stopped_ends_with_130_and_leaves_no_axel_and_what_came(tm
         assert "anew" not in ended.output
 
 
-@pytest.mark.parametrize("fault", ["503 after 300", pytest.param("stall", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("fault", ["503 after 300", slow("stall")])
 def test_a_run_that_is_stopped_while_it_pauses_or_waits_for_the_site_ends_soon(tmp_path, release, fault):
     with faulty_site(release, lambda request: fault if request.is_archive else None) as site:
         downloads = Downloads(tmp_path / "root", site)

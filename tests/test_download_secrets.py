@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import slow
 from downloads import BOTH, PROJECT, Downloads, environment
 from faulty_site import PASSWORD, USERNAME, faulty_site, made_certificate, small_release
 
@@ -64,7 +65,7 @@ def assert_secrets_are_in_the_configuration_only(downloads: Downloads, secrets: 
 
 
 @BOTH
-@pytest.mark.parametrize("ending", ["well", pytest.param("badly", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("ending", ["well", slow("badly")])
 def test_cookie_and_password_are_seen_nowhere(tmp_path, release, downloader, ending):
     """In `ps` axel shows the cookie, for it takes none in another way; never the password."""
 

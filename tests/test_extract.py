@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, run_script
+from conftest import PROJECT, run_script, slow
 from faulty_site import INNER_FOLDERS, small_release
 from test_download import RECORD_OPENS
 
@@ -400,7 +400,7 @@ def test_kill_9_at_any_moment_then_a_second_run_completes_it(root, seed):
     assert {path.name for path in (root / "extracted" / "S1").iterdir()} == set(KINDS)
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, slow(signal.SIGTERM)])
 def test_ctrl_c_and_sigterm_end_with_130_and_leave_nothing_half_unpacked(root, signal_number):
     large_archive(root / "archives" / "Videos_S1.tgz", files=150)
     process = start_extract(root, "--delete-archives")

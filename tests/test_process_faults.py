@@ -14,7 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import PROJECT, run_script
+from conftest import PROJECT, run_script, slow
 from releases import contents
 from videos import make_packed_video, make_video
 
@@ -356,11 +356,6 @@ class Run:
             assert time.monotonic() < until, f"left behind: {processes_of(self.session)}"
             time.sleep(0.02)
         return self.process.returncode, errors
-
-
-def slow(value):
-    """Leave a value out of the default run."""
-    return pytest.param(value, marks=pytest.mark.slow)
 
 
 def seeds(default: int) -> list:
