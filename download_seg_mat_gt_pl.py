@@ -1,4 +1,5 @@
-"""Fetch the boxes and part labels of Human3.6M into archives/, checked; go on where an earlier run stopped.
+#!/usr/bin/env python3
+"""Download the boxes and part labels of Human3.6M into archives/, verified; resume where an earlier run stopped.
 
     python3 download_seg_mat_gt_pl.py
     python3 download_seg_mat_gt_pl.py --subjects S1 S9 --root /data/h36m
@@ -6,11 +7,22 @@
 Log in with the account in config.ini, or with H36M_USERNAME and H36M_PASSWORD, or type it when asked.
 """
 
-from h36m.archives import BOXES, PART_LABELS
-from h36m.console import run
-from h36m.fetch import download, download_parser
+import argparse
 
-KINDS = (BOXES, PART_LABELS)
+from h36m.cli import run
+from h36m.dataset import kinds_of_script
+from h36m.download.run import download, download_parser
+
+KINDS = kinds_of_script("download_seg_mat_gt_pl.py")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    return download_parser(__doc__)
+
+
+def main(arguments: argparse.Namespace) -> list[str]:
+    return download(arguments, KINDS)
+
 
 if __name__ == "__main__":
-    run(lambda arguments: download(arguments, KINDS), download_parser(__doc__))
+    run(main, build_parser())

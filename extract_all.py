@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Unpack archives/ into extracted/, one folder an archive:
+"""Unpack archives/ into extracted/, one folder per archive:
 
     python3 extract_all.py
     python3 extract_all.py --subjects S1 S9 --delete-archives
@@ -9,7 +9,6 @@ or when more is fetched: it does only what is missing, and what has changed.
 """
 
 import argparse
-import errno
 import os
 import shutil
 import threading
@@ -18,16 +17,28 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
-from h36m.archives import BOXES, KINDS, PART_LABELS, archive_name
-from h36m.console import Problem, Progress, WrongUse, argument_parser, positive_integer, run, say
-from h36m.folders import UNPACKED_RECORD, Record, free_name, only_run_in
-from h36m.gzip_stream import BadArchive
-from h36m.unpack import unfinished_folder, unpacked, unpacked_size
-from h36m.workers import available_cores
+from h36m.cli import (
+    Progress,
+    RunStoppedError,
+    Say,
+    TaskError,
+    UsageError,
+    argument_parser,
+    count_of,
+    is_or_are,
+    positive_integer,
+    run,
+    speaker,
+)
+from h36m.dataset import ARCHIVES, EXTRACTED, KIND_FACTS, KINDS, UNPACKED_RECORD, archive_file, unpacked_folder
+from h36m.extract.unpack import unfinished_folder, unpacked, unpacked_size
+from h36m.gzip_stream import BadArchiveError
+from h36m.parallel.cores import available_cores
+from h36m.storage import Record, free_name, is_disk_full, only_run_in
 
 
-class Unit(NamedTuple):
-    """One archive and the folder that it becomes."""
+class Task(NamedTuple):
+    """One archive and the folder that it is unpacked to."""
 
     kind: str
     subject: str
@@ -35,120 +46,135 @@ class Unit(NamedTuple):
     folder: Path  # extracted/S1/Videos
 
 
-class Stopped(Exception):
-    """The run is being stopped; what is unfinished goes."""
+class Plan(NamedTuple):
+    """What a run has to do."""
+
+    to_do: list[Task]
+    done: list[Task]  # unpacked by an earlier run
+    absent: list[Task]  # neither archive nor folder exists
 
 
 def main(arguments: argparse.Namespace) -> list[str]:
-    archives, extracted = arguments.root / "archives", arguments.root / "extracted"
-    if not archives.is_dir():
-        raise WrongUse(f"there is no folder {archives}: run download_all.py first, or say where with --root")
-    units = [
-        Unit(kind, subject, archives / f"{archive_name(kind, subject)}.tgz", extracted / subject / kind)
-        for subject in dict.fromkeys(arguments.subjects)
-        for kind in KINDS
-    ]
+    say, root, jobs = speaker(arguments.quiet), arguments.root, arguments.jobs
+    if not (root / ARCHIVES).is_dir():
+        raise UsageError(f"there is no folder {root / ARCHIVES}: run download_all.py first, or say where with --root")
+    extracted = root / EXTRACTED
     extracted.mkdir(exist_ok=True)
-    with only_run_in(extracted, lambda line: say(arguments, line)):
+    with only_run_in(extracted, say):
         record = Record(extracted / UNPACKED_RECORD)
-        to_do, done, absent = [], [], []
-        for unit in units:
-            remove_leftovers(unit)
-            if unit.archive.is_file() and not (unit.folder.is_dir() and record.holds(unit.archive)):
-                to_do.append(unit)
-            elif unit.folder.is_dir():
-                done.append(unit)
-            else:
-                absent.append(unit)
-        problems = tell_absent(arguments, absent)
-        if to_do:
-            require_space(arguments, extracted, to_do)
-            problems += unpack_all(arguments, record, to_do)
-        elif done:
-            say(arguments, f"nothing to do: {len(done)} archives are unpacked in {extracted}")
+        plan = plan_run(root, arguments.subjects, record)
+        problems = tell_absent(plan.absent, arguments.subjects, say)
+        if plan.to_do:
+            require_space(extracted, plan.to_do, jobs, arguments.delete_archives)
+            problems += unpack_all(plan.to_do, record, jobs, arguments.delete_archives, arguments.quiet)
+        elif plan.done:
+            archives = count_of(len(plan.done), "archive")
+            say(f"nothing to do: {archives} {is_or_are(len(plan.done))} unpacked in {extracted}")
         if arguments.delete_archives:
-            for unit in done:
-                delete_archive(unit)
+            for task in plan.done:
+                delete_archive(task)
     return problems
 
 
-def tell_absent(arguments: argparse.Namespace, absent: list[Unit]) -> list[str]:
-    """Name the archives that are not there, a line a kind; return the lines that count as problems.
+# -- plan --------------------------------------------------------------------------------------------------------------
 
-    Many people want no boxes or no part labels: that all archives of such a kind are absent is told, and no problem.
+
+def plan_run(root: Path, subjects: list[str], record: Record) -> Plan:
+    """Find out which archives are to be unpacked, and remove what a killed run has left."""
+    plan = Plan([], [], [])
+    for subject in dict.fromkeys(subjects):
+        for kind in KINDS:
+            task = Task(kind, subject, archive_file(root, kind, subject), unpacked_folder(root, subject, kind))
+            remove_leftovers(task)
+            if task.archive.is_file() and not (task.folder.is_dir() and record.holds(task.archive)):
+                plan.to_do.append(task)
+            elif task.folder.is_dir():
+                plan.done.append(task)
+            else:
+                plan.absent.append(task)
+    return plan
+
+
+def tell_absent(absent: list[Task], subjects: list[str], say: Say) -> list[str]:
+    """Name the archives that do not exist, one line per kind; return the lines that count as problems.
+
+    Many people want no boxes or no part labels: that all archives of such a kind are absent is said, and no problem.
     """
     problems = []
-    for kind in KINDS:
-        missing = [unit.archive for unit in absent if unit.kind == kind]
+    for kind, facts in KIND_FACTS.items():
+        missing = [task.archive for task in absent if task.kind == kind]
         if not missing:
             continue
-        is_optional = kind in (BOXES, PART_LABELS)
-        script = "download_seg_mat_gt_pl.py" if is_optional else "download_all.py"
         names = " ".join(archive.name for archive in missing)
-        line = f"not in {missing[0].parent}: {names}; {script} fetches what is missing"
-        if is_optional and len(missing) == len(set(arguments.subjects)):
-            say(arguments, line)
+        line = f"not in {missing[0].parent}: {names}; {facts.script} fetches what is missing"
+        if facts.is_optional and len(missing) == len(set(subjects)):
+            say(line)
         else:
             problems.append(line)
     return problems
 
 
-def require_space(arguments: argparse.Namespace, extracted: Path, to_do: list[Unit]) -> None:
+def require_space(extracted: Path, to_do: list[Task], jobs: int, delete_archives: bool) -> None:
     """Stop before anything is unpacked that cannot all fit.
 
     Raises:
-        Problem: with what it needs and what the disk has.
+        TaskError: with what it needs and what the disk has.
     """
-    frees = arguments.delete_archives and to_do[0].archive.stat().st_dev == extracted.stat().st_dev
+    frees = delete_archives and to_do[0].archive.stat().st_dev == extracted.stat().st_dev
     needed = most = 0
-    for number, unit in enumerate(to_do):
-        if frees and number >= arguments.jobs:  # so many are at work, and not deleted yet
-            needed -= to_do[number - arguments.jobs].archive.stat().st_size
-        needed += unpacked_size(unit.archive)
+    for number, task in enumerate(to_do):
+        if frees and number >= jobs:  # so many are at work, and not deleted yet
+            needed -= to_do[number - jobs].archive.stat().st_size
+        needed += unpacked_size(task.archive)
         most = max(most, needed)
     free = shutil.disk_usage(extracted).free
     if most > free:
-        raise Problem(
-            f"unpacking {len(to_do)} archives needs about {most:,} bytes, and {free:,} are free in {extracted}: make "
-            "room, take some --subjects only, or have archives deleted as it goes (--delete-archives)"
+        raise TaskError(
+            f"unpacking {count_of(len(to_do), 'archive')} needs about {most:,} bytes, and {free:,} are free in "
+            f"{extracted}: make room, take some --subjects only, or have archives deleted as it goes "
+            "(--delete-archives)"
         )
 
 
-def unpack_all(arguments: argparse.Namespace, record: Record, to_do: list[Unit]) -> list[str]:
-    """Unpack archives, `--jobs` at a time; return a line for each that could not be."""
-    total = sum(unit.archive.stat().st_size for unit in to_do)
+# -- run ---------------------------------------------------------------------------------------------------------------
+
+
+def unpack_all(to_do: list[Task], record: Record, jobs: int, delete_archives: bool, quiet: bool) -> list[str]:
+    """Unpack archives, `jobs` at a time; return a line for each that failed."""
+    say = speaker(quiet)
+    total = sum(task.archive.stat().st_size for task in to_do)
     stop, lock = threading.Event(), threading.Lock()
     problems = []
-    with Progress(total=total, desc="unpacking", unit="B", unit_scale=True, disable=arguments.quiet) as progress:
+    with Progress(total=total, desc="unpacking", unit="B", unit_scale=True, disable=quiet) as progress:
 
         def on_bytes(count: int) -> None:
             if stop.is_set():
-                raise Stopped
+                raise RunStoppedError
             with lock:
                 progress.update(count)
 
         # Threads do: nearly all the time goes into zlib and the disk, which let others run meanwhile.
-        with ThreadPoolExecutor(arguments.jobs) as pool:
-            tasks = {pool.submit(unpack_one, unit, record, on_bytes): unit for unit in to_do}
+        with ThreadPoolExecutor(jobs) as pool:
+            futures = {pool.submit(unpack_one, task, record, on_bytes): task for task in to_do}
             try:
-                for task in as_completed(tasks):
-                    unit = tasks[task]
-                    problem, notice = task.result()
+                for future in as_completed(futures):
+                    task = futures[future]
+                    problem, notice = future.result()
                     if problem:
                         problems.append(problem)
                         continue
-                    say(arguments, f"{unit.archive.name}: unpacked{notice}")
-                    if arguments.delete_archives:
-                        delete_archive(unit)
+                    say(f"{task.archive.name}: unpacked{notice}")
+                    if delete_archives:
+                        delete_archive(task)
             except BaseException:
                 stop.set()
                 pool.shutdown(cancel_futures=True)
                 raise
-    say(arguments, f"{len(to_do) - len(problems)} of {len(to_do)} archives unpacked")
+    say(f"{len(to_do) - len(problems)} of {count_of(len(to_do), 'archive')} unpacked")
     return problems
 
 
-def unpack_one(unit: Unit, record: Record, on_bytes: Callable[[int], None]) -> tuple[str | None, str]:
+def unpack_one(task: Task, record: Record, on_bytes: Callable[[int], None]) -> tuple[str | None, str]:
     """Unpack an archive to its place.
 
     Returns:
@@ -156,52 +182,59 @@ def unpack_one(unit: Unit, record: Record, on_bytes: Callable[[int], None]) -> t
     """
     notice = ""
     try:
-        unit.folder.parent.mkdir(exist_ok=True)
-        with unpacked(unit.archive, unit.folder, unit.subject, on_bytes) as complete:
-            if unit.folder.exists():
-                aside = replaced_folder(unit)
-                if unit.archive.name not in record.entries:  # who knows whose it is, and what else is in it
-                    aside = free_name(unit.folder.with_name(f"{unit.kind}.old"))
+        task.folder.parent.mkdir(exist_ok=True)
+        with unpacked(task.archive, task.folder, task.subject, on_bytes) as complete:
+            if task.folder.exists():
+                aside = replaced_folder(task)
+                if task.archive.name not in record.entries:  # who knows whose it is, and what else is in it
+                    aside = free_name(task.folder.with_name(f"{task.kind}.old"))
                     notice = f"; the folder that was there, of unknown origin, is {aside} now"
-                unit.folder.rename(aside)
-            record.add(unit.archive)  # before the folder appears: one that is there is always a recorded one
-            complete.rename(unit.folder)
-        remove_leftovers(unit)
-    except BadArchive as fault:
-        return f"{unit.archive.name} {fault}: not unpacked; remove it and run the download script again", ""
+                task.folder.rename(aside)
+            record.add(task.archive)  # before the folder appears: one that is there is always a recorded one
+            complete.rename(task.folder)
+        remove_leftovers(task)
+    except BadArchiveError as fault:
+        return f"{task.archive.name} {fault}: not unpacked; remove it and run the download script again", ""
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            free = shutil.disk_usage(unit.folder.parent.parent).free
-            return f"{unit.archive.name}: not unpacked: the disk is full, {free:,} bytes are free; make room", ""
-        return f"{unit.archive.name}: not unpacked: {error}", ""
+        if is_disk_full(error):
+            free = shutil.disk_usage(task.folder.parent.parent).free
+            return f"{task.archive.name}: not unpacked: the disk is full, {free:,} bytes are free; make room", ""
+        return f"{task.archive.name}: not unpacked: {error}", ""
     return None, notice
 
 
-def replaced_folder(unit: Unit) -> Path:
+def replaced_folder(task: Task) -> Path:
     """Return where a folder goes that another edition of its archive replaces, before it is removed."""
-    return unit.folder.with_name(f".{unit.kind}.replaced")
+    return task.folder.with_name(f".{task.kind}.replaced")
 
 
-def remove_leftovers(unit: Unit) -> None:
+def remove_leftovers(task: Task) -> None:
     """Remove what a run, killed perhaps, has left beside a folder."""
-    for leftover in (unfinished_folder(unit.folder), replaced_folder(unit)):
+    for leftover in (unfinished_folder(task.folder), replaced_folder(task)):
         if leftover.exists():
             shutil.rmtree(leftover)
 
 
-def delete_archive(unit: Unit) -> None:
+def delete_archive(task: Task) -> None:
     """Delete an archive when what was unpacked is on the disk, and not only on its way there."""
     if hasattr(os, "sync"):
         os.sync()
-    unit.archive.unlink(missing_ok=True)
+    task.archive.unlink(missing_ok=True)
 
 
-if __name__ == "__main__":
+# -- command line ------------------------------------------------------------------------------------------------------
+
+
+def build_parser() -> argparse.ArgumentParser:
     parser = argument_parser(__doc__)
     parser.add_argument(
         "--jobs", type=positive_integer, default=available_cores(), metavar="N", help="default: the cores"
     )
     parser.add_argument(
-        "--delete-archives", action="store_true", help="delete each archive when its folder stands, to save disk"
+        "--delete-archives", action="store_true", help="delete each archive once it has been unpacked, to save disk"
     )
-    run(main, parser)
+    return parser
+
+
+if __name__ == "__main__":
+    run(main, build_parser())

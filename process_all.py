@@ -13,24 +13,34 @@ a stop or when more is unpacked: it does only what is missing.
 """
 
 import argparse
-import hashlib
-import inspect
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from h36m import annotations
-from h36m.archives import BOXES, PART_LABELS, POSES_3D_WORLD
-from h36m.console import Progress, WrongUse, argument_parser, positive_integer, run, say
-from h36m.frames import frames_with_movement
+from h36m.cli import Progress, Say, UsageError, argument_parser, count_of, is_or_are, positive_integer, run, speaker
+from h36m.dataset import (
+    BOXES,
+    EXTRACTED,
+    PART_LABELS,
+    POSES_3D_WORLD,
+    PROCESSED,
+    Sequence,
+    unpacked_folder,
+)
 from h36m.metadata import Metadata, load_metadata
-from h36m.sequences import Options, Sequence, done_before, input_files, is_shifted, process_sequence
-from h36m.workers import available_cores, run_in_processes
+from h36m.parallel.cores import available_cores
+from h36m.parallel.workers import Finished, run_in_processes
+from h36m.process.annotations import describe
+from h36m.process.resume import Options, done_before, input_files
+from h36m.process.s9 import is_shifted
+from h36m.process.selection import frames_with_movement, rule_of_options
 
 
 def select_frame_indices_to_include(subject: str, pose_3d_universal: np.ndarray) -> np.ndarray:
-    """Choose the frames of one view. Edit this to choose others: sequences that get others are made anew.
+    """Choose the frames of one view. Edit this to choose others: sequences that get others are processed again.
 
     Args:
         subject: "S1", ...
@@ -50,125 +60,76 @@ def select_frame_indices_to_include(subject: str, pose_3d_universal: np.ndarray)
 
 
 # Imported once for all workers, because each takes a while.
-MODULES_OF_WORKERS = ("h36m.console", "h36m.poses", "h36m.segments", "h36m.sequences", "h36m.video", "PIL.Image")
+MODULES_OF_WORKERS = ("h36m.cdf", "h36m.process.sequence", "PIL.Image")
+
+
+class Plan(NamedTuple):
+    """What a run has to do."""
+
+    to_do: list[Sequence]
+    done: int  # sequences that an earlier run has done
+    problems: list[str]  # of sequences that nothing can be done about
 
 
 def main(arguments: argparse.Namespace) -> list[str]:
     if arguments.describe:
-        print(annotations.describe(arguments.describe))
+        print(describe(arguments.describe))
         return []
-    metadata = load_metadata()
+    say, metadata = speaker(arguments.quiet), load_metadata()
     options = read_options(arguments, metadata)
-    extracted, processed = options.root / "extracted", options.root / "processed"
-    sequences = share_of(chosen_sequences(arguments, metadata), arguments.slice)
+    sequences = chosen_sequences(metadata, arguments.subjects, arguments.actions)
+    plan = plan_run(share_of(sequences, arguments.slice), options)
+    if not plan.to_do:
+        if plan.done or not plan.problems:
+            say(
+                f"nothing to do: {count_of(plan.done, 'sequence')} {is_or_are(plan.done)} in {options.root / PROCESSED}"
+            )
+        return plan.problems
+    ended = start_work(plan, options, metadata, arguments.jobs, arguments.scheduler, arguments.debug, say)
+    return plan.problems + report(ended, len(plan.to_do), options.root, arguments.quiet, arguments.debug)
 
-    to_do, problems, done = [], [], 0
-    for sequence in sequences:
-        before = done_before(sequence, options)
-        if before:
-            done += 1
-            problems += before.problems
-        elif input_files(sequence, options):
-            to_do.append(sequence)
-        elif not extracted.is_dir():
-            raise WrongUse(f"there is no folder {extracted}: run extract_all.py first, or say where with --root")
-        elif not (extracted / sequence.subject).is_dir():
-            problems.append(f"{sequence.subject}: there is no folder {extracted / sequence.subject}, see --subjects")
-        else:
-            problems.append(f"{sequence}: none of its files ({sequence.base}.*) is in {extracted / sequence.subject}")
-    problems = list(dict.fromkeys(problems))
-    if not to_do:
-        if done or not problems:
-            say(arguments, f"nothing to do: {done} sequences are in {processed}")
-        return problems
 
-    jobs = min(arguments.jobs or available_cores(), len(to_do))
-    if arguments.scheduler:
-        from h36m import cluster  # and with it Dask, which only this needs
-
-        client = cluster.connect(arguments.scheduler, options.root)
-        threads = sum(client.nthreads().values())
-        if not threads:
-            say(arguments, "no Dask worker is there yet: waiting for one")
-        jobs = min(arguments.jobs or threads or 1, len(to_do))
-    say(arguments, f"{len(to_do)} sequences to process, {jobs} at a time; {done} are done")
-    tell_beforehand(arguments, to_do, options, metadata)
-
-    work = partial(process_sequence, options=options, metadata=metadata)
-    views = frames = 0
-    with Progress(total=len(to_do), desc="processing", unit="sequences", disable=arguments.quiet) as progress:
-        if arguments.scheduler:
-            ended = cluster.run_on_cluster(client, work, to_do, arguments.jobs, preload=MODULES_OF_WORKERS)
-        else:
-            ended = run_in_processes(work, to_do, jobs, preload=MODULES_OF_WORKERS, debug=arguments.debug)
-        for sequence, outcome, failure, trace in ended:
-            progress.update()
-            if failure:
-                problems.append(f"{sequence}: {failure}")
-                if trace and arguments.debug:
-                    say(arguments, trace)
-                continue
-            problems += outcome.problems
-            for notice in outcome.notices:
-                say(arguments, notice)
-            views += outcome.views
-            frames += outcome.frames
-            seconds = progress.format_dict["elapsed"] or 1
-            progress.set_postfix_str(f"{views / seconds:.1f} views/s, {frames / seconds:.0f} frames/s", refresh=False)
-    say(arguments, f"{frames} frames of {views} views written to {processed}")
-    return problems
+# -- plan --------------------------------------------------------------------------------------------------------------
 
 
 def read_options(arguments: argparse.Namespace, metadata: Metadata) -> Options:
+    """Return what the command line asks for.
+
+    Raises:
+        UsageError: it asks for a camera that does not exist, or for a correction without calibration.
+    """
     unknown = set(arguments.cameras) - set(metadata.camera_ids)
     if unknown:
-        raise WrongUse(f"--cameras: {', '.join(sorted(unknown))} is none of {', '.join(metadata.camera_ids)}")
+        raise UsageError(f"--cameras: {', '.join(sorted(unknown))} is none of {', '.join(metadata.camera_ids)}")
     if arguments.correct_s9 and not metadata.cameras:
-        raise WrongUse("--correct-s9 needs the cameras' calibration, and metadata.xml has none (<w0>)")
+        raise UsageError("--correct-s9 needs the cameras' calibration, and metadata.xml has none (<w0>)")
     return Options(
         root=arguments.root.resolve(),
         cameras=tuple(camera for camera in metadata.camera_ids if camera in (arguments.cameras or metadata.camera_ids)),
-        every=arguments.every,
-        movement=arguments.movement,
-        select=select_frame_indices_to_include,
-        rule=rule_in_words(arguments),
-        rule_files="" if arguments.every or arguments.movement else digest_of_rule_files(),
+        rule=rule_of_options(arguments.every, arguments.movement, select_frame_indices_to_include),
         correct_s9=arguments.correct_s9,
         segments=not arguments.no_segments,
         preview=arguments.preview,
     )
 
 
-def rule_in_words(arguments: argparse.Namespace) -> str:
-    """Return how frames are chosen; for the function above, which people edit, it is its source that says."""
-    if arguments.every is not None:
-        return f"one frame in {arguments.every}, from frame 0" if arguments.every > 1 else "every frame"
-    if arguments.movement is not None:
-        return f"frame 0, then whenever a joint has moved by {arguments.movement:g} mm since the last frame kept"
-    return inspect.getsource(select_frame_indices_to_include)
+def chosen_sequences(metadata: Metadata, subjects: Iterable[str], actions: Iterable[str]) -> list[Sequence]:
+    """Return the sequences of some subjects and actions (none: all); `Walking` means Walking-1 and Walking-2.
 
-
-def digest_of_rule_files() -> str:
-    """Return a digest of this script and of the helpers its rule uses: while they stay the same, so does the rule."""
-    script = Path(__file__).resolve()
-    files = (script, script.parent / "h36m" / "frames.py")
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-
-
-def chosen_sequences(arguments: argparse.Namespace, metadata: Metadata) -> list[Sequence]:
-    """Return the sequences of the chosen subjects and actions; `Walking` stands for Walking-1 and Walking-2."""
-    sequences = []
-    known = []
-    for subject in dict.fromkeys(arguments.subjects):
-        for name, (action, subaction) in metadata.sequence_names(subject).items():
-            known += [name, metadata.actions[action]]
-            if not arguments.actions or {name, metadata.actions[action]} & set(arguments.actions):
-                base = metadata.sequences[subject, action, subaction]
-                sequences.append(Sequence(subject, action, subaction, name, base))
-    unknown = set(arguments.actions) - set(known)
+    Raises:
+        UsageError: there is no such action.
+    """
+    sequences, known = [], []
+    for subject in dict.fromkeys(subjects):
+        for sequence in metadata.sequences_of(subject):
+            names = [sequence.name, metadata.actions[sequence.action]]
+            known += names
+            if not actions or set(names) & set(actions):
+                sequences.append(sequence)
+    unknown = set(actions) - set(known)
     if unknown:
         names = ", ".join(dict.fromkeys(known))
-        raise WrongUse(f"--actions: {', '.join(sorted(unknown))} is no action of the dataset; these are: {names}")
+        raise UsageError(f"--actions: {', '.join(sorted(unknown))} is no action of the dataset; these are: {names}")
     return sequences
 
 
@@ -180,42 +141,108 @@ def share_of(sequences: list[Sequence], share: tuple[int, int] | None) -> list[S
     return sorted(sequences)[which - 1 :: count]
 
 
-def tell_beforehand(
-    arguments: argparse.Namespace, sequences: list[Sequence], options: Options, metadata: Metadata
-) -> None:
+def plan_run(sequences: list[Sequence], options: Options) -> Plan:
+    """Find out which sequences are to be done.
+
+    Raises:
+        UsageError: there is no extracted/.
+    """
+    extracted = options.root / EXTRACTED
+    to_do, problems, done = [], [], 0
+    for sequence in sequences:
+        before = done_before(sequence, options)
+        if before:
+            done += 1
+            problems += before.problems
+        elif input_files(sequence, options):
+            to_do.append(sequence)
+        elif not extracted.is_dir():
+            raise UsageError(f"there is no folder {extracted}: run extract_all.py first, or say where with --root")
+        elif not (extracted / sequence.subject).is_dir():
+            problems.append(f"{sequence.subject}: there is no folder {extracted / sequence.subject}, see --subjects")
+        else:
+            problems.append(f"{sequence}: none of its files ({sequence.base}.*) is in {extracted / sequence.subject}")
+    return Plan(to_do, done, list(dict.fromkeys(problems)))
+
+
+# -- run ---------------------------------------------------------------------------------------------------------------
+
+
+def start_work(
+    plan: Plan, options: Options, metadata: Metadata, jobs: int | None, scheduler: str | None, debug: bool, say: Say
+) -> Iterator[Finished]:
+    """Say what is going to be done, and do it here or on a cluster; yield how each sequence ended.
+
+    Args:
+        jobs: sequences at a time; None for as many as there are cores, or threads of Dask's workers.
+        scheduler: of a Dask cluster; None to work on this machine.
+        debug: let the sequences print what they log.
+
+    Raises:
+        UsageError: there is no such cluster.
+    """
+    from h36m.process.sequence import process_sequence  # takes a while to import: only where there is work
+
+    if scheduler:
+        from h36m.parallel import cluster  # and with it Dask, which only this needs
+
+        client = cluster.connect(scheduler, options.root)
+        threads = sum(client.nthreads().values())
+        if not threads:
+            say("no Dask worker is there yet: waiting for one")
+    at_a_time = min(jobs or (threads if scheduler else available_cores()) or 1, len(plan.to_do))
+    done = f"{plan.done} {is_or_are(plan.done)} done"
+    say(f"{count_of(len(plan.to_do), 'sequence')} to process, {at_a_time} at a time; {done}")
+    tell_beforehand(plan.to_do, options, metadata, say)
+    work = partial(process_sequence, options=options, metadata=metadata)
+    if scheduler:
+        return cluster.run_on_cluster(client, work, plan.to_do, jobs, preload=MODULES_OF_WORKERS)
+    return run_in_processes(work, plan.to_do, at_a_time, preload=MODULES_OF_WORKERS, debug=debug)
+
+
+def tell_beforehand(sequences: list[Sequence], options: Options, metadata: Metadata, say: Say) -> None:
     """Say what these sequences will come without, and which are known to be shifted."""
     if not metadata.cameras:
-        say(arguments, "metadata.xml has no calibration (<w0>): no extrinsics, calibration and distortion are written")
+        say("metadata.xml has no calibration (<w0>): no extrinsics, calibration and distortion are written")
     for subject in dict.fromkeys(sequence.subject for sequence in sequences):
         for kind, what in ((POSES_3D_WORLD, "pose/3d-world"), (BOXES, "bbox"), (PART_LABELS, "partLabels")):
             wanted = options.segments or kind == POSES_3D_WORLD
-            if wanted and not (options.root / "extracted" / subject / kind).is_dir():
-                say(arguments, f"{subject}: no {kind} in extracted/, so its sequences come without {what}")
+            if wanted and not unpacked_folder(options.root, subject, kind).is_dir():
+                say(f"{subject}: no {kind} in extracted/, so its sequences come without {what}")
     shifted = [sequence.name for sequence in sequences if is_shifted(sequence)]
     if shifted and not options.correct_s9:
-        say(arguments, f"S9 {', '.join(shifted)}: the published poses are shifted against the images, see --correct-s9")
+        say(f"S9 {', '.join(shifted)}: the published poses are shifted against the images, see --correct-s9")
 
 
-def share(text: str) -> tuple[int, int]:
-    """Read K/N."""
-    which, _, count = text.partition("/")
-    if not (which.isdecimal() and count.isdecimal() and 1 <= int(which) <= int(count)):
-        raise argparse.ArgumentTypeError(f"must be K/N with K from 1 to N, such as 1/3, not {text!r}")
-    return int(which), int(count)
+# -- report ------------------------------------------------------------------------------------------------------------
 
 
-def millimetres(text: str) -> float:
-    """Read a length of more than 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number of mm above 0, not {text!r}")
-    return value
+def report(ended: Iterable[Finished], total: int, root: Path, quiet: bool, debug: bool) -> list[str]:
+    """Show the progress of sequences as they end; return a line for each thing that failed."""
+    say, problems, views, frames = speaker(quiet), [], 0, 0
+    with Progress(total=total, desc="processing", unit="sequences", disable=quiet) as progress:
+        for sequence, outcome, failure, trace in ended:
+            progress.update()
+            if failure:
+                problems.append(f"{sequence}: {failure}")
+                if trace and debug:
+                    say(trace)
+                continue
+            problems += outcome.problems
+            for notice in outcome.notices:
+                say(notice)
+            views += outcome.views
+            frames += outcome.frames
+            seconds = progress.format_dict["elapsed"] or 1
+            progress.set_postfix_str(f"{views / seconds:.1f} views/s, {frames / seconds:.0f} frames/s", refresh=False)
+    say(f"{count_of(frames, 'frame')} of {count_of(views, 'view')} written to {root / PROCESSED}")
+    return problems
 
 
-if __name__ == "__main__":
+# -- command line ------------------------------------------------------------------------------------------------------
+
+
+def build_parser() -> argparse.ArgumentParser:
     parser = argument_parser(__doc__)
     parser.add_argument("--actions", nargs="+", default=[], metavar="Walking-1", help="default: all")
     parser.add_argument("--cameras", nargs="+", default=[], metavar="54138969", help="default: all four")
@@ -223,7 +250,10 @@ if __name__ == "__main__":
     which.add_argument("--every", type=positive_integer, metavar="N", help="keep every N-th frame, from the first")
     which.add_argument("--all-frames", dest="every", action="store_const", const=1, help="keep every frame")
     which.add_argument(
-        "--movement", type=millimetres, metavar="MM", help="keep a frame when a joint has moved so far since the last"
+        "--movement",
+        type=millimetres,
+        metavar="MM",
+        help="keep a frame when any joint has moved at least MM mm since the last kept frame",
     )
     parser.add_argument(
         "--jobs", type=positive_integer, metavar="N", help="default: the cores, or the threads of the Dask workers"
@@ -238,4 +268,27 @@ if __name__ == "__main__":
     parser.add_argument(
         "--describe", type=Path, metavar="FILE.h5", help="print what an annot.h5 holds, and nothing else"
     )
-    run(main, parser)
+    return parser
+
+
+def share(text: str) -> tuple[int, int]:
+    """Read K/N (a `type` for argparse)."""
+    which, _, count = text.partition("/")
+    if not (which.isdecimal() and count.isdecimal() and 1 <= int(which) <= int(count)):
+        raise argparse.ArgumentTypeError(f"must be K/N with K from 1 to N, such as 1/3, not {text!r}")
+    return int(which), int(count)
+
+
+def millimetres(text: str) -> float:
+    """Read a length of more than 0 (a `type` for argparse)."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number of mm above 0, not {text!r}")
+    return value
+
+
+if __name__ == "__main__":
+    run(main, build_parser())

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from h36m.workers import available_cores  # noqa: E402
+from h36m.parallel.cores import available_cores  # noqa: E402
 
 
 def machine(*packages: str) -> str:

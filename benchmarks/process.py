@@ -28,12 +28,13 @@ import numpy as np
 import simplejpeg
 from machine import ROOT, machine
 
-from h36m import archives
-from h36m.frames import image_name
+from h36m import dataset
+from h36m.cdf import pycdf
+from h36m.dataset import JOINTS, image_name
 from h36m.metadata import load_metadata
-from h36m.poses import JOINTS, pycdf
-from h36m.video import JPEG_QSCALE, decode_frames, encode_jpeg, with_full_range
-from h36m.workers import available_cores
+from h36m.parallel.cores import available_cores
+from h36m.process.jpeg import JPEG_QSCALE, encode_jpeg, with_full_range
+from h36m.process.video import decode_frames
 
 WIDTH, HEIGHT = 1000, 1002
 FRAMES_PER_SECOND = 50
@@ -155,16 +156,16 @@ def make_sequences(extracted: Path, video: Path, frames: int, subjects: list[str
         base = metadata.sequences[subject, 14, 1]
         for camera in metadata.camera_ids:
             for kind, poses in (
-                (archives.POSES_2D, pose_2d),
-                (archives.POSES_3D, pose_3d),
-                (archives.POSES_3D_UNIVERSAL, pose_3d),
+                (dataset.POSES_2D, pose_2d),
+                (dataset.POSES_3D, pose_3d),
+                (dataset.POSES_3D_UNIVERSAL, pose_3d),
             ):
                 write_cdf(extracted / subject / kind / f"{base}.{camera}.cdf", poses)
-            target = extracted / subject / archives.VIDEOS / f"{base}.{camera}.mp4"
+            target = extracted / subject / dataset.VIDEOS / f"{base}.{camera}.mp4"
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(video, target)
             videos.append(target)
-        write_cdf(extracted / subject / archives.POSES_3D_WORLD / f"{base}.cdf", pose_3d)
+        write_cdf(extracted / subject / dataset.POSES_3D_WORLD / f"{base}.cdf", pose_3d)
     return videos
 
 

@@ -25,7 +25,7 @@ from machine import ROOT, machine
 
 from demo import release
 from h36m.metadata import load_metadata
-from h36m.workers import available_cores
+from h36m.parallel.cores import available_cores
 
 RECORDING = release.Recording("S1", "Walking-1", 120)  # as in the demo; the real ones have some 2500 frames a view
 SUBJECTS = ("S1", "S5")
@@ -68,14 +68,11 @@ def make_units(folder: Path, root: Path, count: int) -> None:
     release.make_release(root / "archives", [RECORDING])
     run_script("extract_all.py", "--root", root, "--subjects", "S1")
     metadata = load_metadata()
-    bases = [
-        (subject, metadata.sequences[(subject, *numbers)])
-        for subject in SUBJECTS
-        for numbers in metadata.sequence_names(subject).values()
-    ]
+    sequences = [sequence for subject in SUBJECTS for sequence in metadata.sequences_of(subject)]
+    bases = [(sequence.subject, sequence.base) for sequence in sequences]
     if count > len(bases):
         raise SystemExit(f"--units: at most {len(bases)}")
-    made = "S1", metadata.sequences[("S1", *metadata.sequence_names("S1")[RECORDING.name])]
+    (made,) = ((s.subject, s.base) for s in sequences if (s.subject, s.name) == (RECORDING.subject, RECORDING.name))
     bases.remove(made)
     files = list(root.glob("extracted/S1/*/*"))
     for subject, base in bases[: count - 1]:

@@ -23,8 +23,10 @@ from PIL import Image
 
 from demo import figure
 from demo.release import add_cell, box_mask, open_mat
-from h36m.metadata import load_metadata, to_camera
-from h36m.segments import BOX_MASKS, PALETTE, PART_LABELS, read_boxes, read_cells, write_part_labels
+from h36m.cameras import to_camera
+from h36m.metadata import load_metadata
+from h36m.process.part_labels import PALETTE, write_part_labels
+from h36m.segments import BOX_VARIABLE, PART_LABEL_VARIABLE, read_boxes, read_cells
 
 SIZE = (1002, 1000)  # height, width
 CELLS, WANTED = 3000, 50
@@ -40,7 +42,7 @@ def make_files(folder: Path) -> None:
     camera = metadata.cameras["S1", metadata.camera_ids[0]]
     world = figure.poses_in_world(DIFFERENT_POSES, walks=True, size=1.0, parents=metadata.joint_parents, start=0.0)
     labels = [figure.draw_part_labels(pose, camera, SIZE) for pose in to_camera(world, camera)]
-    for variable, arrays in ((BOX_MASKS, list(map(box_mask, labels))), (PART_LABELS, labels)):
+    for variable, arrays in ((BOX_VARIABLE, list(map(box_mask, labels))), (PART_LABEL_VARIABLE, labels)):
         with open_mat(folder / f"{variable}.mat", variable, CELLS) as mat:
             for number in range(CELLS):
                 add_cell(mat, variable, number, arrays[number % DIFFERENT_POSES])
@@ -48,7 +50,7 @@ def make_files(folder: Path) -> None:
 
 def read_only(files: Path) -> None:
     """Read the wanted cells of both files with h5py."""
-    for variable in (BOX_MASKS, PART_LABELS):
+    for variable in (BOX_VARIABLE, PART_LABEL_VARIABLE):
         with h5py.File(files / f"{variable}.mat") as mat:
             cells = mat[variable]
             for frame in FRAMES:
@@ -57,28 +59,30 @@ def read_only(files: Path) -> None:
 
 def boxes_and_labels(files: Path) -> None:
     """Get the boxes and the part labels as process_all.py does, and do nothing with them."""
-    boxes, *told = read_boxes(files / f"{BOX_MASKS}.mat", FRAMES, SIZE)
-    labels = [cell.array.max() for cell in read_cells(files / f"{PART_LABELS}.mat", PART_LABELS, FRAMES, SIZE)]
+    boxes, *told = read_boxes(files / f"{BOX_VARIABLE}.mat", FRAMES, SIZE)
+    labels = [
+        cell.array.max() for cell in read_cells(files / f"{PART_LABEL_VARIABLE}.mat", PART_LABEL_VARIABLE, FRAMES, SIZE)
+    ]
     if any(told) or (boxes < 0).any() or not all(labels):
         raise SystemExit(f"the made-up files should be without fault: {told}")
 
 
 def boxes_and_images(files: Path, folder: Path) -> None:
     """Do all that process_all.py does with the segments of a view, writing the images included."""
-    read_boxes(files / f"{BOX_MASKS}.mat", FRAMES, SIZE)
-    write_part_labels(files / f"{PART_LABELS}.mat", FRAMES, SIZE, folder)
+    read_boxes(files / f"{BOX_VARIABLE}.mat", FRAMES, SIZE)
+    write_part_labels(files / f"{PART_LABEL_VARIABLE}.mat", FRAMES, SIZE, folder)
 
 
 def boxes_and_plain_images(files: Path, folder: Path) -> None:
     """Do the same with h5py, and Pillow as it comes."""
-    with h5py.File(files / f"{BOX_MASKS}.mat") as mat:
+    with h5py.File(files / f"{BOX_VARIABLE}.mat") as mat:
         for frame in FRAMES:
-            rows, columns = np.nonzero(mat[mat[BOX_MASKS][frame, 0]][...].T)
+            rows, columns = np.nonzero(mat[mat[BOX_VARIABLE][frame, 0]][...].T)
             _ = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
     folder.mkdir()
-    with h5py.File(files / f"{PART_LABELS}.mat") as mat:
+    with h5py.File(files / f"{PART_LABEL_VARIABLE}.mat") as mat:
         for frame in FRAMES:
-            image = Image.fromarray(mat[mat[PART_LABELS][frame, 0]][...].T.copy())
+            image = Image.fromarray(mat[mat[PART_LABEL_VARIABLE][frame, 0]][...].T.copy())
             image.putpalette([value for colour in PALETTE for value in colour])
             image.save(folder / f"img_{frame + 1:06d}.png")
 
@@ -115,7 +119,7 @@ def main(repeats: int) -> None:
     with tempfile.TemporaryDirectory(prefix="h36m-benchmark-") as temporary:
         folder = Path(temporary)
         make_files(folder)
-        for variable in (BOX_MASKS, PART_LABELS):
+        for variable in (BOX_VARIABLE, PART_LABEL_VARIABLE):
             file = folder / f"{variable}.mat"
             print(f"{file.name}: {CELLS} cells of {SIZE[1]}x{SIZE[0]}, {file.stat().st_size / 1e6:.0f} MB")
         times = {"reading": [], "boxes and labels": [], "images": [], "plain images": []}

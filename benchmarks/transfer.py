@@ -25,8 +25,8 @@ from pathlib import Path
 from machine import ROOT, machine
 
 from demo.site import serve
-from h36m.archives import KINDS, SUBJECTS_WITH_GROUND_TRUTH, VIDEOS, archive_name
-from h36m.folders import CHECKED_RECORD, Record
+from h36m.dataset import KINDS, SUBJECTS_WITH_GROUND_TRUTH, VERIFIED_RECORD, VIDEOS, archive_name
+from h36m.storage import Record
 
 FILE_BYTES = 4_200_000  # about a video of the dataset
 SUBJECTS = ("S1", "S5", "S6", "S7")
@@ -173,7 +173,7 @@ def compare_fetching(folder: Path, repeats: int) -> bool:
 def time_second_run(folder: Path, repeats: int) -> bool:
     archives = folder / "checked" / "archives"
     archives.mkdir(parents=True)
-    record = Record(archives / CHECKED_RECORD)
+    record = Record(archives / VERIFIED_RECORD)
     checksums = folder / "none.txt"
     checksums.write_text("")
     for subject in SUBJECTS_WITH_GROUND_TRUTH:

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
-from h36m.metadata import Camera, project, to_camera
+from h36m.cameras import Camera, project, to_camera
 
 # Offsets from the parent joint in mm, standing: x to the person's right, y forward, z up. The left mirrors the right.
 _LEG = ((130, 0, 0), (0, 0, -440), (0, 0, -440), (0, 150, -30), (0, 70, 0))

@@ -14,8 +14,12 @@ import h5py
 import numpy as np
 
 from demo import figure
-from h36m.archives import (
+from h36m.cameras import project, to_camera
+from h36m.cdf import pycdf
+from h36m.dataset import (
     BOXES,
+    KIND_FACTS,
+    KINDS,
     PART_LABELS,
     POSES_2D,
     POSES_3D,
@@ -24,19 +28,7 @@ from h36m.archives import (
     VIDEOS,
     archive_name,
 )
-from h36m.metadata import load_metadata, project, to_camera
-from h36m.poses import pycdf
-
-# The folder of each kind of archive below the subject's.
-INNER_FOLDERS = {
-    POSES_2D: "MyPoseFeatures/D2_Positions",
-    POSES_3D_WORLD: "MyPoseFeatures/D3_Positions",
-    POSES_3D: "MyPoseFeatures/D3_Positions_mono",
-    POSES_3D_UNIVERSAL: "MyPoseFeatures/D3_Positions_mono_universal",
-    VIDEOS: "Videos",
-    BOXES: "MySegmentsMat/ground_truth_bb",
-    PART_LABELS: "MySegmentsMat/PL",  # not known of the real one
-}
+from h36m.metadata import load_metadata
 
 FRAMES_PER_SECOND = 50
 # How much larger than the universal skeleton each made-up person is.
@@ -74,7 +66,7 @@ def make_release(folder: Path, recordings: Sequence[Recording] = DEMO, jobs: int
         tasks = [
             pool.submit(pack, Path(unpacked), folder, kind, subject)
             for subject in subjects(recordings)
-            for kind in INNER_FOLDERS
+            for kind in KINDS
         ]
         lines = [task.result() for task in tasks]
     (folder / "checksums.txt").write_text("".join(lines))
@@ -88,7 +80,7 @@ def subjects(recordings: Sequence[Recording]) -> list[str]:
 def pack(unpacked: Path, folder: Path, kind: str, subject: str) -> str:
     """Pack one archive; return its line for checksums.txt."""
     archive = folder / f"{archive_name(kind, subject)}.tgz"
-    inner = f"{subject}/{INNER_FOLDERS[kind]}"
+    inner = f"{subject}/{KIND_FACTS[kind].inner_folder}"
     with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
         tar.add(unpacked / inner, inner)
     return f"{hashlib.md5(archive.read_bytes()).hexdigest()}  archives/{archive.name}\n"
@@ -98,7 +90,7 @@ def make_view(folder: Path, recording: Recording, view: int) -> None:
     """Write what one camera has of a recording: poses, video, boxes and part labels."""
     metadata = load_metadata()
     subject, name, count = recording
-    base = metadata.sequences[(subject, *metadata.sequence_names(subject)[name])]
+    (base,) = (sequence.base for sequence in metadata.sequences_of(subject) if sequence.name == name)
     camera_id = metadata.camera_ids[view]
     camera = metadata.cameras[subject, camera_id]
     video_frames = count + SPARE_FRAMES[view]
@@ -112,25 +104,26 @@ def make_view(folder: Path, recording: Recording, view: int) -> None:
     world = (seen[:count] + shifted).astype(np.float32)
     pose_3d = to_camera(world.astype(np.float64), camera)
 
-    def file(kind: str, ending: str) -> Path:
-        path = folder / subject / INNER_FOLDERS[kind] / f"{base}.{camera_id}.{ending}"
+    def file(kind: str) -> Path:
+        facts = KIND_FACTS[kind]
+        path = folder / subject / facts.inner_folder / f"{base}.{camera_id}{facts.extension}"
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
-    write_cdf(file(POSES_2D, "cdf"), project(pose_3d, camera))
-    write_cdf(file(POSES_3D, "cdf"), pose_3d)
+    write_cdf(file(POSES_2D), project(pose_3d, camera))
+    write_cdf(file(POSES_3D), pose_3d)
     # A skeleton of another size, farther away or nearer by as much, looks the same to the camera.
-    write_cdf(file(POSES_3D_UNIVERSAL, "cdf"), pose_3d / SIZES[subject])
+    write_cdf(file(POSES_3D_UNIVERSAL), pose_3d / SIZES[subject])
     if view == 0:
-        world_file = file(POSES_3D_WORLD, "cdf")
+        world_file = file(POSES_3D_WORLD)
         write_cdf(world_file.with_name(f"{base}.cdf"), world)
 
     background = figure.draw_background(camera, size)
     labels = (figure.draw_part_labels(pose, camera, size) for pose in to_camera(seen, camera))
     with (
-        av.open(str(file(VIDEOS, "mp4")), "w") as video,
-        open_mat(file(BOXES, "mat"), "Masks", count) as masks,
-        open_mat(file(PART_LABELS, "mat"), "Feat", count) as parts,
+        av.open(str(file(VIDEOS)), "w") as video,
+        open_mat(file(BOXES), "Masks", count) as masks,
+        open_mat(file(PART_LABELS), "Feat", count) as parts,
     ):
         stream = video.add_stream("libx264", rate=FRAMES_PER_SECOND, options={"preset": "superfast", "crf": "20"})
         stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"

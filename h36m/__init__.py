@@ -1,3 +1,3 @@
-"""Helpers of the four Human3.6M scripts, one room each."""
+"""The package behind the scripts: a folder per step (download, extract, process), and parallel for their work."""
 
 __version__ = "1.0"

@@ -13,7 +13,7 @@ CHUNK_BYTES = 1 << 18
 GZIP_WINDOW = 31  # zlib's sign for gzip's header and trailer; it then checks the CRC and the length that stand there
 
 
-class BadArchive(Exception):
+class BadArchiveError(Exception):
     """A file is no whole and harmless archive. The message is one line that goes on after the name: "is cut off"."""
 
 
@@ -25,13 +25,13 @@ def decompressed(file: io.RawIOBase, on_bytes: Callable[[int], None] = lambda co
         on_bytes: called with the number of compressed bytes after each read; it may raise to stop.
 
     Raises:
-        BadArchive: the file is no gzip, damaged or cut off.
+        BadArchiveError: the file is no gzip, damaged or cut off.
     """
     member = None
     while compressed := file.read(CHUNK_BYTES):
         on_bytes(len(compressed))
         if file.tell() == len(compressed) and not compressed.startswith(GZIP_MAGIC):
-            raise BadArchive(f"is not a gzip file; {describe_page(compressed)}")
+            raise BadArchiveError(f"is not a gzip file; {describe_page(compressed)}")
         while compressed:
             if member is None:  # the beginning, or another member behind one that has ended, or zeros as of tapes
                 compressed = compressed.lstrip(b"\0")
@@ -40,13 +40,13 @@ def decompressed(file: io.RawIOBase, on_bytes: Callable[[int], None] = lambda co
             try:
                 content = member.decompress(compressed)
             except zlib.error:
-                raise BadArchive("is damaged: its gzip stream does not hold its own CRC") from None
+                raise BadArchiveError("is damaged: its gzip stream does not hold its own CRC") from None
             if content:
                 yield content
             compressed = member.unused_data
             member = None if member.eof else member
     if member is not None or file.tell() == 0:
-        raise BadArchive(f"is cut off: its gzip stream does not end within its {file.tell()} bytes")
+        raise BadArchiveError(f"is cut off: its gzip stream does not end within its {file.tell()} bytes")
 
 
 def describe_page(beginning: bytes) -> str:

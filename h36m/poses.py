@@ -1,25 +1,11 @@
 """Poses from CDF files, and the cameras that fit them."""
 
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from h36m.console import Problem
-
-# spacepy makes a folder `.spacepy` when it is imported, in the home directory unless told otherwise, and dies where it
-# cannot (an arbitrary user in a container has no home). It needs the folder only while it is imported.
-if "SPACEPY" in os.environ:
-    from spacepy import pycdf
-else:
-    with tempfile.TemporaryDirectory(prefix="h36m-spacepy-") as _folder:
-        os.environ["SPACEPY"] = _folder
-        from spacepy import pycdf
-    del os.environ["SPACEPY"]
-
-JOINTS = 32
-ROOT_JOINT = 0
+from h36m.cli import TaskError
+from h36m.dataset import JOINTS
 
 
 def read_poses(file: Path, coordinates: int) -> np.ndarray:
@@ -33,23 +19,25 @@ def read_poses(file: Path, coordinates: int) -> np.ndarray:
         (frames, 32, coordinates) float64, the numbers as they stand in the file.
 
     Raises:
-        Problem: the file is missing, cannot be read as CDF, has another shape, no frame, or numbers that are none.
+        TaskError: the file is missing, cannot be read as CDF, has another shape, no frame, or numbers that are none.
     """
+    from h36m.cdf import pycdf  # takes long to import, and many runs read no pose
+
     if not file.is_file():
-        raise Problem(f"{file} is missing: is its archive fetched and unpacked?")
+        raise TaskError(f"{file} is missing: is its archive fetched and unpacked?")
     expected = f"(1, frames, {JOINTS * coordinates})"
     try:
         with pycdf.CDF(str(file)) as cdf:
             shape = cdf["Pose"].shape  # before anything is read: in a damaged file it may be huge
             if len(shape) != 3 or shape[0] != 1 or shape[1] == 0 or shape[2] != JOINTS * coordinates:
-                raise Problem(f"{file}: expected poses of shape {expected}, found {shape}")
+                raise TaskError(f"{file}: expected poses of shape {expected}, found {shape}")
             poses = cdf["Pose"][...]
     except (pycdf.CDFError, KeyError, OSError, ValueError) as error:
-        raise Problem(f"{file} cannot be read as CDF ({_first_line(error)}): unpack its archive again") from error
+        raise TaskError(f"{file} cannot be read as CDF ({_first_line(error)}): unpack its archive again") from error
     poses = poses[0].astype(np.float64).reshape(-1, JOINTS, coordinates)
     broken = np.flatnonzero(~np.isfinite(poses).all(axis=(1, 2)))
     if len(broken):
-        raise Problem(f"{file}: {len(broken)} of {len(poses)} poses are not finite numbers, the first at {broken[0]}")
+        raise TaskError(f"{file}: {len(broken)} of {len(poses)} poses are not finite numbers, the first at {broken[0]}")
     return poses
 
 

@@ -9,14 +9,14 @@ import h5py
 import numpy as np
 import pytest
 from conftest import PROJECT, run_script
+from helpers.releases import contents, linked, make_extracted
 from PIL import Image
-from releases import contents, linked, make_extracted
 
 from demo.figure import COLOURS
 from demo.release import DEMO, Recording, add_cell, open_mat
-from h36m.annotations import DATASETS, describe, table_for_readme
-from h36m.poses import pycdf
-from h36m.segments import PALETTE
+from h36m.cdf import pycdf
+from h36m.process.annotations import DATASETS, describe, table_for_readme
+from h36m.process.part_labels import PALETTE
 
 FACTS = json.loads((PROJECT / "tests" / "facts" / "cameras.json").read_text())
 CAMERAS = FACTS["cameras"]

@@ -17,7 +17,7 @@ import pytest
 from conftest import PROJECT, errors_in, run_script
 from test_process import ACTION_OPTIONS, SUBJECT_OPTIONS, contents
 
-from h36m.cluster import environment_of_units
+from h36m.parallel.cluster import environment_of_units
 
 OPTIONS = [*SUBJECT_OPTIONS, *ACTION_OPTIONS]
 # The machine may be busy with other things.
@@ -179,7 +179,7 @@ def test_an_address_serves_as_well_and_a_second_run_has_nothing_to_do(cluster, r
     assert (ended.returncode, errors_in(ended.stderr)) == (0, [])
     ended = run_script("process_all.py", *few)
     assert (ended.returncode, errors_in(ended.stderr)) == (0, [])
-    assert ended.stdout == f"nothing to do: 1 sequences are in {root / 'processed'}\n"
+    assert ended.stdout == f"nothing to do: 1 sequence is in {root / 'processed'}\n"
 
 
 @pytest.mark.slow

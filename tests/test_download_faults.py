@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from conftest import slow
-from downloads import (
+from helpers.downloads import (
     BOTH,
     Downloads,
     axels_at,
@@ -28,11 +28,11 @@ from downloads import (
     nobody_may_write,
     wait_until,
 )
-from faulty_site import Plan, Request, faulty_site, made_certificate, small_archive, small_release
+from helpers.faulty_site import Plan, Request, faulty_site, made_certificate, small_archive, small_release
 
 from demo.site import LOGIN_PAGE
-from h36m.archives import BOXES, PART_LABELS
-from h36m.axel import read_gaps
+from h36m.dataset import BOXES, PART_LABELS
+from h36m.download.axel import read_gaps
 
 SCRIPT = "download_seg_mat_gt_pl.py"
 NAMES = ("Segments_mat_gt_bb_S1", "Segments_mat_gt_pl_S1")
@@ -192,7 +192,7 @@ def test_a_password_that_is_changed_meanwhile_ends_the_run_and_what_came_is_kept
     with faulty_site(release, plan) as site:
         downloads = Downloads(tmp_path / "root", site)
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
-        assert_one_line(ended, "refused the user name or the password", "1 archives are still missing", status=2)
+        assert_one_line(ended, "refused the user name or the password", "1 archive is still missing", status=2)
         assert downloads.is_right(NAMES[0]) and downloads.part(NAMES[1]).stat().st_size > SIZE // 3
 
 

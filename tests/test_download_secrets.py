@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 from conftest import slow
-from downloads import BOTH, PROJECT, Downloads, environment
-from faulty_site import PASSWORD, USERNAME, faulty_site, made_certificate, small_release
+from helpers.downloads import BOTH, PROJECT, Downloads, environment
+from helpers.faulty_site import PASSWORD, USERNAME, faulty_site, made_certificate, small_release
 
-from h36m.archives import BOXES, PART_LABELS
-from h36m.site import read_configuration, save_session
+from h36m.dataset import BOXES, PART_LABELS
+from h36m.download.config import read_configuration, save_session
 
 SCRIPT = "download_seg_mat_gt_pl.py"
 NAMES = ("Segments_mat_gt_bb_S1", "Segments_mat_gt_pl_S1")

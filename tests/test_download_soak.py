@@ -4,10 +4,10 @@ import itertools
 import random
 
 import pytest
-from downloads import BOTH, Downloads
-from faulty_site import faulty_site, small_release, write_checksums
+from helpers.downloads import BOTH, Downloads
+from helpers.faulty_site import faulty_site, small_release, write_checksums
 
-from h36m.archives import KINDS, PART_LABELS, SUBJECTS_WITH_GROUND_TRUTH, archive_name
+from h36m.dataset import KINDS, PART_LABELS, SUBJECTS_WITH_GROUND_TRUTH, archive_name
 
 SUBJECTS = SUBJECTS_WITH_GROUND_TRUTH[:6]  # with seven kinds each: 42 archives
 ARCHIVES = [archive_name(kind, subject) for subject in SUBJECTS for kind in KINDS]

@@ -15,12 +15,11 @@ from pathlib import Path
 
 import pytest
 from conftest import PROJECT, run_script, slow
-from faulty_site import INNER_FOLDERS, small_release
+from helpers.faulty_site import small_release
 from test_download import RECORD_OPENS
 
-from h36m.archives import BOXES, KINDS, PART_LABELS, VIDEOS
-from h36m.folders import UNPACKED_RECORD
-from h36m.unpack import unpacked_size
+from h36m.dataset import BOXES, KIND_FACTS, KINDS, PART_LABELS, UNPACKED_RECORD, VIDEOS
+from h36m.extract.unpack import unpacked_size
 
 MEMBER = "S1/Videos/Directions 1.54138969.mp4"
 
@@ -104,7 +103,7 @@ def test_each_archive_becomes_one_folder_without_the_folders_that_its_members_sh
     assert (ended.returncode, ended.stderr) == (0, ""), ended.stderr
     for kind in KINDS:
         with tarfile.open(root / "archives" / f"{kind}_S1.tgz") as archive:
-            inner = f"S1/{INNER_FOLDERS[kind]}/"
+            inner = f"S1/{KIND_FACTS[kind].inner_folder}/"
             expected = {name.removeprefix(inner): archive.extractfile(name).read() for name in archive.getnames()}
         assert files_below(root / "extracted" / "S1" / kind) == expected
     assert leftovers(root) == []
@@ -225,7 +224,7 @@ def test_only_a_folder_that_is_missing_is_unpacked_again(root):
     assert extract(root).returncode == 0
     shutil.rmtree(root / "extracted" / "S1" / "Videos")
     ended = extract(root)
-    assert ended.returncode == 0 and "1 of 1 archives unpacked" in ended.stdout
+    assert ended.returncode == 0 and "1 of 1 archive unpacked" in ended.stdout
     assert (root / "extracted" / "S1" / "Videos").is_dir()
 
 
@@ -362,7 +361,9 @@ def special(name: str, kind: bytes, link: str = "") -> tarfile.TarInfo:
         ((f"{MEMBER}/below a file", b"other"), "twice"),
         (special(f"{MEMBER}", tarfile.SYMTYPE, "a.mp4"), "twice"),
     ],
-    ids=str,
+    ids=lambda value: (
+        f"{value.type.decode()} {value.name} {value.linkname}" if hasattr(value, "linkname") else str(value)
+    ),
 )
 def test_a_member_that_no_harmless_archive_has_costs_the_archive_and_writes_nothing_elsewhere(root, member, words):
     write_archive(root / "archives" / "Videos_S1.tgz", ("S1/Videos/a.mp4", b"a"), (MEMBER, b"first"), member)

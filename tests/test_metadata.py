@@ -8,9 +8,10 @@ from xml.sax.saxutils import escape
 import numpy as np
 import pytest
 
-from h36m.archives import SUBJECTS_WITH_GROUND_TRUTH
-from h36m.console import WrongUse
-from h36m.metadata import load_metadata, project, to_camera
+from h36m.cameras import project, to_camera
+from h36m.cli import UsageError
+from h36m.dataset import SUBJECTS_WITH_GROUND_TRUTH
+from h36m.metadata import load_metadata
 
 FACTS = Path(__file__).resolve().parent / "facts"
 ALL_SUBJECTS = [f"S{number}" for number in range(1, 12)]
@@ -136,10 +137,10 @@ def test_an_official_style_file_reads_the_same(metadata, official_style):
 
 def test_thirty_sequences_of_each_subject_are_named_and_all_is_not_one_of_them(metadata):
     for subject in SUBJECTS_WITH_GROUND_TRUTH:
-        names = metadata.sequence_names(subject)
-        assert len(names) == 30
-        assert names["Walking-1"] == (14, 1)
-        assert not any(metadata.sequences[(subject, *ids)].startswith("_ALL") for ids in names.values())
+        sequences = {sequence.name: sequence for sequence in metadata.sequences_of(subject)}
+        assert len(sequences) == 30
+        assert sequences["Walking-1"][:3] == (subject, 14, 1)
+        assert not any(sequence.base.startswith("_ALL") for sequence in sequences.values())
 
 
 @pytest.mark.parametrize(
@@ -148,11 +149,11 @@ def test_thirty_sequences_of_each_subject_are_named_and_all_is_not_one_of_them(m
 def test_a_broken_metadata_file_is_told_in_one_line(tmp_path, text):
     file = tmp_path / "metadata.xml"
     file.write_text(text)
-    with pytest.raises(WrongUse, match=r"metadata\.xml cannot be read") as raised:
+    with pytest.raises(UsageError, match=r"metadata\.xml cannot be read") as raised:
         load_metadata(file)
     assert "\n" not in str(raised.value)
 
 
 def test_a_missing_metadata_file_is_told(tmp_path):
-    with pytest.raises(WrongUse, match="there is no"):
+    with pytest.raises(UsageError, match="there is no"):
         load_metadata(tmp_path / "metadata.xml")

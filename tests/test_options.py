@@ -8,15 +8,17 @@ import h5py
 import numpy as np
 import pytest
 from conftest import PROJECT, run_script
+from helpers.releases import contents, copy_of_scripts, linked, make_extracted
 from PIL import Image
-from releases import contents, copy_of_scripts, linked, make_extracted
 from test_annotations import human36m_projection, rotation_of_facts
 
 from demo.release import Recording
-from h36m.metadata import load_metadata, project
-from h36m.poses import pycdf
+from h36m.cameras import project
+from h36m.cdf import pycdf
+from h36m.metadata import load_metadata
+from h36m.process.selection import FrameRule, FrameRuleError, chosen_frames
+from h36m.process.sequence import View, corrected_view
 from h36m.segments import NO_BOX
-from h36m.sequences import BrokenRule, Options, View, chosen_frames, shifted_back
 
 FACTS = json.loads((PROJECT / "tests" / "facts" / "cameras.json").read_text())
 CAMERAS = FACTS["cameras"]
@@ -159,7 +161,7 @@ def test_a_box_that_the_correction_moves_out_of_the_picture_becomes_none_and_non
         size=(1002, 1000),
         pose_count=4,
     )
-    moved = shifted_back(view, camera).boxes
+    moved = corrected_view(view, camera).boxes
     assert moved.dtype == np.int32
     to_the_right = moved[3, 0] > 400
     gone, stays = (1, 0) if to_the_right else (0, 1)
@@ -336,14 +338,14 @@ def test_a_rule_that_fails_is_told_once_a_sequence_with_its_line_and_what_was_th
     ids=["empty", "empty array", "too high", "negative", "mask", "floats", "nothing", "number", "column", "ragged"],
 )
 def test_a_rule_that_returns_anything_but_frames_is_told_in_one_line(returned, told):
-    with pytest.raises(BrokenRule) as raised:
-        chosen_frames("S1", np.zeros((14, 32, 3)), options_with_rule(lambda subject, poses: returned))
+    with pytest.raises(FrameRuleError) as raised:
+        chosen_frames(edited(lambda subject, poses: returned), "S1", np.zeros((14, 32, 3)))
     assert told in str(raised.value) and "rule()" in str(raised.value) and "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("returned", [[3, 0, 3], (0, 3), range(0, 4, 3), np.array([3, 0], dtype=np.uint8)], ids=str)
 def test_a_rule_may_return_its_frames_in_any_order_and_as_any_row_of_whole_numbers(returned):
-    frames = chosen_frames("S1", np.zeros((14, 32, 3)), options_with_rule(lambda subject, poses: returned))
+    frames = chosen_frames(edited(lambda subject, poses: returned), "S1", np.zeros((14, 32, 3)))
     assert frames.tolist() == [0, 3] and frames.dtype == np.int64
 
 
@@ -351,8 +353,8 @@ def test_a_rule_that_fails_inside_a_library_is_told_in_one_line_with_the_rules_o
     def failing(subject, poses):
         return np.reshape(poses, 5)
 
-    with pytest.raises(BrokenRule) as raised:
-        chosen_frames("S1", np.zeros((14, 32, 3)), options_with_rule(failing))
+    with pytest.raises(FrameRuleError) as raised:
+        chosen_frames(edited(failing), "S1", np.zeros((14, 32, 3)))
     line = failing.__code__.co_firstlineno + 1
     assert f"in line {line} of test_options.py: ValueError: cannot reshape" in str(raised.value)
 
@@ -364,24 +366,13 @@ def test_a_rule_that_moves_the_poses_it_is_given_changes_no_annotation():
 
     poses = np.random.default_rng(0).normal(size=(14, 32, 3))
     before = poses.copy()
-    chosen_frames("S1", poses, options_with_rule(centered))
+    chosen_frames(edited(centered), "S1", poses)
     np.testing.assert_array_equal(poses, before)
 
 
-def options_with_rule(rule) -> Options:
+def edited(rule) -> FrameRule:
     rule.__name__ = "rule"
-    return Options(
-        root=PROJECT,
-        cameras=(),
-        every=None,
-        movement=None,
-        select=rule,
-        rule="as in the test",
-        rule_files="digest",
-        correct_s9=False,
-        segments=False,
-        preview=False,
-    )
+    return FrameRule(rule, text="as in the test", edited_files="digest")
 
 
 # --- wrong use ---

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from h36m.metadata import MOVING_JOINTS, load_metadata
-from h36m.preview import BOX, LEFT, MIDDLE, RIGHT, TILE, TITLE_HEIGHT, bones, draw_preview
-from h36m.segments import PALETTE
+from h36m.dataset import MOVING_JOINTS
+from h36m.metadata import load_metadata
+from h36m.process.part_labels import PALETTE
+from h36m.process.preview import BOX, LEFT, MIDDLE, RIGHT, TILE, TITLE_HEIGHT, bones, draw_preview
 
 GREY, SIZE = 100, 400
 LABEL = tuple((value + GREY) // 2 for value in PALETTE[8])

@@ -8,12 +8,12 @@ import h5py
 import numpy as np
 import pytest
 from conftest import PROJECT, run_script
+from helpers.releases import contents
 from PIL import Image
-from releases import contents
 
 from demo.figure import read_frame_number
 from demo.release import DEMO, IMAGE_SIZES
-from h36m.poses import pycdf
+from h36m.cdf import pycdf
 
 CAMERAS = json.loads((PROJECT / "tests" / "facts" / "cameras.json").read_text())
 CAMERA_IDS = CAMERAS["cameras"]

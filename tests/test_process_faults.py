@@ -15,16 +15,17 @@ import h5py
 import numpy as np
 import pytest
 from conftest import PROJECT, run_script, slow
-from releases import contents
-from videos import make_packed_video, make_video
+from helpers.releases import contents
+from helpers.videos import make_packed_video, make_video
 
 from demo.release import write_cdf
-from h36m import workers
-from h36m.archives import POSES_2D, POSES_3D, POSES_3D_UNIVERSAL, POSES_3D_WORLD, VIDEOS
-from h36m.console import Problem
+from h36m.cli import TaskError
+from h36m.dataset import POSES_2D, POSES_3D, POSES_3D_UNIVERSAL, POSES_3D_WORLD, VIDEOS
 from h36m.metadata import load_metadata
+from h36m.parallel import cores
+from h36m.parallel.cores import available_cores
+from h36m.parallel.workers import run_in_processes
 from h36m.poses import read_poses
-from h36m.workers import available_cores, run_in_processes
 
 CAMERAS = load_metadata().camera_ids
 CAMERA = CAMERAS[1]
@@ -226,7 +227,7 @@ def test_what_is_broken_costs_its_view_only_and_is_named_once_and_its_repair_is_
         shutil.copy2(copy, file)
     repaired = process(root, *ALL)
     assert (repaired.returncode, repaired.stderr) == (0, "")
-    assert f"2 sequences to process, {min(2, available_cores())} at a time; 1 are done" in repaired.stdout
+    assert f"2 sequences to process, {min(2, available_cores())} at a time; 1 is done" in repaired.stdout
     assert_all_there(root, made)
     untouched = [path for path in before if "Greeting-2" in path.parts]
     assert untouched and all(path.stat().st_mtime_ns == before[path] for path in untouched)
@@ -258,7 +259,7 @@ def test_a_file_that_was_damaged_beyond_belief_is_no_reason_to_run_out_of_memory
         content, chance = bytearray(whole), random.Random(seed)
         content[chance.randrange(1200)] ^= 1 << chance.randrange(8)  # where its shape stands
         file.write_bytes(content)
-        with contextlib.suppress(Problem):
+        with contextlib.suppress(TaskError):
             read_poses(file, coordinates=3)
 
 
@@ -397,7 +398,7 @@ def test_a_worker_that_is_killed_at_any_moment_costs_its_sequence_and_the_next_r
     assert "its process was killed (out of memory? try fewer --jobs)" in line
     ended = process(root)
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert "1 sequences to process, 1 at a time; 2 are done" in ended.stdout
+    assert "1 sequence to process, 1 at a time; 2 are done" in ended.stdout
     assert_all_there(root, made)
 
 
@@ -476,7 +477,8 @@ def test_a_unit_that_fails_or_whose_process_dies_does_not_stop_the_others():
 def test_no_more_cores_are_counted_than_the_process_may_use():
     core = min(os.sched_getaffinity(0))
     script = (
-        f"import os; os.sched_setaffinity(0, {{{core}}}); from h36m import workers; print(workers.available_cores())"
+        f"import os; os.sched_setaffinity(0, {{{core}}})\n"
+        "from h36m.parallel.cores import available_cores; print(available_cores())"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=PROJECT)
     assert ended.stdout == "1\n", ended.stderr
@@ -510,10 +512,10 @@ def test_the_limits_of_control_groups_are_found_in_both_versions_and_in_every_gr
         (tmp_path / "cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "cgroup" / name).write_text(content)
     (tmp_path / "groups").write_text(lines)
-    assert workers._control_group_limit(tmp_path / "groups", tmp_path / "cgroup") == limit
+    assert cores._control_group_limit(tmp_path / "groups", tmp_path / "cgroup") == limit
 
 
 def test_a_limit_below_the_affinity_counts_and_half_a_core_is_one_worker(monkeypatch):
-    for limit, cores in ((0.5, 1), (1.5, 1), (10_000.0, len(os.sched_getaffinity(0))), (None, None)):
-        monkeypatch.setattr(workers, "_control_group_limit", lambda limit=limit: limit)
-        assert available_cores() == (cores or len(os.sched_getaffinity(0)))
+    for limit, expected in ((0.5, 1), (1.5, 1), (10_000.0, len(os.sched_getaffinity(0))), (None, None)):
+        monkeypatch.setattr(cores, "_control_group_limit", lambda limit=limit: limit)
+        assert available_cores() == (expected or len(os.sched_getaffinity(0)))

@@ -11,7 +11,8 @@ from conftest import PROJECT
 from PIL import Image
 
 from demo.release import add_cell, open_mat
-from h36m.segments import NO_BOX, PALETTE, box_of_mask, read_boxes, write_part_labels
+from h36m.process.part_labels import PALETTE, write_part_labels
+from h36m.segments import NO_BOX, box_of_mask, read_boxes
 
 SIZE = (48, 64)  # height, width
 
@@ -163,6 +164,7 @@ import re, sys
 from pathlib import Path
 import numpy as np
 from h36m import segments
+from h36m.process.part_labels import write_part_labels
 from PIL import Image
 import PIL.PngImagePlugin
 def kilobytes(field):
@@ -171,7 +173,7 @@ frames = np.arange(0, 3000, 60)
 before = kilobytes("VmRSS")
 boxes, problems, notices = segments.read_boxes(Path(sys.argv[1]), frames, (1002, 1000))
 assert (problems, notices) == ([], []) and (boxes[:, 0] == frames % 500).all()
-assert segments.write_part_labels(Path(sys.argv[2]), frames, (1002, 1000), Path(sys.argv[3])) == ([], [])
+assert write_part_labels(Path(sys.argv[2]), frames, (1002, 1000), Path(sys.argv[3])) == ([], [])
 print((kilobytes("VmHWM") - before) / 1024)
 """
 

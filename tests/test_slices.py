@@ -39,7 +39,7 @@ def written(said: str) -> tuple[int, int]:
 def test_the_shares_run_at_once_make_together_what_one_run_makes_and_no_sequence_twice(demo_run, root):
     said = run_at_once(root, [["--slice", f"{which}/3"] for which in (1, 2, 3)])
     assert contents(root / "processed") == contents(demo_run / "data" / "processed")
-    counts = [int(re.search(r"^(\d+) sequences to process", output, re.MULTILINE)[1]) for output in said]
+    counts = [int(re.search(r"^(\d+) sequences? to process", output, re.MULTILINE)[1]) for output in said]
     assert sorted(counts) == [1, 1, 2], "expected 4 sequences in even shares"
     # Each run counts what it has written itself.
     whole = written((demo_run / "output.txt").read_text())
@@ -62,7 +62,7 @@ def test_a_share_depends_on_the_names_alone_and_not_on_their_order_or_on_what_is
     [made] = root.glob("processed/*/*/annot.h5")
     assert made.relative_to(root / "processed").as_posix() == "S1/Walking-1/annot.h5"
     ended = run_script("process_all.py", "--root", root, *options, "--subjects", "S9", "S1")
-    assert ended.stdout == f"nothing to do: 1 sequences are in {root / 'processed'}\n"
+    assert ended.stdout == f"nothing to do: 1 sequence is in {root / 'processed'}\n"
 
 
 @pytest.mark.parametrize("wrong", ["0/3", "4/3", "1/0", "1", "a/b", "-1/3", ""])

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from h36m.gzip_stream import BadArchive
-from h36m.unpack import unpacked
+from h36m.extract.unpack import unpacked
+from h36m.gzip_stream import BadArchiveError
 
 WILD_PARTS = ["S1", "Videos", "a", "b.mp4", "é x", "..", ".", "", "S5", "C:", "..\\..", "/"]
 WILD_NAMES = st.lists(st.sampled_from(WILD_PARTS), min_size=1, max_size=5).map("/".join)
@@ -69,7 +69,7 @@ def try_to_unpack(outer: Path, archive: bytes) -> dict[str, bytes] | None:
         with unpacked(outer / "Videos_S1.tgz", folder, "S1", lambda count: None) as complete:
             assert folder.parent in complete.parents
             complete.rename(folder)
-    except BadArchive:
+    except BadArchiveError:
         assert not folder.exists()
     after = below(outer)
     here = folder.relative_to(outer).as_posix()

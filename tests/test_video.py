@@ -11,10 +11,7 @@ import av
 import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from PIL import Image
-from videos import (
+from helpers.videos import (
     SHAPES,
     cut_first_packets,
     end_sequences,
@@ -25,11 +22,14 @@ from videos import (
     picture,
     rename_box,
 )
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
-import h36m.video
-from h36m.console import Problem
-from h36m.frames import image_name
-from h36m.video import decode_frames, encode_jpeg, write_images
+import h36m.process.video
+from h36m.cli import TaskError
+from h36m.dataset import image_name
+from h36m.process.video import decode_frames, encode_jpeg, write_images
 
 UNITS_PER_FRAME = 256  # FFmpeg's MP4 writer counts 1/12800 s at 50 frames a second
 FRAMES = 120
@@ -109,7 +109,7 @@ def test_every_64th_one_in_eight_and_all_frames_are_those_of_a_full_decode(named
 
 def test_a_plan_is_made_where_it_can_be_trusted_and_else_a_debug_line_says_why_not(named_video, caplog):
     name, video, _ = named_video
-    with caplog.at_level(logging.DEBUG, "h36m.video"):
+    with caplog.at_level(logging.DEBUG, "h36m.process.video"):
         list(decode_frames(video, [0, 50]))
     lines = [record.getMessage() for record in caplog.records if "decoding everything" in record.getMessage()]
     assert len(lines) == (name in UNPLANNED), lines
@@ -118,7 +118,7 @@ def test_a_plan_is_made_where_it_can_be_trusted_and_else_a_debug_line_says_why_n
 
 def test_a_video_without_presentation_times_is_decoded_in_full(folder, caplog):
     video = make_video(folder / "no times.h264", "h264 with a B-pyramid", FRAMES)
-    with caplog.at_level(logging.DEBUG, "h36m.video"):
+    with caplog.at_level(logging.DEBUG, "h36m.process.video"):
         assert_same(video, [0, 17, 64, 65, FRAMES - 1], decode_in_full(video))
     assert "no presentation time: decoding everything" in caplog.text
 
@@ -137,7 +137,7 @@ def test_a_video_cut_where_pictures_need_some_from_before_gives_the_frames_of_a_
     rename_box(video, b"elst")  # FFmpeg hides in it what it knows to be broken; other programs do not
     expected = decode_in_full(video)
     assert 0 < len(expected) < FRAMES - keys[1] + 3
-    with caplog.at_level(logging.DEBUG, "h36m.video"):
+    with caplog.at_level(logging.DEBUG, "h36m.process.video"):
         for wanted in ([0], [1, 2, 40], range(len(expected))):
             assert_same(video, wanted, expected)
     assert "decoding everything" in caplog.text
@@ -167,7 +167,7 @@ def test_a_video_that_starts_late_says_so_in_an_empty_edit(folder):
 def test_packed_mpeg4_is_decoded_in_full(folder, caplog, ending):
     video = make_packed_video(folder / f"packed.{ending}", FRAMES)
     expected = decode_in_full(video)
-    with caplog.at_level(logging.DEBUG, "h36m.video"):
+    with caplog.at_level(logging.DEBUG, "h36m.process.video"):
         # Not the last of those written: FFmpeg 8.1.1 writes an edit list that hides the last packet of this MP4.
         assert_same(video, [0, 17, 64, 65, len(expected) - 1], expected)
     assert "holds 2 pictures: decoding everything" in caplog.text
@@ -186,7 +186,7 @@ def test_another_codec_is_decoded_in_full(folder, caplog):
         for index in range(20):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), index * 9, np.uint8))))
         container.mux(stream.encode())
-    with caplog.at_level(logging.DEBUG, "h36m.video"):
+    with caplog.at_level(logging.DEBUG, "h36m.process.video"):
         assert_same(video, [0, 7, 19], decode_in_full(video))
     assert "no plan for mjpeg" in caplog.text
 
@@ -194,8 +194,8 @@ def test_another_codec_is_decoded_in_full(folder, caplog):
 def test_only_groups_with_a_wanted_frame_are_decoded_and_only_up_to_it(folder, monkeypatch):
     video = make_video(folder / "few.mp4", "mpeg4 without B-frames", FRAMES)
     decoded = []
-    monkeypatch.setattr("h36m.video._decode", lambda video, context, packet: decoded.append(packet) or [])
-    with pytest.raises(Problem):  # no frames come out of this decoder
+    monkeypatch.setattr("h36m.process.video._decode", lambda video, context, packet: decoded.append(packet) or [])
+    with pytest.raises(TaskError):  # no frames come out of this decoder
         list(decode_frames(video, [64]))
     # Groups are of 12 frames: the one from 60 to 71 is decoded up to 64, then flushed.
     assert [packet and packet.pts // UNITS_PER_FRAME for packet in decoded] == [60, 61, 62, 63, 64, None]
@@ -204,14 +204,14 @@ def test_only_groups_with_a_wanted_frame_are_decoded_and_only_up_to_it(folder, m
 def test_b_frames_that_nobody_wants_are_not_decoded(folder, monkeypatch):
     video = make_video(folder / "b.mp4", "h264 with B-frames", FRAMES)
     skipped = []
-    decode = h36m.video._decode
+    decode = h36m.process.video._decode
 
     def spy(video, context, packet):
         if packet is not None:
             skipped.append((packet.pts // UNITS_PER_FRAME, context.skip_frame))
         return decode(video, context, packet)
 
-    monkeypatch.setattr("h36m.video._decode", spy)
+    monkeypatch.setattr("h36m.process.video._decode", spy)
     assert [index for index, _ in decode_frames(video, [4, 36])] == [4, 36]
     assert {number for number, skip in skipped if skip == "DEFAULT"} == {4, 36}
     assert max(number for number, _ in skipped if number < 30) <= 6

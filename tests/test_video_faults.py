@@ -7,12 +7,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from helpers.videos import SHAPES, make_video
 from test_video import decode_in_full, planes
-from videos import SHAPES, make_video
 
-import h36m.video
-from h36m.console import Problem
-from h36m.video import decode_frames, write_images
+from h36m.cli import TaskError
+from h36m.process.packets import read_packet_facts
+from h36m.process.video import decode_frames, write_images
 
 FRAMES = 60
 SIZE = (160, 120)
@@ -38,8 +38,8 @@ def packet_places(video: Path) -> list[tuple[int, int]]:
 
 
 def problem_of(video: Path, wanted: list[int], folder: Path) -> str:
-    """Return the message of the Problem that must come, after checks that hold for all of them."""
-    with pytest.raises(Problem) as raised:
+    """Return the message of the TaskError that must come, after checks that hold for all of them."""
+    with pytest.raises(TaskError) as raised:
         write_images(video, wanted, folder)
     message = str(raised.value)
     assert str(video) in message and "expected" in message and "found" in message and "\n" not in message
@@ -106,7 +106,8 @@ def test_overwritten_bytes_in_the_middle_of_a_group_are_a_problem_for_all_that_f
     clean = decode_in_full(videos[shape])
     places = packet_places(videos[shape])
     # The sixth packet of the second group, whatever its length.
-    starts = [number for number, facts in enumerate(h36m.video._read_packet_facts(videos[shape])) if facts.starts]
+    packets = read_packet_facts(videos[shape])
+    starts = [number for number, packet in enumerate(packets) if packet.is_random_access_point]
     content = bytearray(videos[shape].read_bytes())
     start, size = places[starts[1] + 6]
     content[start + size // 3 : start + size] = random.Random(1).randbytes(size - size // 3)
@@ -139,7 +140,7 @@ def test_a_flipped_bit_gives_a_problem_wherever_a_full_decode_notices_it(videos,
     noticed |= bool(reports) or len(reference) != FRAMES
     try:
         found = dict(decode_frames(video, range(FRAMES)))
-    except Problem as problem:
+    except TaskError as problem:
         assert re.search("expected .* found", str(problem))
     else:
         # A flip that is valid video cannot be told from one that was encoded so; then both decode the same.
@@ -161,7 +162,7 @@ def test_a_damaged_index_gives_a_problem_or_the_frames_of_a_full_decode(videos, 
     video.write_bytes(content)
     try:
         found = dict(decode_frames(video, [0, 7, 20, 33, 41]))
-    except Problem:
+    except TaskError:
         return
     reference = decode_in_full(video)
     for index, frame in found.items():

@@ -6,9 +6,9 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from h36m.archives import subject_of_member
-from h36m.console import WrongUse
-from h36m.gzip_stream import CHUNK_BYTES, GZIP_MAGIC, BadArchive, GzipStream, decompressed, describe_page
+from h36m.cli import UsageError
+from h36m.dataset import subject_of_member
+from h36m.gzip_stream import CHUNK_BYTES, GZIP_MAGIC, BadArchiveError, GzipStream, decompressed, describe_page
 
 
 @dataclass(frozen=True)
@@ -30,19 +30,19 @@ def read_checksums(path: Path) -> dict[str, str]:
     """Read lines `MD5  archives/NAME.tgz`, as md5sum writes them, and return MD5s by file name.
 
     Raises:
-        WrongUse: the file cannot be read or a line is no such line.
+        UsageError: the file cannot be read or a line is no such line.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise WrongUse(f"checksums: cannot read {path}: {error}") from error
+        raise UsageError(f"checksums: cannot read {path}: {error}") from error
     checksums = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
             continue
         match = re.fullmatch(r"([0-9a-fA-F]{32}) [ *](?:.*/)?([^/]+\.tgz)\s*", line)
         if not match:
-            raise WrongUse(f"checksums: line {number} of {path} is not 'MD5  archives/NAME.tgz'")
+            raise UsageError(f"checksums: line {number} of {path} is not 'MD5  archives/NAME.tgz'")
         checksums[match[2]] = match[1].lower()
     return checksums
 
@@ -81,7 +81,7 @@ def inner_subject(path: Path) -> str | None:
             stream = GzipStream(decompressed(file))
             with tarfile.open(fileobj=stream, mode="r:") as archive:
                 member = archive.next()
-    except (tarfile.TarError, BadArchive):
+    except (tarfile.TarError, BadArchiveError):
         return None
     return subject_of_member(member.name) if member else None
 
@@ -102,6 +102,6 @@ def gzip_fault(path: Path) -> str | None:
         with path.open("rb", buffering=0) as file:
             for _ in decompressed(file):
                 pass
-    except BadArchive as fault:
+    except BadArchiveError as fault:
         return str(fault)
     return None

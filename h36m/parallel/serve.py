@@ -1,7 +1,7 @@
 """What a Dask worker starts beside itself: a process that does units of work, each in a process of its own.
 
-h36m.cluster packs the project into a zip, whose __main__ calls serve(). So a worker's own process never runs the
-project's code: it survives whatever a unit does, need not have the project, and never has an old edition of it.
+h36m.parallel.cluster packs the project into a zip, whose __main__ calls serve(). So a worker's own process never runs
+the project's code: it survives whatever a unit does, need not have the project, and never has an old edition of it.
 """
 
 import importlib
@@ -13,7 +13,7 @@ import sys
 import threading
 from typing import Any, NoReturn
 
-from h36m.workers import run_in_processes
+from h36m.parallel.workers import run_in_processes
 
 # How long it waits for another unit before it ends: the run is over, or nobody is left who could tell.
 IDLE_SECONDS = 60

@@ -6,9 +6,7 @@ import h5py
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from h36m import annotations
-from h36m.frames import image_name
-from h36m.metadata import MOVING_JOINTS
+from h36m.dataset import ANNOTATIONS_FILE, IMAGES, MOVING_JOINTS, PART_LABEL_IMAGES, image_name
 from h36m.segments import NO_BOX
 
 # Four cameras beside each other, three moments below each other: a sheet that fits on a screen.
@@ -33,7 +31,7 @@ def draw_preview(folder: Path) -> Image.Image:
     Args:
         folder: with annot.h5, imageSequence/ and perhaps partLabels/ in it.
     """
-    with h5py.File(folder / annotations.FILE_NAME, "r") as file:
+    with h5py.File(folder / ANNOTATIONS_FILE, "r") as file:
         cameras, numbers, poses = file["camera"][...], file["frame"][...], file["pose/2d"][...]
         boxes = file["bbox"][...] if "bbox" in file else np.full((len(numbers), 4), NO_BOX)
         lines = bones(list(file.attrs["joint_names"]), file.attrs["joint_parents"].tolist())
@@ -44,7 +42,7 @@ def draw_preview(folder: Path) -> Image.Image:
         "RGB", (len(shown) * (TILE + GAP) - GAP, TITLE_HEIGHT + rows_shown * (TILE + CAPTION_HEIGHT)), PAPER
     )
     draw = ImageDraw.Draw(sheet)
-    _draw_title(draw, title, with_labels=(folder / "partLabels").is_dir())
+    _draw_title(draw, title, with_labels=(folder / PART_LABEL_IMAGES).is_dir())
     font = ImageFont.load_default(size=CAPTION_SIZE)
     for column, (camera, rows) in enumerate(shown.items()):
         for line, row in enumerate(rows):
@@ -86,9 +84,9 @@ def _draw_title(draw: ImageDraw.ImageDraw, title: str, with_labels: bool) -> Non
 
 
 def _draw_frame(folder: Path, camera: str, frame: str, pose: np.ndarray, box: np.ndarray, lines: list) -> Image.Image:
-    with Image.open(folder / "imageSequence" / camera / frame) as image:
+    with Image.open(folder / IMAGES / camera / frame) as image:
         picture = image.convert("RGB")
-    labels = folder / "partLabels" / camera / Path(frame).with_suffix(".png").name
+    labels = folder / PART_LABEL_IMAGES / camera / Path(frame).with_suffix(".png").name
     if labels.is_file():
         with Image.open(labels) as image:
             person = Image.fromarray(np.where(np.asarray(image) > 0, round(255 * LABEL_OPACITY), 0).astype(np.uint8))

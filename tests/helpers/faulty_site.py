@@ -26,31 +26,16 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from demo.site import BASE_PATH, LOGIN_PAGE, Handler, Server
-from h36m.archives import KINDS, SITE_FILE_PATHS, SUBJECTS_WITH_GROUND_TRUTH, archive_name
+from h36m.dataset import KIND_FACTS, KINDS, SUBJECTS_WITH_GROUND_TRUTH, archive_name
 
 USERNAME, PASSWORD = "someone@example.org", "se;cr%et pass"
-INNER_FOLDERS = dict(
-    zip(
-        KINDS,
-        (
-            "MyPoseFeatures/D2_Positions",
-            "MyPoseFeatures/D3_Positions",
-            "MyPoseFeatures/D3_Positions_mono",
-            "MyPoseFeatures/D3_Positions_mono_universal",
-            "Videos",
-            "MySegmentsMat/ground_truth_bb",
-            "MySegmentsMat/ground_truth_pl",
-        ),
-        strict=True,
-    )
-)
 
 
 def small_archive(path: Path, kind: str, subject: str, size: int) -> bytes:
     """Write an archive of the real inner layout, with about `size` bytes of random content; return its bytes."""
     content = random.Random(f"{kind} {subject} {size}").randbytes(size)
     with tarfile.open(path, "w:gz", compresslevel=1) as archive:
-        member = tarfile.TarInfo(f"{subject}/{INNER_FOLDERS[kind]}/Directions 1.54138969.bin")
+        member = tarfile.TarInfo(f"{subject}/{KIND_FACTS[kind].inner_folder}/Directions 1.54138969.bin")
         member.size = size
         archive.addfile(member, io.BytesIO(content))
     return path.read_bytes()
@@ -188,7 +173,7 @@ class FaultyHandler(Handler):
     def note(self, body: str) -> str | None:
         page = urlsplit(self.path).path.rpartition("/")[2]
         query = {key: values[0] for key, values in parse_qs(urlsplit(self.path).query).items()}
-        kinds = {site_path: kind for kind, site_path in SITE_FILE_PATHS.items()}
+        kinds = {facts.site_path: kind for kind, facts in KIND_FACTS.items()}
         archive = None
         if "download" in query:
             archive = f"{archive_name(kinds[query['filepath']], query['downloadname'])}.tgz"

@@ -5,7 +5,6 @@ While `archives/NAME.tgz.part` is unfinished, two small files may lie beside it:
 """
 
 import argparse
-import errno
 import json
 import os
 import queue
@@ -15,14 +14,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from h36m.archives import archive_name
-from h36m.axel import Gaps, read_gaps, run_axel, split_gaps, state_path, write_gaps
-from h36m.checks import Verdict, check_archive, read_checksums
-from h36m.console import Problem, Progress, WrongUse, argument_parser, positive_integer, say
-from h36m.folders import CHECKED_RECORD, Record, free_name, only_run_in, write_atomically
-from h36m.site import STALL_SECONDS, Answer, Configuration, NoArchive, Site, Temporary, Unreachable, read_configuration
+from h36m.cli import (
+    Progress,
+    RunStoppedError,
+    Say,
+    TaskError,
+    UsageError,
+    argument_parser,
+    count_of,
+    is_or_are,
+    positive_integer,
+    speaker,
+)
+from h36m.dataset import ARCHIVES, VERIFIED_RECORD, archive_name
+from h36m.download.axel import Gaps, read_gaps, run_axel, split_gaps, state_path, write_gaps
+from h36m.download.config import Configuration, read_configuration
+from h36m.download.site import STALL_SECONDS, Answer, NotAnArchiveError, Site, TemporaryError, UnreachableError
+from h36m.download.verify import Verdict, check_archive, read_checksums
+from h36m.storage import Record, free_name, is_disk_full, is_read_only, only_run_in, write_atomically
 
-CHECKSUMS = Path(__file__).parent.parent / "checksums.txt"
+CHECKSUMS = Path(__file__).parent.parent.parent / "checksums.txt"
 
 # How often in a row the site may fail without a byte more of an archive, and the first of the pauses between: 5, 10,
 # 20, 40, 80 and 160 seconds give a server that restarts five minutes. Tests set the first pause lower.
@@ -43,24 +54,20 @@ BYTES_BETWEEN_NOTES = 16 << 20
 SECONDS_TO_STOP = 8
 
 
-class Stopped(Exception):
-    """The run is being stopped, by Ctrl-C or by something that no archive can do without."""
-
-
 @dataclass
 class Run:
     """What the threads of one run share."""
 
-    arguments: argparse.Namespace
+    quiet: bool
+    jobs: int
+    checksums_file: Path
+    say: Say
     configuration: Configuration
     site: Site
     checksums: dict[str, str]
     folder: Path
     record: Record
     stop: threading.Event = field(default_factory=threading.Event)
-
-    def say(self, line: str) -> None:
-        say(self.arguments, line)
 
 
 @dataclass
@@ -115,46 +122,50 @@ def download(arguments: argparse.Namespace, kinds: Sequence[str]) -> list[str]:
 
     Args:
         arguments: as read by `download_parser`.
-        kinds: of `h36m.archives.KINDS`.
+        kinds: of `h36m.dataset.KINDS`.
 
     Returns:
         one line for each archive that could not be had.
 
     Raises:
-        WrongUse: configuration, user name or password are wrong.
-        Problem: nothing can be fetched at all.
+        UsageError: configuration, user name or password are wrong.
+        TaskError: nothing can be fetched at all.
     """
     configuration = read_configuration(arguments.config)
     checksums = read_checksums(arguments.checksums)
+    say = speaker(arguments.quiet)
     wanted = [(kind, subject) for subject in arguments.subjects for kind in kinds]
-    folder = arguments.root / "archives"
+    folder = arguments.root / ARCHIVES
     if _are_all_there(folder, wanted, checksums):
-        say(arguments, f"nothing to do: all {len(wanted)} archives are there and checked")
+        say(f"nothing to do: all {len(wanted)} archives are there and checked")
         return []
     try:
         folder.mkdir(exist_ok=True)
-        with only_run_in(folder, lambda line: say(arguments, line)):
-            for pattern in (f"{CHECKED_RECORD}.*.tmp", "*.tgz.part.*.tmp"):  # a run that was killed was writing them
+        with only_run_in(folder, say):
+            for pattern in (f"{VERIFIED_RECORD}.*.tmp", "*.tgz.part.*.tmp"):  # a run that was killed was writing them
                 for path in folder.glob(pattern):
                     path.unlink()
             run = Run(
-                arguments=arguments,
+                quiet=arguments.quiet,
+                jobs=arguments.jobs,
+                checksums_file=arguments.checksums,
+                say=say,
                 configuration=configuration,
-                site=Site(configuration, lambda line: say(arguments, line)),
+                site=Site(configuration, say),
                 checksums=checksums,
                 folder=folder,
-                record=Record(folder / CHECKED_RECORD),
+                record=Record(folder / VERIFIED_RECORD),
             )
             return _obtain_all(run, wanted)
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if not is_read_only(error):
             raise
-        raise Problem(f"{folder}: cannot write there: {error.strerror}") from error
+        raise TaskError(f"{folder}: cannot write there: {error.strerror}") from error
 
 
 def _are_all_there(folder: Path, wanted: Sequence[tuple[str, str]], checksums: dict[str, str]) -> bool:
     """Say whether every archive was checked before and has not changed since; no archive is opened for that."""
-    record = Record(folder / CHECKED_RECORD)
+    record = Record(folder / VERIFIED_RECORD)
     names = [f"{archive_name(kind, subject)}.tgz" for kind, subject in wanted]
     return all(record.holds(folder / name, checksums.get(name)) for name in names)
 
@@ -171,7 +182,7 @@ def _obtain_all(run: Run, wanted: Sequence[tuple[str, str]]) -> list[str]:
     for archive in wanted:
         try:
             verdicts = _look_at_what_is_there(run, archive_name(*archive))
-        except (Problem, OSError) as problem:  # such as a file that may not be read
+        except (TaskError, OSError) as problem:  # such as a file that may not be read
             problems[archive] = str(problem)
         else:
             if verdicts is not None:
@@ -206,19 +217,21 @@ def _in_threads(run: Run, missing: dict[tuple[str, str], list[Verdict]]) -> dict
                 results.put((archive, error))
 
     # Daemons, so that one that waits for the network does not keep a stopped script alive.
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(run.arguments.jobs)]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(run.jobs)]
     for thread in threads:
         thread.start()
     problems = {}
     try:
         for _ in missing:
             archive, error = results.get()
-            if isinstance(error, Problem | OSError):
+            if isinstance(error, TaskError | OSError):
                 problems[archive] = str(error)
                 run.say(f"not to be had for now: {error}")
-            elif isinstance(error, WrongUse):
+            elif isinstance(error, UsageError):
                 left = [name for name in missing if not (run.folder / f"{archive_name(*name)}.tgz").exists()]
-                raise WrongUse(f"{error}; {len(left)} archives are still missing") from None
+                raise UsageError(
+                    f"{error}; {count_of(len(left), 'archive')} {is_or_are(len(left))} still missing"
+                ) from None
             elif error is not None:
                 raise error
     finally:
@@ -232,25 +245,25 @@ def _patiently(run: Run, action: Callable[[], None]) -> None:
     """Do something at the site, again and again while the site is not well; give up at once if it cannot be reached.
 
     Raises:
-        Problem: the site stays unwell or is not there.
+        TaskError: the site stays unwell or is not there.
     """
     for number in range(TRIES_WITHOUT_PROGRESS):
         try:
             return action()
-        except Unreachable as error:
-            raise Problem(str(error)) from None
-        except Temporary as error:
+        except UnreachableError as error:
+            raise TaskError(str(error)) from None
+        except TemporaryError as error:
             if number == TRIES_WITHOUT_PROGRESS - 1:
-                raise Problem(f"{error}; tried {TRIES_WITHOUT_PROGRESS} times") from None
+                raise TaskError(f"{error}; tried {TRIES_WITHOUT_PROGRESS} times") from None
             _pause(run, error, number)
 
 
-def _pause(run: Run, error: Temporary, number: int) -> None:
+def _pause(run: Run, error: TemporaryError, number: int) -> None:
     """Wait before the next try: as long as the site asked for, or else longer each time."""
     seconds = FIRST_PAUSE_SECONDS * 2**number if error.wait is None else error.wait
     run.say(f"{error}; trying again in {seconds:g} s")
     if run.stop.wait(seconds):
-        raise Stopped
+        raise RunStoppedError
 
 
 # -- one archive -----------------------------------------------------------------------------------------------------
@@ -263,7 +276,7 @@ def _look_at_what_is_there(run: Run, name: str) -> list[Verdict] | None:
         None if the archive is there and good; else what was wrong with the one that was there, if there was one.
 
     Raises:
-        Problem: the site has changed the archive, and its new edition is not accepted yet.
+        TaskError: the site has changed the archive, and its new edition is not accepted yet.
     """
     # With one of the other two there, a .part is what a killed run did not get to remove, or needed no more.
     target, part, changed = (run.folder / f"{name}.tgz{ending}" for ending in ("", ".part", ".changed"))
@@ -294,7 +307,7 @@ def _look_at_what_is_there(run: Run, name: str) -> list[Verdict] | None:
                 run.say(f"{target.name}: the site's new edition, now accepted")
                 return None
             run.record.add(changed, md5)
-        raise Problem(_changed_message(run, name, md5))
+        raise TaskError(_changed_message(run, name, md5))
     return []
 
 
@@ -302,7 +315,7 @@ def _changed_message(run: Run, name: str, md5: str | None) -> str:
     return (
         f"{name}.tgz: the site has changed this file: its MD5 is {md5}, not {run.checksums.get(name + '.tgz')}; "
         f"it is kept as {run.folder / name}.tgz.changed. To accept it, put this line in place of the old one into "
-        f"{run.arguments.checksums} and run again: {md5}  archives/{name}.tgz"
+        f"{run.checksums_file} and run again: {md5}  archives/{name}.tgz"
     )
 
 
@@ -313,8 +326,8 @@ def _obtain(run: Run, kind: str, subject: str, verdicts: list[Verdict]) -> None:
         verdicts: on files of this archive that were found bad before.
 
     Raises:
-        Problem: it cannot be had, and why.
-        WrongUse: the site does not let us in any more.
+        TaskError: it cannot be had, and why.
+        UsageError: the site does not let us in any more.
     """
     name = archive_name(kind, subject)
     target = run.folder / f"{name}.tgz"
@@ -332,18 +345,18 @@ def _obtain(run: Run, kind: str, subject: str, verdicts: list[Verdict]) -> None:
         if verdict in verdicts:
             if not verdict.is_whole or verdict.md5 is None:
                 _forget(part)
-                raise Problem(
+                raise TaskError(
                     f"{target.name} {verdict.fault}; fetched again, it was the same. Try again on another day"
                 )
             changed = run.folder / f"{name}.tgz.changed"
             _keep(run, part, changed, verdict.md5)
-            raise Problem(_changed_message(run, name, verdict.md5))
+            raise TaskError(_changed_message(run, name, verdict.md5))
         verdicts = [*verdicts, verdict]
         _forget(part)
         if fetches_left:
             run.say(f"{target.name} {verdict.fault}: fetching it once more")
         connections = 1  # axel may have put a page between the bytes of an archive; requests looks at what comes
-    raise Problem(f"{target.name} {verdict.fault}; fetched {MOST_FETCHES} times, it was never the same twice")
+    raise TaskError(f"{target.name} {verdict.fault}; fetched {MOST_FETCHES} times, it was never the same twice")
 
 
 def _keep(run: Run, part: Path, path: Path, md5: str | None) -> None:
@@ -363,22 +376,22 @@ def _fetch(run: Run, kind: str, subject: str, part: Path, connections: int) -> s
         connections: how many axel may open; 1 leaves the archive to requests.
 
     Raises:
-        Problem: it cannot be had.
+        TaskError: it cannot be had.
     """
     name = archive_name(kind, subject)
     effort = Effort(connections)
     best, fruitless = _bytes_done(part), 0
-    with Progress(desc=f"{name}.tgz", unit="B", unit_scale=True, disable=run.arguments.quiet) as bar:
+    with Progress(desc=f"{name}.tgz", unit="B", unit_scale=True, disable=run.quiet) as bar:
         while _lacks_something(part):
             if run.stop.is_set():
-                raise Stopped
+                raise RunStoppedError
             try:
                 _fetch_some(run, kind, subject, part, effort, bar)
                 continue
-            except Temporary as error:
+            except TemporaryError as error:
                 trouble = error
             except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                if not is_disk_full(error):
                     raise
                 raise _disk_full(run, part) from None
             arrived = _bytes_done(part)
@@ -386,7 +399,7 @@ def _fetch(run: Run, kind: str, subject: str, part: Path, connections: int) -> s
             if fruitless in (1, TRIES_WITHOUT_PROGRESS) and _is_good_as_it_is(run, part, name):
                 break
             if fruitless == TRIES_WITHOUT_PROGRESS:
-                raise Problem(
+                raise TaskError(
                     f"{trouble}; tried {fruitless} times without a byte more. What came is kept: run again later"
                 )
             _pause(run, trouble, max(0, fruitless - 1))
@@ -397,8 +410,8 @@ def _fetch_some(run: Run, kind: str, subject: str, part: Path, effort: Effort, b
     """Ask the site once and take what it gives: the first gap by requests, or what axel brings until it stops.
 
     Raises:
-        Temporary: it stopped too early; what came is kept.
-        Problem: trying again is no use.
+        TemporaryError: it stopped too early; what came is kept.
+        TaskError: trying again is no use.
     """
     about = _read_about(part)
     gaps = read_gaps(part, about["size"])
@@ -417,11 +430,11 @@ def _fetch_some(run: Run, kind: str, subject: str, part: Path, effort: Effort, b
                 effort.note("requests")
                 _write_answer(run, part, gaps, answer, bar)
                 return
-    except NoArchive as error:
+    except NotAnArchiveError as error:
         if run.site.is_alive(session):
-            raise Temporary(str(error)) from None
+            raise TemporaryError(str(error)) from None
         if effort.is_renewed:
-            raise Problem(f"{error}; the session ended twice during this archive: run again to go on") from None
+            raise TaskError(f"{error}; the session ended twice during this archive: run again to go on") from None
         run.site.renew(session)
         effort.is_renewed = True
         return
@@ -441,14 +454,14 @@ def _agree(run: Run, part: Path, about: dict, gaps: Gaps | None, answer: Answer,
     elif answer.is_past_end or _is_other_edition(about, answer.identity):
         effort.restarts += 1
         if effort.restarts > MOST_RESTARTS:
-            raise Problem(f"{part.stem}: it changes on the site while it is fetched; try again on another day")
+            raise TaskError(f"{part.stem}: it changes on the site while it is fetched; try again on another day")
         run.say(f"{part.stem}: it has changed on the site since it was begun: beginning anew")
         _forget(part)
     elif answer.start == 0 and start > 0:
         run.say(f"{part.stem}: {run.site.host} sends no byte ranges: beginning anew")
         _forget(part)
     elif answer.start != start:
-        raise Temporary(f"{part.stem}: {run.site.host} sent another range than it was asked for")
+        raise TemporaryError(f"{part.stem}: {run.site.host} sent another range than it was asked for")
     if answer.is_past_end and not is_complete:
         return False
     _write_about(part, answer.identity)
@@ -469,7 +482,7 @@ def _write_answer(run: Run, part: Path, gaps: Gaps, answer: Answer, bar: Progres
         try:
             for chunk in answer.chunks:
                 if run.stop.is_set():
-                    raise Stopped
+                    raise RunStoppedError
                 rest = memoryview(chunk)[: None if end is None else end - position]
                 bar.update(len(rest))
                 while rest:  # a disk that fills up takes only a part
@@ -486,7 +499,7 @@ def _write_answer(run: Run, part: Path, gaps: Gaps, answer: Answer, bar: Progres
     if end is None:  # the site does not say how long it is: the check will tell whether this was all
         _write_about(part, answer.identity | {"size": position})
     elif position < end:
-        raise Temporary(f"{part.stem}: {run.site.host} stopped {end - position:,} bytes too early")
+        raise TemporaryError(f"{part.stem}: {run.site.host} stopped {end - position:,} bytes too early")
 
 
 def _axel_can_go_on(part: Path, gaps: Gaps, answer: Answer, connections: int) -> bool:
@@ -521,7 +534,7 @@ def _let_axel(run: Run, part: Path, gaps: Gaps, answer: Answer, session: str, ef
         progress=show,
     )
     if run.stop.is_set():
-        raise Stopped
+        raise RunStoppedError
     if not state_path(part).exists() and part.exists() and part.stat().st_size != answer.size:
         _forget(part)  # axel is done with something else, such as a login page
     if _bytes_done(part) > before:
@@ -594,11 +607,11 @@ def _has_space(part: Path, size: int | None) -> bool:
     return size is None or shutil.disk_usage(part.parent).free >= size - _bytes_done(part)
 
 
-def _disk_full(run: Run, part: Path) -> Problem:
+def _disk_full(run: Run, part: Path) -> TaskError:
     size, done = _read_about(part)["size"], _bytes_done(part)
     free = shutil.disk_usage(run.folder).free
     lacks = "an unknown number of" if size is None else f"{size - done:,}"
-    return Problem(
+    return TaskError(
         f"{part.stem}: the disk is full: {lacks} bytes are still to come, and {free:,} are free in "
         f"{run.folder}; make room and run again, the {done:,} bytes that came are kept"
     )

@@ -1,4 +1,4 @@
-"""What the four scripts share towards the person: options, messages, progress and exit status."""
+"""The command-line interface shared by the scripts: options, messages, progress and exit status."""
 
 import argparse
 import io
@@ -11,18 +11,25 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from h36m.archives import SUBJECTS_WITH_GROUND_TRUTH
+from h36m.dataset import SUBJECTS_WITH_GROUND_TRUTH
 
 # Where there is no terminal, a line of progress now and then is enough for a log file.
 SECONDS_BETWEEN_PLAIN_LINES = 30
 
 
-class WrongUse(Exception):
+Say = Callable[[str], None]  # prints a line for the user, see `speaker`
+
+
+class UsageError(Exception):
     """A wrong option or configuration: the script ends at once with status 2. The message is one line."""
 
 
-class Problem(Exception):
-    """One thing that could not be done; the others go on. The message is one line: what, expected, found, remedy."""
+class TaskError(Exception):
+    """One archive, sequence or view failed; the others go on. The message is one line: what, cause, remedy."""
+
+
+class RunStoppedError(Exception):
+    """The run is being stopped (Ctrl-C, SIGTERM, or an error that ends it): threads clean up and end."""
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -82,25 +89,39 @@ def run(main: Callable[[argparse.Namespace], list[str]], parser: argparse.Argume
     arguments = parser.parse_args()
     try:
         if not arguments.root.is_dir():
-            raise WrongUse(f"--root: there is no folder {arguments.root}")
+            raise UsageError(f"--root: there is no folder {arguments.root}")
         problems = main(arguments)
         status = 1 if problems else 0
     except KeyboardInterrupt:
         problems, status = ["stopped; run it again to go on from here"], 130
-    except (WrongUse, Problem, OSError) as error:
+    except (UsageError, TaskError, OSError) as error:
         if arguments.debug:
             traceback.print_exc()
-        problems, status = [str(error)], 2 if isinstance(error, WrongUse) else 1
+        problems, status = [str(error)], 2 if isinstance(error, UsageError) else 1
     for problem in problems:
         print(f"{parser.prog}: {problem}", file=sys.stderr)
     raise SystemExit(status)
 
 
-def say(arguments: argparse.Namespace, line: str) -> None:
-    """Print a line for the person without breaking a progress bar; nothing with `--quiet`."""
-    if not arguments.quiet:
-        tqdm.write(line)
-        sys.stdout.flush()
+def speaker(quiet: bool) -> Say:
+    """Return the function that prints a line for the user without breaking a progress bar; nothing with `--quiet`."""
+
+    def say(line: str) -> None:
+        if not quiet:
+            tqdm.write(line)
+            sys.stdout.flush()
+
+    return say
+
+
+def count_of(count: int, noun: str) -> str:
+    """Return a count with its noun: `1 archive`, `2 archives`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def is_or_are(count: int) -> str:
+    """Return the verb that goes with a count."""
+    return "is" if count == 1 else "are"
 
 
 class Progress(tqdm):

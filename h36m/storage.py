@@ -1,6 +1,7 @@
-"""What runs do in a folder that they share: take turns, remember what they did, replace a file as a whole."""
+"""Locks, records and files that appear complete: what runs do in a folder that they share."""
 
 import contextlib
+import errno
 import json
 import os
 import threading
@@ -10,10 +11,22 @@ from pathlib import Path
 import filelock
 
 PRIVATE = 0o600  # for the owner only
-FOR_EVERYBODY = 0o666  # less what the person's umask takes away
+FOR_EVERYBODY = 0o666  # less what the user's umask takes away
 
-CHECKED_RECORD = ".checked.json"  # in `archives/`: what was found good
-UNPACKED_RECORD = ".unpacked.json"  # in `extracted/`: which archive each folder came from
+RUN_LOCK = ".lock"  # in archives/ and extracted/: one run at a time
+
+DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)  # no space, quota exceeded
+READ_ONLY_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Return whether an error says that the disk is full or the user's quota is exceeded."""
+    return error.errno in DISK_FULL_ERRNOS
+
+
+def is_read_only(error: OSError) -> bool:
+    """Return whether an error says that this user cannot write there."""
+    return error.errno in READ_ONLY_ERRNOS
 
 
 @contextlib.contextmanager
@@ -24,7 +37,7 @@ def only_run_in(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
         folder: must exist.
         say: called with a line for the person when there is something to wait for.
     """
-    lock = filelock.FileLock(folder / ".lock")
+    lock = filelock.FileLock(folder / RUN_LOCK)
     try:
         lock.acquire(blocking=False)
     except filelock.Timeout:

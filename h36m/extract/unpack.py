@@ -9,8 +9,8 @@ import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from h36m.archives import subject_of_member
-from h36m.gzip_stream import CHUNK_BYTES, BadArchive, GzipStream, decompressed
+from h36m.dataset import subject_of_member
+from h36m.gzip_stream import CHUNK_BYTES, BadArchiveError, GzipStream, decompressed
 
 # RFC 1952: the last four bytes of a gzip file are the length of its content, modulo 2**32. RFC 1951: content that
 # cannot be compressed grows by 5 bytes in each block, less than a thousandth; and 2 bits stand for 258 bytes at most.
@@ -33,7 +33,7 @@ def unpacked(archive: Path, folder: Path, subject: str, on_bytes: Callable[[int]
         on_bytes: called with the number of compressed bytes after each read; it may raise to stop.
 
     Raises:
-        BadArchive: damaged, cut off, another subject's, or with members that no harmless archive has.
+        BadArchiveError: damaged, cut off, another subject's, or with members that no harmless archive has.
         OSError: it cannot be read or written.
     """
     unfinished = unfinished_folder(folder)
@@ -78,7 +78,7 @@ class Member(tarfile.TarInfo):
         try:
             return super().fromtarfile(archive)
         except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError, tarfile.SubsequentHeaderError) as error:
-            raise BadArchive(f"is no whole tar archive: {error}") from None
+            raise BadArchiveError(f"is no whole tar archive: {error}") from None
 
 
 def write_members(stream: GzipStream, folder: Path, subject: str) -> list[PurePosixPath]:
@@ -88,8 +88,8 @@ def write_members(stream: GzipStream, folder: Path, subject: str) -> list[PurePo
         their paths in the folder.
 
     Raises:
-        BadArchive: a member lies outside of the folder or in another subject's; is no file, folder or link to a file
-            of the archive; has the name of another; or there is no file.
+        BadArchiveError: a member is outside of the folder or in another subject's; is no file, folder or link to a
+            file of the archive; has the name of another; or there is no file.
     """
     files: list[PurePosixPath] = []
     links: dict[PurePosixPath, PurePosixPath] = {}
@@ -100,7 +100,9 @@ def write_members(stream: GzipStream, folder: Path, subject: str) -> list[PurePo
                 if member.isdir():
                     continue
                 if subject_of_member(member.name) not in (None, subject):
-                    raise BadArchive(f"holds the folder {subject_of_member(member.name)} where its name says {subject}")
+                    raise BadArchiveError(
+                        f"holds the folder {subject_of_member(member.name)} where its name says {subject}"
+                    )
                 if member.isreg():
                     write_file(archive.extractfile(member), folder, path, member.mtime)
                     files.append(path)
@@ -108,19 +110,19 @@ def write_members(stream: GzipStream, folder: Path, subject: str) -> list[PurePo
                     start = posixpath.dirname(member.name) if member.issym() else ""
                     links[path] = path_inside(posixpath.normpath(posixpath.join(start, member.linkname)))
                 else:
-                    raise BadArchive(f"holds {member.name!r}, which is neither file nor folder")
+                    raise BadArchiveError(f"holds {member.name!r}, which is neither file nor folder")
     except tarfile.TarError as error:
-        raise BadArchive(f"is no whole tar archive: {error}") from None
+        raise BadArchiveError(f"is no whole tar archive: {error}") from None
     for path, target in links.items():
         for _ in links:  # a link may lead to another, but not for ever
             target = links.get(target, target)
         if target not in files:
-            raise BadArchive(f"holds the link {str(path)!r}, which leads to no file of the archive")
+            raise BadArchiveError(f"holds the link {str(path)!r}, which leads to no file of the archive")
         with (folder / target).open("rb") as source:
             write_file(source, folder, path, (folder / target).stat().st_mtime)
         files.append(path)
     if not files:
-        raise BadArchive("holds no file")
+        raise BadArchiveError("holds no file")
     return files
 
 
@@ -128,11 +130,11 @@ def path_inside(name: str) -> PurePosixPath:
     """Return a member's path if it lies inside of the archive's folder, on whatever system it is unpacked.
 
     Raises:
-        BadArchive: it does not.
+        BadArchiveError: it does not.
     """
     as_windows_reads_it = PureWindowsPath(name)  # parts at either slash, and knows drives
     if as_windows_reads_it.anchor or ".." in as_windows_reads_it.parts or "\0" in name or not name:
-        raise BadArchive(f"holds {name!r}, which lies outside of its folder")
+        raise BadArchiveError(f"holds {name!r}, which lies outside of its folder")
     return PurePosixPath(name)
 
 
@@ -145,14 +147,14 @@ def write_file(source: io.IOBase, folder: Path, path: PurePosixPath, changed: fl
         changed: its time stamp, s since 1970.
 
     Raises:
-        BadArchive: there is one of that name already (on a disk that knows no capitals, one that is spelled alike).
+        BadArchiveError: a file of that name exists (on a case-insensitive disk, one that differs in case only).
     """
     target = folder / path
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         file = target.open("xb")
     except (FileExistsError, NotADirectoryError):
-        raise BadArchive(f"holds {str(path)!r} twice") from None
+        raise BadArchiveError(f"holds {str(path)!r} twice") from None
     with file:
         shutil.copyfileobj(source, file, CHUNK_BYTES)
     os.utime(target, (changed, changed))

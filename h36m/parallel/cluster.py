@@ -1,7 +1,7 @@
-"""Units of work on a Dask cluster that sees the same files: as h36m.workers does them on one machine.
+"""Units of work on a Dask cluster that sees the same files: as h36m.parallel.workers does them on one machine.
 
 Only a run with `--scheduler` imports this module, and with it Dask. What runs in a worker, at the end of it, goes there
-by value, so it must not use the project's other modules: they need not be there. See h36m.serve for what does.
+by value, so it must not use the project's other modules: they need not be there. See h36m.parallel.serve for what does.
 """
 
 import asyncio
@@ -27,18 +27,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from h36m.console import Problem, WrongUse
-from h36m.workers import Finished
+from h36m.cli import TaskError, UsageError
+from h36m.parallel.workers import Finished
 
 try:
     import cloudpickle
     import distributed
 except ImportError as error:
-    raise WrongUse(
+    raise UsageError(
         "--scheduler needs Dask, which is not installed here: python3 -m pip install -r requirements-cluster.txt"
     ) from error
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parent.parent.parent
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 CONNECT_SECONDS = 10
@@ -48,7 +48,7 @@ WORKERS_LOST = "each worker that began it was lost (out of memory?); run again t
 # How soon a worker notices that a unit is no longer wanted.
 SECONDS_BETWEEN_LOOKS = 0.5
 # After this long without a unit a process is not trusted with another: it may be about to end by itself, see
-# h36m.serve.IDLE_SECONDS.
+# h36m.parallel.serve.IDLE_SECONDS.
 FRESH_SECONDS = 30
 
 
@@ -60,7 +60,7 @@ def connect(scheduler: str, root: Path) -> distributed.Client:
         root: the folder that all workers must see.
 
     Raises:
-        WrongUse: there is none, or one of its workers could not do a unit.
+        UsageError: there is none, or one of its workers could not do a unit.
     """
     for logger in ("distributed", "distributed.client"):  # what fails is told in one line, here
         logging.getLogger(logger).setLevel(logging.CRITICAL)
@@ -72,7 +72,7 @@ def connect(scheduler: str, root: Path) -> distributed.Client:
             raise ValueError(f"a Dask {found.lower()}")
     except (OSError, asyncio.TimeoutError, ValueError) as error:  # the second is not the first before Python 3.11
         reason = (str(error) or f"no answer within {CONNECT_SECONDS} s").splitlines()[0]
-        raise WrongUse(
+        raise UsageError(
             "--scheduler: expected the address of a running `dask scheduler`, such as tcp://HOST:8786, or its "
             f"scheduler file, found {scheduler}: {reason}"
         ) from error
@@ -110,17 +110,17 @@ def check_workers(client: distributed.Client, root: Path) -> None:
     """Check that each worker has this Python, the project's requirements, and sees the files.
 
     Raises:
-        WrongUse: one has not.
+        UsageError: one has not.
     """
     here = "{}.{}".format(*sys.version_info)
     for worker, versions in client.get_versions()["workers"].items():
         there = versions["host"]["python"] if versions else "unknown"
         # What is sent to a worker is made of byte code, which another Python cannot read.
         if not there.startswith(f"{here}."):
-            raise WrongUse(f"--scheduler: the worker {worker} has Python {there}, expected {here} as here")
+            raise UsageError(f"--scheduler: the worker {worker} has Python {there}, expected {here} as here")
     for worker, lacking in client.run(what_lacks, str(root), requirements(), on_error="return").items():
         if lacking:
-            raise WrongUse(f"--scheduler: the worker {worker} {lacking}")
+            raise UsageError(f"--scheduler: the worker {worker} {lacking}")
 
 
 def requirements() -> list[str]:
@@ -130,12 +130,12 @@ def requirements() -> list[str]:
 
 
 def pack_project() -> bytes:
-    """Return a zip file of the scripts and their helpers that Python can run, see h36m.serve."""
+    """Return a zip file of the scripts and their helpers that Python can run, see h36m.parallel.serve."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted([*PROJECT.glob("*.py"), *PROJECT.glob("h36m/**/*.py")]):
             archive.write(file, file.relative_to(PROJECT).as_posix())
-        archive.writestr("__main__.py", "from h36m.serve import serve\n\nserve()\n")
+        archive.writestr("__main__.py", "from h36m.parallel.serve import serve\n\nserve()\n")
     return packed.getvalue()
 
 
@@ -160,7 +160,7 @@ def run_on_cluster(
         preload: names of the modules worth importing once.
 
     Raises:
-        Problem: the scheduler was lost.
+        TaskError: the scheduler was lost.
     """
     project, script = pack_project(), Path(sys.modules["__main__"].__file__).stem
     waiting = iter(units)
@@ -201,10 +201,10 @@ def how_it_ended(unit: Any, future: distributed.Future) -> Finished:
     """Return what came of a unit whose future is done.
 
     Raises:
-        Problem: nobody knows, because the scheduler is gone.
+        TaskError: nobody knows, because the scheduler is gone.
     """
     if future.cancelled():
-        raise Problem("the Dask scheduler was lost, or told to stop; run it again to go on from here")
+        raise TaskError("the Dask scheduler was lost, or told to stop; run it again to go on from here")
     error = future.exception()
     if error is None:
         return Finished(unit, *pickle.loads(future.result()))
@@ -233,7 +233,7 @@ def do_unit(project: bytes, call: bytes) -> bytes:
 
     Args:
         project: from pack_project().
-        call: what h36m.serve expects.
+        call: what h36m.parallel.serve expects.
 
     Returns:
         a pickle of what `Finished` has after the unit.

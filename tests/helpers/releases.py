@@ -10,6 +10,7 @@ from conftest import PROJECT
 
 from demo import release
 from demo.release import Recording
+from h36m.dataset import KIND_FACTS
 
 
 def make_extracted(root: Path, recordings: Sequence[Recording]) -> Path:
@@ -18,10 +19,10 @@ def make_extracted(root: Path, recordings: Sequence[Recording]) -> Path:
         for view in range(4):
             release.make_view(root / "unpacked", recording, view)
     for subject in release.subjects(recordings):
-        for kind, inner in release.INNER_FOLDERS.items():
+        for kind, facts in KIND_FACTS.items():
             folder = root / "extracted" / subject / kind
             folder.parent.mkdir(parents=True, exist_ok=True)
-            (root / "unpacked" / subject / inner).rename(folder)
+            (root / "unpacked" / subject / facts.inner_folder).rename(folder)
     shutil.rmtree(root / "unpacked")
     return root
 

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from h36m.console import Problem, WrongUse
-from h36m.frames import image_name
+from h36m.cli import TaskError, UsageError
+from h36m.dataset import ANNOTATIONS_FILE, IMAGES, image_name
 
-FILE_NAME = "annot.h5"
+# Goes up when what is written changes, so that an older annot.h5 is made again.
+FORMAT = 2
 
 # Attributes that tell a later run whether there is anything to do, and tell a person nothing.
 BOOKKEEPING = {"made_with", "inputs", "part_label_images", "rule_files"}
@@ -97,7 +98,7 @@ def read_frames(file: Path) -> dict[str, np.ndarray]:
 def read_images(file: Path) -> set[str]:
     """Return the paths of the images that an annot.h5 speaks of, relative to its folder."""
     return {
-        f"imageSequence/{camera}/{image_name(frame)}"
+        f"{IMAGES}/{camera}/{image_name(frame)}"
         for camera, frames in read_frames(file).items()
         for frame in frames.tolist()
     }
@@ -112,11 +113,11 @@ def describe(file: Path) -> str:
     """Return a table of an annot.h5 to read: its datasets with shape, type, unit, coordinates, meaning; its attributes.
 
     Raises:
-        WrongUse: there is no such file.
-        Problem: it is no HDF5.
+        UsageError: there is no such file.
+        TaskError: it is no HDF5.
     """
     if not file.is_file():
-        raise WrongUse(f"there is no file {file}: expected an {FILE_NAME} out of processed/")
+        raise UsageError(f"there is no file {file}: expected an {ANNOTATIONS_FILE} out of processed/")
     meanings = {dataset.name: dataset for dataset in DATASETS}
     rows = [("dataset", "shape", "type", "unit", "coordinates", "meaning")]
     try:
@@ -130,7 +131,7 @@ def describe(file: Path) -> str:
                 rows.append((name, str(item.shape), str(item.dtype), unit, coordinates, meaning))
             attributes = dict(annotations.attrs)
     except OSError as error:
-        raise Problem(f"{file} cannot be read as HDF5 ({error}): expected an {FILE_NAME}") from error
+        raise TaskError(f"{file} cannot be read as HDF5 ({error}): expected an {ANNOTATIONS_FILE}") from error
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines.append("")

@@ -1,18 +1,15 @@
 """The dataset's site: who we are there, a session that stays alive, and the cookie that goes nowhere else."""
 
 import atexit
-import configparser
 import getpass
 import os
 import re
-import shutil
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import requests
@@ -23,21 +20,10 @@ try:
 except ImportError:  # Windows has none
     termios = None
 
-from h36m.archives import SITE_FILE_PATHS, SITE_SUBJECT_NUMBERS, archive_name
-from h36m.console import Problem, WrongUse
-from h36m.folders import PRIVATE, write_atomically
+from h36m.cli import Say, TaskError, UsageError
+from h36m.dataset import KIND_FACTS, SITE_SUBJECT_NUMBERS, archive_name
+from h36m.download.config import Configuration, save_session
 from h36m.gzip_stream import GZIP_MAGIC, describe_page
-
-DEFAULTS = {
-    "PHPSESSID": "",
-    "Username": "",
-    "Password": "",
-    "BaseURL": "https://vision.imar.ro/human3.6m/",
-    "VerifyTLS": "yes",
-    "Downloader": "auto",
-    "Connections": "24",
-}
-SECTION = "General"
 
 # What PHP makes session names of. Anything else, such as an e-mail address, was put there by mistake.
 PHPSESSID_PATTERN = re.compile(r"[A-Za-z0-9,-]+")
@@ -50,7 +36,7 @@ LONGEST_RETRY_AFTER = 600  # seconds; a server that wants more than ten minutes 
 FIRST_BYTES = 512  # enough to tell an archive from a page
 
 
-class Temporary(Exception):
+class TemporaryError(Exception):
     """The site failed in a way that may pass. The message is one line.
 
     Attributes:
@@ -62,110 +48,12 @@ class Temporary(Exception):
         self.wait = wait
 
 
-class Unreachable(Temporary):
+class UnreachableError(TemporaryError):
     """There is no connection to the site: no such host, or nobody who listens there."""
 
 
-class NoArchive(Exception):
+class NotAnArchiveError(Exception):
     """The site sent a page where an archive was asked for: most likely the session is dead. The message is one line."""
-
-
-@dataclass
-class Configuration:
-    """What `config.ini` and the environment say, with defaults for the rest.
-
-    Attributes:
-        sessions: the PHPSESSIDs to try, the environment's before the file's.
-    """
-
-    path: Path
-    base_url: str
-    verify_tls: bool
-    downloader: str
-    connections: int
-    username: str
-    password: str = field(repr=False)
-    sessions: list[str] = field(repr=False)
-
-
-def read_configuration(path: Path, environment=os.environ) -> Configuration:
-    """Read `config.ini`, which need not exist, and the H36M_... variables, which go before it.
-
-    Raises:
-        WrongUse: the file cannot be read or says something that cannot be meant.
-    """
-    # A `;` after a blank begins a comment, as in the example file; `%` in a password stays as it is.
-    parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=(";",))
-    try:
-        parser.read_string(path.read_text(encoding="utf-8-sig"), source=str(path))
-    except FileNotFoundError:
-        pass
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise WrongUse(f"{path}: cannot be read: {reason}") from None
-    except configparser.Error as error:
-        # The error's own words quote the line, and the line may hold the password.
-        line = getattr(error, "lineno", None) or (getattr(error, "errors", None) or [("?",)])[0][0]
-        raise WrongUse(f"{path}: line {line} cannot be understood; see config.ini.example") from None
-    values = DEFAULTS | {key: parser.get(SECTION, key).strip() for key in DEFAULTS if parser.has_option(SECTION, key)}
-    values = {key: values[key] or DEFAULTS[key] for key in values}
-
-    base_url = values["BaseURL"].rstrip("/") + "/"
-    if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).hostname:
-        raise WrongUse(f"{path}: BaseURL must begin with https:// and a host, not {values['BaseURL']!r}")
-    verify_tls = configparser.ConfigParser.BOOLEAN_STATES.get(values["VerifyTLS"].lower())
-    if verify_tls is None:
-        raise WrongUse(f"{path}: VerifyTLS must be yes or no, not {values['VerifyTLS']!r}")
-    downloader = values["Downloader"].lower()
-    if downloader not in ("auto", "axel", "requests"):
-        raise WrongUse(f"{path}: Downloader must be auto, axel or requests, not {values['Downloader']!r}")
-    if downloader == "axel" and not shutil.which("axel"):
-        raise WrongUse(f"{path}: Downloader is axel, which is not installed here; install it or say auto")
-    if not values["Connections"].isdecimal() or not 1 <= int(values["Connections"]) <= 100:
-        raise WrongUse(f"{path}: Connections must be a number from 1 to 100, not {values['Connections']!r}")
-    return Configuration(
-        path=path,
-        base_url=base_url,
-        verify_tls=verify_tls,
-        downloader=downloader,
-        connections=int(values["Connections"]),
-        username=environment.get("H36M_USERNAME") or values["Username"],
-        password=environment.get("H36M_PASSWORD") or values["Password"],
-        sessions=[session for session in (environment.get("H36M_PHPSESSID"), values["PHPSESSID"]) if session],
-    )
-
-
-def save_session(path: Path, session: str) -> None:
-    """Put a PHPSESSID into `config.ini`, made if there is none; everything else in it stays as it is.
-
-    The file is replaced as a whole and can then be read by its owner only.
-    """
-    path = path.resolve()  # a link stays a link
-    try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            lines = file.read().splitlines(keepends=True)
-    except FileNotFoundError:
-        lines = []
-    newline = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
-    section, end = None, None  # end: after the last line of our section; there, indented keys before do no harm
-    for number, line in enumerate(lines):
-        if header := re.match(r"\ufeff?[ \t]*\[(.+)\]", line):
-            section = header[1]
-        if section != SECTION:
-            continue
-        if match := re.match(r"([ \t]*phpsessid[ \t]*[=:]).*?([ \t]+;.*)?\r?$", line, re.IGNORECASE):
-            lines[number] = f"{match[1]} {session}{match[2] or ''}{newline}"
-            break
-        if line.strip():
-            end = number + 1
-    else:
-        if lines and not lines[-1].endswith("\n"):
-            lines[-1] += newline
-        if end is None:
-            lines.append(f"[{SECTION}]{newline}")
-            end = len(lines)
-        lines.insert(end, f"PHPSESSID = {session}{newline}")
-    write_atomically(path, "".join(lines), PRIVATE)
 
 
 @dataclass
@@ -180,7 +68,7 @@ class Answer:
         identity: what tells one edition of the file from another: size, etag, last_modified, each may be None.
         url: where the answer came from, after redirects.
         is_own_host: the answer came from the site itself, which may see the cookie.
-        chunks: yields the bytes; raises Temporary when they stop too early.
+        chunks: yields the bytes; raises TemporaryError when they stop too early.
     """
 
     start: int
@@ -196,7 +84,7 @@ class Answer:
 class Site:
     """The site and our session there; threads may share it."""
 
-    def __init__(self, configuration: Configuration, say: Callable[[str], None]):
+    def __init__(self, configuration: Configuration, say: Say):
         self.configuration = configuration
         self.base_url = configuration.base_url
         self.session: str | None = None  # the live PHPSESSID
@@ -213,8 +101,8 @@ class Site:
         """Find a live session: a configured one, or else log in.
 
         Raises:
-            WrongUse: no live session, and no user name and password, or wrong ones.
-            Temporary: the site is not well.
+            UsageError: no live session, and no user name and password, or wrong ones.
+            TemporaryError: the site is not well.
         """
         for session in self.configuration.sessions:
             if not PHPSESSID_PATTERN.fullmatch(session):
@@ -255,15 +143,15 @@ class Site:
             cookies |= self._own_cookies(response)
             target = urljoin(url, response.headers["Location"]) if response.is_redirect else url
         if urlsplit(target).path.endswith("checklogin.php"):
-            raise WrongUse(
+            raise UsageError(
                 f"{self.host} refused the user name or the password; check them in {self.configuration.path} "
                 "(the user name is the e-mail address registered with the site)"
             )
         session = cookies.get("PHPSESSID", "")
         if not PHPSESSID_PATTERN.fullmatch(session):
-            raise Problem(f"{self.host} let us in and sent no PHPSESSID; log in with a browser and configure its one")
+            raise TaskError(f"{self.host} let us in and sent no PHPSESSID; log in with a browser and configure its one")
         if not self.is_alive(session):
-            raise Problem(f"{self.host} let us in, but its session is not alive; try again later")
+            raise TaskError(f"{self.host} let us in, but its session is not alive; try again later")
         self.session = session
         try:
             save_session(self.configuration.path, session)
@@ -277,7 +165,7 @@ class Site:
         configuration = self.configuration
         if not (configuration.username and configuration.password):
             if not (sys.stdin and sys.stdin.isatty()):
-                raise WrongUse(
+                raise UsageError(
                     f"no live session for {self.host}, and no user name and password to log in with: put them into "
                     f"{configuration.path}, or into H36M_USERNAME and H36M_PASSWORD"
                 )
@@ -288,14 +176,14 @@ class Site:
                 configuration.username = configuration.username or _ask(f"E-mail registered with {self.host}: ")
                 configuration.password = configuration.password or getpass.getpass(f"Password at {self.host}: ")
             except EOFError:
-                raise WrongUse(f"not logged in at {self.host}: the question was not answered") from None
+                raise UsageError(f"not logged in at {self.host}: the question was not answered") from None
         return configuration.username, configuration.password
 
     def archive_url(self, kind: str, subject: str) -> str:
         """Return the address of an archive."""
         query = {
             "download": 1,
-            "filepath": SITE_FILE_PATHS[kind],
+            "filepath": KIND_FACTS[kind].site_path,
             "filename": f"SubjectSpecific_{SITE_SUBJECT_NUMBERS[subject]}.tgz",
             "downloadname": subject,
         }
@@ -310,9 +198,9 @@ class Site:
                 asked to send that from the beginning.
 
         Raises:
-            NoArchive: the site sent a page.
-            Temporary: the site failed, or the connection.
-            Problem: the site does not have this archive.
+            NotAnArchiveError: the site sent a page.
+            TemporaryError: the site failed, or the connection.
+            TaskError: the site does not have this archive.
         """
         name = archive_name(kind, subject)
         headers = {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
@@ -325,11 +213,11 @@ class Site:
             self._raise_for_failure(response, f"asking for {name}.tgz")
             status = response.status_code
             if status in (401, 403):
-                raise NoArchive(f"{self.host} does not let us have {name}.tgz (status {status})")
+                raise NotAnArchiveError(f"{self.host} does not let us have {name}.tgz (status {status})")
             if status not in (200, 206, 416) and not response.is_redirect:
-                raise Problem(f"{name}.tgz: {self.host} answered {status} {response.reason}; is it still published?")
+                raise TaskError(f"{name}.tgz: {self.host} answered {status} {response.reason}; is it still published?")
             if response.is_redirect:
-                raise NoArchive(f"{self.host} redirects {name}.tgz in circles")
+                raise NotAnArchiveError(f"{self.host} redirects {name}.tgz in circles")
             yield self._answer(response, name)
 
     def _answer(self, response: requests.Response, name: str) -> Answer:
@@ -338,14 +226,14 @@ class Site:
         start, size = 0, int(length) if length.isdecimal() else None
         if response.status_code in (206, 416):
             if not content_range or (response.status_code == 206) != bool(content_range[1]):
-                raise Temporary(f"{name}.tgz: {self.host} sent a range without saying which")
+                raise TemporaryError(f"{name}.tgz: {self.host} sent a range without saying which")
             size = int(content_range[2]) if content_range[2] != "*" else None
             start = int(content_range[1]) if content_range[1] else size or 0
         chunks = self._chunks(response, name)
         if start == 0 and response.status_code != 416:
             first = next(chunks, b"")
             if not first.startswith(GZIP_MAGIC):
-                raise NoArchive(f"{self.host} sent something else than {name}.tgz: {describe_page(first)}")
+                raise NotAnArchiveError(f"{self.host} sent something else than {name}.tgz: {describe_page(first)}")
             chunks = _with_first(first, chunks)
         return Answer(
             start=start,
@@ -372,9 +260,9 @@ class Site:
                 yield chunk
                 first_size = size
         except urllib3.exceptions.ReadTimeoutError:
-            raise Temporary(f"{name}.tgz: no byte for {STALL_SECONDS:g} seconds") from None
+            raise TemporaryError(f"{name}.tgz: no byte for {STALL_SECONDS:g} seconds") from None
         except (urllib3.exceptions.HTTPError, OSError):
-            raise Temporary(f"{name}.tgz: the connection to {self.host} broke") from None
+            raise TemporaryError(f"{name}.tgz: the connection to {self.host} broke") from None
 
     def _get(self, url: str, session: str | None, headers: dict[str, str] | None = None) -> requests.Response:
         """GET, redirects followed; the cookie is sent to the site's own host and to no other."""
@@ -413,29 +301,29 @@ class Site:
             )
         except requests.exceptions.SSLError as error:
             if "CERTIFICATE_VERIFY_FAILED" not in str(error):
-                raise Temporary(f"{host}: the encrypted connection failed") from None
-            raise Problem(
+                raise TemporaryError(f"{host}: the encrypted connection failed") from None
+            raise TaskError(
                 f"{host}: its certificate is not trusted; someone may be listening. If you know why and trust the "
                 f"network, set VerifyTLS = no in {self.configuration.path}"
             ) from None
         except requests.exceptions.ReadTimeout:
-            raise Temporary(f"{host}: no answer for {STALL_SECONDS:g} seconds") from None
+            raise TemporaryError(f"{host}: no answer for {STALL_SECONDS:g} seconds") from None
         except requests.exceptions.ConnectionError as error:
             if "NameResolutionError" in repr(error):
-                raise Unreachable(f"{host}: host not found; check BaseURL and the network") from None
+                raise UnreachableError(f"{host}: host not found; check BaseURL and the network") from None
             if "NewConnectionError" in repr(error) or isinstance(error, requests.exceptions.ConnectTimeout):
-                raise Unreachable(f"{host}: cannot be reached; check BaseURL and the network") from None
-            raise Temporary(f"{host}: hung up") from None
+                raise UnreachableError(f"{host}: cannot be reached; check BaseURL and the network") from None
+            raise TemporaryError(f"{host}: hung up") from None
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, ValueError):
-            raise Problem(f"{host}: not an address that can be asked; check BaseURL") from None
+            raise TaskError(f"{host}: not an address that can be asked; check BaseURL") from None
 
     def _raise_for_failure(self, response: requests.Response, doing: str) -> None:
-        """Raise Temporary for the answers that mean: not now."""
+        """Raise TemporaryError for the answers that mean: not now."""
         status = response.status_code
         if status in (408, 425, 429) or status >= 500:
             wait = response.headers.get("Retry-After", "")
             seconds = min(float(wait), LONGEST_RETRY_AFTER) if wait.isdecimal() else None
-            raise Temporary(f"{doing}: {self.host} answered {status} {response.reason}", seconds)
+            raise TemporaryError(f"{doing}: {self.host} answered {status} {response.reason}", seconds)
 
 
 def _ask(question: str) -> str:

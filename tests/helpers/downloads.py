@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from faulty_site import FaultyServer, write_configuration
+from helpers.faulty_site import FaultyServer, write_configuration
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parent.parent.parent
 
 needs_axel = pytest.mark.skipif(
     not shutil.which("axel") and not os.environ.get("CI"), reason="axel is not installed on this machine"

@@ -1,0 +1,148 @@
+"""Names and facts of the dataset: subjects, kinds of archive, joints, and every folder and file on disk.
+
+    archives/Videos_S1.tgz -> extracted/S1/Videos/Walking 1.54138969.mp4 -> processed/S1/Walking-1/annot.h5
+
+Every other module takes these names from here. What `metadata.xml` says (sequences, cameras, skeleton) is in
+h36m.metadata.
+"""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+# The subjects whose poses are published; S2, S3, S4 and S10 are held back as the site's own test set.
+SUBJECTS_WITH_GROUND_TRUTH = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
+
+# -- kinds of archive --------------------------------------------------------------------------------------------------
+
+POSES_2D = "Poses_D2_Positions"
+POSES_3D_WORLD = "Poses_D3_Positions"
+POSES_3D = "Poses_D3_Positions_mono"
+POSES_3D_UNIVERSAL = "Poses_D3_Positions_mono_universal"
+VIDEOS = "Videos"
+BOXES = "Segments_mat_gt_bb"
+PART_LABELS = "Segments_mat_gt_pl"
+
+
+class Kind(NamedTuple):
+    """What is known about the archives of one kind."""
+
+    script: str  # the script that downloads them
+    site_path: str  # the `filepath` that the site's file browser expects
+    inner_folder: str  # the folder below the subject's inside the archive
+    extension: str  # of the files in it
+
+    @property
+    def is_optional(self) -> bool:
+        """Whether frames and poses can be processed without them: many people need neither boxes nor part labels."""
+        return self.script == SEGMENTS_SCRIPT
+
+
+POSES_AND_VIDEOS_SCRIPT, SEGMENTS_SCRIPT = "download_all.py", "download_seg_mat_gt_pl.py"
+
+KIND_FACTS = {
+    POSES_2D: Kind(POSES_AND_VIDEOS_SCRIPT, "Poses/D2_Positions", "MyPoseFeatures/D2_Positions", ".cdf"),
+    POSES_3D_WORLD: Kind(POSES_AND_VIDEOS_SCRIPT, "Poses/D3_Positions", "MyPoseFeatures/D3_Positions", ".cdf"),
+    POSES_3D: Kind(POSES_AND_VIDEOS_SCRIPT, "Poses/D3_Positions_mono", "MyPoseFeatures/D3_Positions_mono", ".cdf"),
+    POSES_3D_UNIVERSAL: Kind(
+        POSES_AND_VIDEOS_SCRIPT,
+        "Poses/D3_Positions_mono_universal",
+        "MyPoseFeatures/D3_Positions_mono_universal",
+        ".cdf",
+    ),
+    VIDEOS: Kind(POSES_AND_VIDEOS_SCRIPT, "Videos", "Videos", ".mp4"),
+    BOXES: Kind(SEGMENTS_SCRIPT, "Segments/mat_gt_bb", "MySegmentsMat/ground_truth_bb", ".mat"),
+    # The name of the last inner folder is not published; the synthetic archives of tests and demo use this one.
+    PART_LABELS: Kind(SEGMENTS_SCRIPT, "Segments/mat_gt_pl", "MySegmentsMat/ground_truth_pl", ".mat"),
+}
+KINDS = tuple(KIND_FACTS)
+
+
+def kinds_of_script(script: str) -> tuple[str, ...]:
+    """Return the kinds of archive that a script downloads: `kinds_of_script("download_all.py")`."""
+    return tuple(kind for kind, facts in KIND_FACTS.items() if facts.script == script)
+
+
+# The site numbers the subjects in an order of its own.
+SITE_SUBJECT_NUMBERS = {"S1": 1, "S5": 6, "S6": 7, "S7": 2, "S8": 3, "S9": 4, "S11": 5}
+
+# -- joints ------------------------------------------------------------------------------------------------------------
+
+JOINTS = 32
+ROOT_JOINT = 0  # Hips
+# Of the 32 joints those that move on their own: the 17 that people train on (VideoPose3D leaves out the same 15). The
+# others repeat one of them, or are ends of hands, feet and fingers.
+MOVING_JOINTS = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
+
+# -- archives/ ---------------------------------------------------------------------------------------------------------
+
+ARCHIVES = "archives"
+ARCHIVE_EXTENSION = ".tgz"
+# Appended to `NAME.tgz`: an unfinished download; one that the site has changed; one that failed its check.
+PARTIAL_EXTENSION, CHANGED_EXTENSION, REJECTED_EXTENSION = ".part", ".changed", ".rejected"
+VERIFIED_RECORD = ".checked.json"  # which archives were verified, see h36m.storage.Record
+
+
+def archive_name(kind: str, subject: str) -> str:
+    """Return an archive's name without its extension: `archive_name("Videos", "S1") == "Videos_S1"`."""
+    return f"{kind}_{subject}"
+
+
+def archive_file(root: Path, kind: str, subject: str) -> Path:
+    """Return the path of a complete archive: `archive_file(root, "Videos", "S1")` is root/archives/Videos_S1.tgz."""
+    return root / ARCHIVES / f"{archive_name(kind, subject)}{ARCHIVE_EXTENSION}"
+
+
+def subject_of_member(name: str) -> str | None:
+    """Return the subject whose folder an archive's member is in, None for no subject: S1 for `S1/Videos/a.mp4`."""
+    match = re.match(r"(?:\./)*(S\d+)(?:/|$)", name)
+    return match[1] if match else None
+
+
+# -- extracted/ --------------------------------------------------------------------------------------------------------
+
+EXTRACTED = "extracted"
+UNPACKED_RECORD = ".unpacked.json"  # which archive each folder came from, see h36m.storage.Record
+
+
+def unpacked_folder(root: Path, subject: str, kind: str) -> Path:
+    """Return the folder that an archive is unpacked to: root/extracted/S1/Videos."""
+    return root / EXTRACTED / subject / kind
+
+
+class Sequence(NamedTuple):
+    """One recording of a subject, seen by the four cameras."""
+
+    subject: str  # S1
+    action: int  # 14
+    subaction: int  # 1
+    name: str  # Walking-1, the name of its folder in processed/
+    base: str  # Walking 1, the beginning of its files' names in extracted/
+
+    def __str__(self) -> str:
+        return f"{self.subject} {self.name}"
+
+
+def unpacked_file(root: Path, sequence: Sequence, kind: str, camera: str) -> Path:
+    """Return the path of a sequence's unpacked file; the name of a file of world coordinates has no camera in it."""
+    stem = sequence.base if kind == POSES_3D_WORLD else f"{sequence.base}.{camera}"
+    return unpacked_folder(root, sequence.subject, kind) / f"{stem}{KIND_FACTS[kind].extension}"
+
+
+# -- processed/ --------------------------------------------------------------------------------------------------------
+
+PROCESSED = "processed"
+ANNOTATIONS_FILE = "annot.h5"
+IMAGES, PART_LABEL_IMAGES, PREVIEW_FILE = "imageSequence", "partLabels", "preview.jpg"
+SEQUENCE_LOCKS = ".locks"  # in processed/: one lock per sequence
+UNFINISHED_SEQUENCE = ".making"  # in a sequence's folder: what is written before it appears
+
+
+def sequence_folder(root: Path, sequence: Sequence) -> Path:
+    """Return the folder of a sequence's images and annot.h5: root/processed/S1/Walking-1."""
+    return root / PROCESSED / sequence.subject / sequence.name
+
+
+def image_name(index: int, extension: str = ".jpg") -> str:
+    """Return the name of a frame's image; its number is the frame's index + 1: `image_name(0) == "img_000001.jpg"`."""
+    return f"img_{index + 1:06d}{extension}"

@@ -1,0 +1,1 @@
+"""Download archives: log in to the site, fetch, resume, verify."""

@@ -1,0 +1,1 @@
+"""Turn unpacked files into frames and annotations."""

@@ -1,0 +1,128 @@
+"""What is already done: compare a sequence's annot.h5 with what a run asks for and with the files it was made from.
+
+This module imports nothing heavy, so that a run that has nothing to do says so at once.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from h36m.cli import TaskError
+from h36m.dataset import (
+    ANNOTATIONS_FILE,
+    EXTRACTED,
+    IMAGES,
+    KIND_FACTS,
+    PART_LABEL_IMAGES,
+    POSES_3D_UNIVERSAL,
+    PREVIEW_FILE,
+    UNFINISHED_SEQUENCE,
+    Sequence,
+    sequence_folder,
+    unpacked_file,
+)
+from h36m.poses import read_poses
+from h36m.process import annotations
+from h36m.process.s9 import is_shifted
+from h36m.process.selection import FrameRule, chosen_frames
+
+
+class Options(NamedTuple):
+    """What a run asks for, the same for all sequences."""
+
+    root: Path
+    cameras: tuple[str, ...]
+    rule: FrameRule
+    correct_s9: bool
+    segments: bool  # boxes and part labels
+    preview: bool
+
+
+class Outcome(NamedTuple):
+    """The result of processing one sequence."""
+
+    views: int  # written by this run
+    frames: int  # written by this run, of all views
+    problems: list[str]  # what failed
+    notices: list[str]  # what the user should know
+
+
+def settings_of(sequence: Sequence, options: Options) -> dict:
+    """Return what decides the contents of a sequence's annot.h5; it is recorded there and compared by later runs."""
+    return {
+        "format": annotations.FORMAT,
+        "frame_selection": options.rule.label,
+        "cameras": list(options.cameras),
+        "correct_s9": options.correct_s9 and is_shifted(sequence),
+        "segments": options.segments,
+    }
+
+
+def input_files(sequence: Sequence, options: Options) -> dict[str, list[int]]:
+    """Return the state of each unpacked file of a sequence that exists, by its path under extracted/.
+
+    The state is its size in bytes, when it was written, and when anything about it was changed (both ns).
+    """
+    states = {}
+    for kind, facts in KIND_FACTS.items():
+        if facts.is_optional and not options.segments:
+            continue
+        for camera in options.cameras:
+            file = unpacked_file(options.root, sequence, kind, camera)
+            if file.is_file():
+                state = file.stat()
+                name = file.relative_to(options.root / EXTRACTED).as_posix()
+                states[name] = [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
+    return states
+
+
+def done_before(sequence: Sequence, options: Options) -> Outcome | None:
+    """Return the outcome of a sequence in an earlier run, or None if it is still to be done.
+
+    It is to be done where there is no annot.h5, or one made with other options or from other files (files that were
+    deleted since do not count), and where images are missing. No video is read to find out, and poses only where the
+    rule that chooses frames may have been edited.
+    """
+    folder = sequence_folder(options.root, sequence)
+    if (folder / UNFINISHED_SEQUENCE).exists():  # a run was killed, or is still at work
+        return None
+    attributes = annotations.read_attributes(folder / ANNOTATIONS_FILE)
+    if attributes.get("made_with") != settings_of(sequence, options):
+        return None
+    # A file unpacked again or made readable may have the size and time that it had; only where there was a problem is
+    # that worth another try, because copying a whole tree looks the same.
+    compared = 3 if len(attributes["problems"]) else 2
+    for name, state in input_files(sequence, options).items():
+        if attributes["inputs"].get(name, [])[:compared] != state[:compared]:
+            return None
+    if options.preview and not (folder / PREVIEW_FILE).is_file():
+        return None
+    images = {image.relative_to(folder).as_posix() for image in folder.glob(f"{IMAGES}/*/*.jpg")}
+    if not annotations.read_images(folder / ANNOTATIONS_FILE) <= images:
+        return None
+    if sum(1 for _ in folder.glob(f"{PART_LABEL_IMAGES}/*/*.png")) < attributes["part_label_images"]:
+        return None
+    if attributes["rule_files"] != options.rule.edited_files and not chooses_same_frames(sequence, options, attributes):
+        return None
+    return Outcome(0, 0, list(attributes["problems"]), [])
+
+
+def chooses_same_frames(sequence: Sequence, options: Options, attributes: dict) -> bool:
+    """Return whether the rule, which users edit, would still choose the frames that annot.h5 has.
+
+    The frames are compared and not the text, because a rule may use whatever else its file holds, and because a
+    new comment is no reason to do days of work again. Where the poses are deleted the text has to do.
+    """
+    annotated = annotations.read_frames(sequence_folder(options.root, sequence) / ANNOTATIONS_FILE)
+    try:
+        for camera, frames in annotated.items():
+            file = unpacked_file(options.root, sequence, POSES_3D_UNIVERSAL, camera)
+            if not file.is_file():
+                return attributes["frame_selection"] == options.rule.text
+            universal = read_poses(file, coordinates=3)
+            if not np.array_equal(chosen_frames(options.rule, sequence.subject, universal), frames):
+                return False
+    except TaskError:  # reported when the sequence is processed
+        return False
+    return True

@@ -1,0 +1,292 @@
+"""One sequence: from its unpacked files to its images and annot.h5, all of it or nothing."""
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from filelock import FileLock
+from PIL import Image
+
+from h36m import __version__
+from h36m.cameras import Camera, project
+from h36m.cli import TaskError
+from h36m.dataset import (
+    ANNOTATIONS_FILE,
+    BOXES,
+    IMAGES,
+    MOVING_JOINTS,
+    PART_LABEL_IMAGES,
+    PART_LABELS,
+    POSES_2D,
+    POSES_3D,
+    POSES_3D_UNIVERSAL,
+    POSES_3D_WORLD,
+    PREVIEW_FILE,
+    PROCESSED,
+    SEQUENCE_LOCKS,
+    UNFINISHED_SEQUENCE,
+    VIDEOS,
+    Sequence,
+    image_name,
+    sequence_folder,
+    unpacked_file,
+)
+from h36m.metadata import Metadata
+from h36m.poses import fit_intrinsics, read_poses
+from h36m.process import annotations
+from h36m.process.part_labels import write_part_labels
+from h36m.process.preview import draw_preview
+from h36m.process.resume import Options, Outcome, done_before, input_files, settings_of
+from h36m.process.s9 import correct_boxes, correct_camera_poses, correct_world_poses, is_shifted
+from h36m.process.selection import FrameRuleError, chosen_frames
+from h36m.process.video import write_images
+from h36m.segments import NO_BOX, read_boxes
+
+
+class View(NamedTuple):
+    """One camera's share of a sequence: N chosen frames."""
+
+    camera: str
+    frames: np.ndarray  # (N,), indices from 0
+    pose_2d: np.ndarray  # (N, 32, 2), pixels
+    pose_3d: np.ndarray  # (N, 32, 3), mm, camera coordinates
+    pose_3d_universal: np.ndarray  # the same, universal skeleton
+    intrinsics: np.ndarray  # (4,), see h36m.poses.fit_intrinsics
+    intrinsics_universal: np.ndarray  # (4,)
+    boxes: np.ndarray | None  # (N, 4), or None where the subject has none
+    size: tuple[int, int]  # height, width of its images
+    pose_count: int  # poses of the whole view
+
+
+def process_sequence(sequence: Sequence, options: Options, metadata: Metadata) -> Outcome:
+    """Write images and annot.h5 of a sequence; a view that fails costs that view only.
+
+    Everything is made in a folder of its own and then moved into place. One run at a time does so: a second one waits,
+    and finds it done.
+    """
+    folder = sequence_folder(options.root, sequence)
+    unfinished = folder / UNFINISHED_SEQUENCE
+    locks = options.root / PROCESSED / SEQUENCE_LOCKS
+    try:
+        locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(locks / f"{sequence}.lock"):
+            shutil.rmtree(unfinished, ignore_errors=True)
+            before = done_before(sequence, options._replace(preview=False))
+            if before:
+                if options.preview:
+                    write_preview(folder)
+                return before
+            try:
+                unfinished.mkdir(parents=True)
+                outcome = make_sequence(sequence, options, metadata, unfinished)
+                if outcome.views:
+                    put_in_place(unfinished, folder)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
+                with contextlib.suppress(OSError):  # what an earlier run made stays
+                    folder.rmdir()
+            return outcome
+    except OSError as error:  # the disk is full, or the folder read-only
+        # HDF5 tells in several lines what the number says in one.
+        reason = os.strerror(error.errno) if error.errno else error
+        return Outcome(0, 0, [f"{sequence} could not be written to {folder} ({reason}): run again to do it"], [])
+
+
+def put_in_place(unfinished: Path, folder: Path) -> None:
+    """Exchange what was made with what is where people look for it, and in a moment, as nothing is deleted here.
+
+    The old annot.h5 goes first and the new one comes last, so none is ever seen without its images.
+    """
+    old = unfinished / "old"
+    old.mkdir()
+    for name in (ANNOTATIONS_FILE, IMAGES, PART_LABEL_IMAGES, PREVIEW_FILE):
+        if (folder / name).exists():
+            (folder / name).rename(old / name)
+    for name in (IMAGES, PART_LABEL_IMAGES, PREVIEW_FILE, ANNOTATIONS_FILE):
+        if (unfinished / name).exists():
+            (unfinished / name).rename(folder / name)
+
+
+def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, folder: Path) -> Outcome:
+    """Write images, part labels, annot.h5 and preview of a sequence into an empty folder."""
+    inputs = input_files(sequence, options)
+    views: list[View] = []
+    problems: list[str] = []
+    notices: list[str] = []
+    for camera in options.cameras:
+        try:
+            view, view_problems, view_notices = make_view(sequence, camera, options, metadata, folder)
+        except FrameRuleError as problem:  # not the fault of a view, so it is reported once
+            return Outcome(0, 0, [f"{sequence}: {problem}"], [])
+        except TaskError as problem:
+            problems.append(f"{sequence} {camera}: {problem}")
+            shutil.rmtree(folder / IMAGES / camera, ignore_errors=True)
+            continue
+        views.append(view)
+        problems += [f"{sequence} {camera}: {problem}" for problem in view_problems]
+        notices += [f"{sequence} {camera}: {notice}" for notice in view_notices]
+    if not views:
+        return Outcome(0, 0, problems, notices)
+
+    try:
+        world = world_poses(sequence, views, options)
+    except TaskError as problem:
+        world = None
+        problems.append(f"{sequence}: {problem}; pose/3d-world is left out")
+    annotations.write_annotations(
+        folder / ANNOTATIONS_FILE,
+        datasets_of(sequence, views, world, metadata),
+        {
+            "version": f"h36m-fetch {__version__}",
+            "sequence": str(sequence),
+            "frame_selection": options.rule.text,
+            "correct_s9": options.correct_s9 and is_shifted(sequence),
+            "joint_names": list(metadata.joint_names),
+            "joint_parents": list(metadata.joint_parents),
+            "moving_joints": list(MOVING_JOINTS),
+            "units": annotations.units(),
+            # What a later run needs to find out whether there is anything to do, see h36m.process.resume.
+            "made_with": settings_of(sequence, options),
+            "inputs": inputs,
+            "problems": problems,
+            "part_label_images": sum(1 for _ in folder.glob(f"{PART_LABEL_IMAGES}/*/*.png")),
+            "rule_files": options.rule.edited_files,
+        },
+    )
+    if options.preview:
+        write_preview(folder)
+    return Outcome(len(views), sum(len(view.frames) for view in views), problems, notices)
+
+
+def write_preview(folder: Path) -> None:
+    """Draw preview.jpg of a folder with images and annot.h5, whole or not at all."""
+    unfinished = folder / f".{PREVIEW_FILE}"
+    draw_preview(folder).save(unfinished, quality=80)
+    unfinished.replace(folder / PREVIEW_FILE)
+
+
+def make_view(
+    sequence: Sequence, camera: str, options: Options, metadata: Metadata, folder: Path
+) -> tuple[View, list[str], list[str]]:
+    """Write one camera's images and part labels; return its annotations, and problems and notices about its segments.
+
+    Raises:
+        TaskError: poses or video of this view are missing or broken. Broken segments cost themselves only.
+    """
+
+    def file(kind: str) -> Path:
+        return unpacked_file(options.root, sequence, kind, camera)
+
+    pose_2d = read_poses(file(POSES_2D), coordinates=2)
+    pose_3d = read_poses(file(POSES_3D), coordinates=3)
+    universal = read_poses(file(POSES_3D_UNIVERSAL), coordinates=3)
+    if not len(pose_2d) == len(pose_3d) == len(universal):
+        raise TaskError(
+            f"expected as many poses in each of its files, found {len(pose_2d)} in {POSES_2D}, {len(pose_3d)} in "
+            f"{POSES_3D}, {len(universal)} in {POSES_3D_UNIVERSAL}: unpack these archives again"
+        )
+    frames = chosen_frames(options.rule, sequence.subject, universal)
+    images = folder / IMAGES / camera
+    images.mkdir(parents=True)
+    write_images(file(VIDEOS), frames.tolist(), images)
+    with Image.open(images / image_name(int(frames[0]))) as image:
+        size = image.height, image.width
+
+    boxes = None
+    problems: list[str] = []
+    notices: list[str] = []
+    if options.segments and file(BOXES).parent.is_dir():
+        boxes, problems, notices = read_boxes(file(BOXES), frames, size)
+    if options.segments and file(PART_LABELS).parent.is_dir():
+        labels = folder / PART_LABEL_IMAGES / camera
+        label_problems, label_notices = write_part_labels(file(PART_LABELS), frames, size, labels)
+        problems, notices = problems + label_problems, notices + label_notices
+
+    view = View(
+        camera=camera,
+        frames=frames,
+        pose_2d=pose_2d[frames],
+        pose_3d=pose_3d[frames],
+        pose_3d_universal=universal[frames],
+        intrinsics=fit_intrinsics(pose_2d, pose_3d),
+        intrinsics_universal=fit_intrinsics(pose_2d, universal),
+        boxes=boxes,
+        size=size,
+        pose_count=len(pose_2d),
+    )
+    if options.correct_s9 and is_shifted(sequence):
+        view = corrected_view(view, metadata.cameras[sequence.subject, camera])
+    return view, problems, notices
+
+
+def corrected_view(view: View, camera: Camera) -> View:
+    """Move a view's poses and boxes onto the images (`--correct-s9`), and project the poses again.
+
+    What is fitted to or chosen by the published poses (intrinsics, frames) stays.
+    """
+    pose_3d = correct_camera_poses(view.pose_3d, camera)
+    boxes = view.boxes
+    if boxes is not None:
+        boxes = correct_boxes(boxes, view.pose_3d, pose_3d, camera, view.size)
+    return view._replace(
+        pose_2d=project(pose_3d, camera),
+        pose_3d=pose_3d,
+        pose_3d_universal=correct_camera_poses(view.pose_3d_universal, camera),
+        boxes=boxes,
+    )
+
+
+def world_poses(sequence: Sequence, views: list[View], options: Options) -> np.ndarray | None:
+    """Return the poses of all rows in world coordinates, (N, 32, 3), mm; None where that archive is not unpacked.
+
+    Raises:
+        TaskError: the file is missing or broken, or has another number of poses than the views.
+    """
+    file = unpacked_file(options.root, sequence, POSES_3D_WORLD, camera="")
+    if not file.parent.is_dir():
+        return None
+    world = read_poses(file, coordinates=3)
+    for view in views:
+        if view.pose_count != len(world):
+            raise TaskError(f"{file}: expected {view.pose_count} poses as in {view.camera}'s files, found {len(world)}")
+    if options.correct_s9 and is_shifted(sequence):
+        world = correct_world_poses(world)
+    return np.concatenate([world[view.frames] for view in views])
+
+
+def datasets_of(
+    sequence: Sequence, views: list[View], world: np.ndarray | None, metadata: Metadata
+) -> dict[str, np.ndarray]:
+    """Return the datasets of annot.h5 as `annotations.DATASETS` lists them: one view after the other, in order."""
+    rows = [len(view.frames) for view in views]
+    count = sum(rows)
+    datasets = {
+        "pose/2d": np.concatenate([view.pose_2d for view in views]),
+        "pose/3d": np.concatenate([view.pose_3d for view in views]),
+        "pose/3d-univ": np.concatenate([view.pose_3d_universal for view in views]),
+        "frame": np.concatenate([view.frames for view in views]) + 1,
+        "camera": np.repeat([int(view.camera) for view in views], rows),
+        "subject": np.full(count, int(sequence.subject.removeprefix("S"))),
+        "action": np.full(count, sequence.action),
+        "subaction": np.full(count, sequence.subaction),
+    }
+    datasets = {name: values if "/" in name else values.astype(np.int64) for name, values in datasets.items()}
+    if world is not None:
+        datasets["pose/3d-world"] = world
+    if any(view.boxes is not None for view in views):
+        without = [np.full((count, 4), NO_BOX, dtype=np.int32) for count in rows]
+        datasets["bbox"] = np.concatenate(
+            [empty if view.boxes is None else view.boxes for view, empty in zip(views, without, strict=True)]
+        )
+    for view in views:
+        datasets[f"intrinsics/{view.camera}"] = view.intrinsics
+        datasets[f"intrinsics-univ/{view.camera}"] = view.intrinsics_universal
+        camera = metadata.cameras.get((sequence.subject, view.camera))
+        if camera:
+            datasets[f"extrinsics/{view.camera}"] = camera.extrinsics
+            datasets[f"calibration/{view.camera}"] = camera.calibration
+            datasets[f"distortion/{view.camera}"] = camera.distortion
+    return datasets
