@@ -16,6 +16,8 @@ test-slow: .venv/ready  ## the longer tests
 lint: .venv/ready
 	$(IN_VENV) -m ruff check .
 	$(IN_VENV) -m ruff format --check .
+	$(IN_VENV) -m mypy
+	.venv/bin/lint-imports
 
 # For the Python of the image, and once for each of the two architectures that images are built for: an entry holds the
 # hashes of all wheels of a release, so one file serves both.

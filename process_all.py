@@ -128,8 +128,10 @@ def chosen_sequences(metadata: Metadata, subjects: Iterable[str], actions: Itera
                 sequences.append(sequence)
     unknown = set(actions) - set(known)
     if unknown:
-        names = ", ".join(dict.fromkeys(known))
-        raise UsageError(f"--actions: {', '.join(sorted(unknown))} is no action of the dataset; these are: {names}")
+        actions_known = ", ".join(dict.fromkeys(known))
+        raise UsageError(
+            f"--actions: {', '.join(sorted(unknown))} is no action of the dataset; these are: {actions_known}"
+        )
     return sequences
 
 

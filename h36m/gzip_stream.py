@@ -73,7 +73,7 @@ class GzipStream(io.RawIOBase):
     def tell(self) -> int:
         return self._position
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int) -> bytes:  # type: ignore[override]  # tarfile always says how many
         """Return so many bytes; fewer only at the end of the stream."""
         found = []
         while size:

@@ -59,17 +59,17 @@ def load_metadata(path: Path = METADATA_FILE) -> Metadata:
     try:
         root = ElementTree.parse(path).getroot()
         header, *rows = root.findall("mapping/tr")
-        _, _, *subjects = [cell.text for cell in header.findall("td")]
-        sequences = {}
+        _, _, *subjects = [cell.text or "" for cell in header.findall("td")]  # the first two are empty
+        sequences: dict[tuple[str, int, int], str] = {}
         for row in rows[:SEQUENCE_ROWS]:
-            action, subaction, *names = [cell.text for cell in row.findall("td")]
+            action, subaction, *names = map(_text, row.findall("td"))
             sequences |= {
                 (subject, int(action), int(subaction)): name for subject, name in zip(subjects, names, strict=True)
             }
-        actions = {index: item.text for index, item in enumerate(root.findall("actionnames/item"), start=1)}
-        camera_ids = tuple(item.text for item in root.findall("dbcameras/index2id/item"))
+        actions = {index: _text(item) for index, item in enumerate(root.findall("actionnames/item"), start=1)}
+        camera_ids = tuple(_text(item) for item in root.findall("dbcameras/index2id/item"))
         joints = sorted(
-            (int(item.findtext("id")), item.findtext("name"), int(item.findtext("parent")))
+            (int(_text(item.find("id"))), _text(item.find("name")), int(_text(item.find("parent"))))
             for item in root.findall("skel_pos/tree/item")
         )
         if not (sequences and actions and camera_ids and joints):
@@ -85,6 +85,17 @@ def load_metadata(path: Path = METADATA_FILE) -> Metadata:
             f"{path} cannot be read as the dataset's metadata ({error}): put back the project's or the official one"
         ) from error
     return Metadata(sequences, actions, camera_ids, tuple(name for _, name, _ in joints), joint_parents, cameras)
+
+
+def _text(element: ElementTree.Element | None) -> str:
+    """Return the text of an element.
+
+    Raises:
+        ValueError: there is no such element, or it is empty.
+    """
+    if element is None or not element.text:
+        raise ValueError("an element is missing or empty")
+    return element.text
 
 
 def _cameras(numbers: np.ndarray, camera_ids: tuple[str, ...]) -> dict[tuple[str, str], Camera]:

@@ -70,7 +70,8 @@ class Record:
 
     def md5(self, archive: Path) -> str | None:
         """Return the MD5 that was found in an archive; None if it was not looked for or the file has changed since."""
-        return self.entries[archive.name]["md5"] if self.holds(archive) else None
+        entry = self.entries.get(archive.name)
+        return entry["md5"] if entry and self.holds(archive) else None
 
     def holds(self, archive: Path, md5: str | None = None) -> bool:
         """Say whether an archive is, by size and time stamp, the recorded one, and had this MD5 if one is given."""
@@ -79,8 +80,9 @@ class Record:
             stat = archive.stat()
         except OSError:
             return False
-        is_same = entry is not None and (entry["size"], entry["mtime_ns"]) == (stat.st_size, stat.st_mtime_ns)
-        return is_same and (md5 is None or entry["md5"] == md5)
+        if entry is None or (entry["size"], entry["mtime_ns"]) != (stat.st_size, stat.st_mtime_ns):
+            return False
+        return md5 is None or entry["md5"] == md5
 
     def add(self, archive: Path, md5: str | None = None) -> None:
         """Remember that an archive was read to its end, and its MD5 if that was computed."""

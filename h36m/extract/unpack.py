@@ -8,6 +8,7 @@ import shutil
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO
 
 from h36m.dataset import subject_of_member
 from h36m.gzip_stream import CHUNK_BYTES, BadArchiveError, GzipStream, decompressed
@@ -16,6 +17,13 @@ from h36m.gzip_stream import CHUNK_BYTES, BadArchiveError, GzipStream, decompres
 # cannot be compressed grows by 5 bytes in each block, less than a thousandth; and 2 bits stand for 258 bytes at most.
 LENGTH_BYTES, LENGTH_MODULUS = 4, 2**32
 SMALLEST_FACTOR, LARGEST_FACTOR = 0.999, 1032
+
+# tarfile documents their base class only, which also means the regular end of an archive.
+BROKEN_HEADER_ERRORS = (
+    tarfile.InvalidHeaderError,  # type: ignore[attr-defined]
+    tarfile.TruncatedHeaderError,  # type: ignore[attr-defined]
+    tarfile.SubsequentHeaderError,  # type: ignore[attr-defined]
+)
 
 
 @contextlib.contextmanager
@@ -77,7 +85,7 @@ class Member(tarfile.TarInfo):
     def fromtarfile(cls, archive: tarfile.TarFile) -> "Member":
         try:
             return super().fromtarfile(archive)
-        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError, tarfile.SubsequentHeaderError) as error:
+        except BROKEN_HEADER_ERRORS as error:
             raise BadArchiveError(f"is no whole tar archive: {error}") from None
 
 
@@ -104,7 +112,9 @@ def write_members(stream: GzipStream, folder: Path, subject: str) -> list[PurePo
                         f"holds the folder {subject_of_member(member.name)} where its name says {subject}"
                     )
                 if member.isreg():
-                    write_file(archive.extractfile(member), folder, path, member.mtime)
+                    content = archive.extractfile(member)
+                    assert content is not None  # it is a regular file
+                    write_file(content, folder, path, member.mtime)
                     files.append(path)
                 elif member.islnk() or member.issym():
                     start = posixpath.dirname(member.name) if member.issym() else ""
@@ -138,7 +148,7 @@ def path_inside(name: str) -> PurePosixPath:
     return PurePosixPath(name)
 
 
-def write_file(source: io.IOBase, folder: Path, path: PurePosixPath, changed: float) -> None:
+def write_file(source: IO[bytes], folder: Path, path: PurePosixPath, changed: float) -> None:
     """Write a new file into a folder.
 
     Args:

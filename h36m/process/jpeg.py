@@ -45,7 +45,7 @@ def with_full_range(frame: av.VideoFrame) -> av.VideoFrame:
         and frame.colorspace in UNSAID_OR_BT601
         and frame.color_range in UNSAID_OR_LIMITED
     )
-    tables = (FULL_RANGE_LUMA, FULL_RANGE_CHROMA, FULL_RANGE_CHROMA)
+    tables: tuple[bytes | None, ...] = (FULL_RANGE_LUMA, FULL_RANGE_CHROMA, FULL_RANGE_CHROMA)
     if not is_plain:
         frame = VideoReformatter().reformat(
             frame, format="yuvj420p", dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.JPEG, threads=1
@@ -55,5 +55,7 @@ def with_full_range(frame: av.VideoFrame) -> av.VideoFrame:
     for source, target, table in zip(frame.planes, full.planes, tables, strict=True):
         # bytes.translate is twice as fast as indexing with numpy.
         rows = np.frombuffer(bytes(source).translate(table), np.uint8).reshape(-1, source.line_size)
-        np.frombuffer(target, np.uint8).reshape(-1, target.line_size)[:, : target.width] = rows[:, : source.width]
+        np.frombuffer(memoryview(target), np.uint8).reshape(-1, target.line_size)[:, : target.width] = rows[
+            :, : source.width
+        ]
     return full

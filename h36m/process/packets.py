@@ -58,7 +58,7 @@ def read_packet_facts(video: Path) -> list[PacketFacts]:
         NoPlanError: what one of them holds cannot be told.
         TaskError: the video cannot be read to its end, or a packet holds no picture.
     """
-    facts = []
+    facts: list[PacketFacts] = []
     for packet, context in packets_of(video, for_decoding=False):
         read = {"h264": read_h264, "mpeg4": read_mpeg4}.get(context.name)
         if read is None:
@@ -161,7 +161,7 @@ def number_frames(packets: list[PacketFacts]) -> list[int]:
 
 def decoding_runs(packets: list[PacketFacts], positions: list[int]) -> list[tuple[int, int]]:
     """Return the first and last packet of each run that has to be decoded for the packets at some positions."""
-    runs = []
+    runs: list[tuple[int, int]] = []
     for position in sorted(positions):
         start = position
         # A B picture after a start, but shown before it, needs what stands before that start.

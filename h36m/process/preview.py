@@ -77,7 +77,7 @@ def _draw_title(draw: ImageDraw.ImageDraw, title: str, with_labels: bool) -> Non
     font = ImageFont.load_default(size=TITLE_SIZE)
     words = [(title, INK), ("right", RIGHT), ("left", LEFT), ("box", BOX)]
     words += [("part labels", FAINT_INK)] if with_labels else []
-    x = 8
+    x = 8.0
     for word, colour in words:
         draw.text((x, 5), word, fill=colour, font=font)
         x += draw.textlength(word, font=font) + TITLE_SIZE

@@ -46,4 +46,4 @@ def correct_boxes(
     moved = boxes + np.tile(np.rint(after - before), 2)
     moved = moved.clip(0, [width, height, width, height]).astype(boxes.dtype)
     has_box = (boxes != NO_BOX).any(axis=1) & (moved[:, :2] < moved[:, 2:]).all(axis=1)
-    return np.where(has_box[:, None], moved, np.int32(NO_BOX))
+    return np.where(has_box[:, None], moved, np.array(NO_BOX, dtype=boxes.dtype))

@@ -13,7 +13,7 @@ from pathlib import Path
 import av
 
 from h36m.cli import TaskError
-from h36m.dataset import image_name
+from h36m.dataset import UNFINISHED_IMAGE_EXTENSION, image_name
 from h36m.process.jpeg import JPEG_QSCALE, encode_jpeg
 from h36m.process.packets import (
     NoPlanError,
@@ -46,7 +46,7 @@ def write_images(video: Path, wanted: Sequence[int], folder: Path, qscale: int =
     """
     for index, frame in decode_frames(video, wanted):
         image = folder / image_name(index)
-        unfinished = image.with_suffix(".part")
+        unfinished = image.with_suffix(UNFINISHED_IMAGE_EXTENSION)
         try:
             unfinished.write_bytes(encode_jpeg(frame, qscale))
             unfinished.replace(image)
@@ -154,7 +154,7 @@ def _decode(video: Path, context: av.VideoCodecContext, packet: av.Packet | None
     except MemoryError:  # PyAV's is both
         raise
     except av.FFmpegError as error:
-        raise damaged(video, error.strerror) from error
+        raise damaged(video, str(error.strerror)) from error
     for _, _, report in reports:
         if report.strip() != HARMLESS_REPORT:
             raise damaged(video, report.strip())
