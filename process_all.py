@@ -34,7 +34,7 @@ from h36m.metadata import Metadata, load_metadata
 from h36m.parallel.cores import available_cores
 from h36m.parallel.workers import Finished, run_in_processes
 from h36m.process.annotations import describe
-from h36m.process.resume import Options, done_before, input_files
+from h36m.process.resume import Options, Outcome, done_before, input_files
 from h36m.process.s9 import is_shifted
 from h36m.process.selection import frames_with_movement, rule_of_options
 
@@ -183,8 +183,6 @@ def start_work(
     Raises:
         UsageError: there is no such cluster.
     """
-    from h36m.process.sequence import process_sequence  # takes a while to import: only where there is work
-
     if scheduler:
         from h36m.parallel import cluster  # and with it Dask, which only this needs
 
@@ -196,10 +194,17 @@ def start_work(
     done = f"{plan.done} {is_or_are(plan.done)} done"
     say(f"{count_of(len(plan.to_do), 'sequence')} to process, {at_a_time} at a time; {done}")
     tell_beforehand(plan.to_do, options, metadata, say)
-    work = partial(process_sequence, options=options, metadata=metadata)
+    work = partial(process, options=options, metadata=metadata)
     if scheduler:
         return cluster.run_on_cluster(client, work, plan.to_do, jobs, preload=MODULES_OF_WORKERS)
     return run_in_processes(work, plan.to_do, at_a_time, preload=MODULES_OF_WORKERS, debug=debug)
+
+
+def process(sequence: Sequence, options: Options, metadata: Metadata) -> Outcome:
+    """Process one sequence; this runs in a process of its own."""
+    from h36m.process.sequence import process_sequence  # takes 0.2 s to import, which the workers have done before
+
+    return process_sequence(sequence, options, metadata)
 
 
 def tell_beforehand(sequences: list[Sequence], options: Options, metadata: Metadata, say: Say) -> None:
