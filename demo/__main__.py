@@ -18,7 +18,7 @@ SCRIPTS = Path(__file__).resolve().parent.parent
 USERNAME, PASSWORD = "demo@example.org", "correct horse"
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, recordings: Sequence[release.Recording] = release.DEMO) -> None:
     started = time.monotonic()
     root = folder / "data"  # what a user's folder would be
     if folder.exists() and not (folder / "release").is_dir() and any(folder.iterdir()):
@@ -27,7 +27,7 @@ def main(folder: Path) -> None:
     root.mkdir(parents=True)
 
     print("making a release: two subjects, four sequences, four cameras", flush=True)
-    release.make_release(folder / "release")
+    release.make_release(folder / "release", recordings)
 
     with site.serve(folder / "release", USERNAME, PASSWORD) as server:
         config = root / "config.ini"
@@ -39,7 +39,7 @@ def main(folder: Path) -> None:
         run_script("download_all.py", root, download)
         run_script("download_seg_mat_gt_pl.py", root, download)
     run_script("extract_all.py", root)
-    actions = list(dict.fromkeys(recording.name for recording in release.DEMO))
+    actions = list(dict.fromkeys(recording.name for recording in recordings))
     run_script("process_all.py", root, ["--actions", *actions, "--preview"])
 
     images = list(root.glob("processed/*/*/imageSequence/*/*.jpg"))
@@ -65,4 +65,6 @@ if __name__ == "__main__":
     parser.add_argument(
         "folder", type=Path, nargs="?", default=Path("demo-run"), help="default: demo-run; an earlier demo there goes"
     )
-    main(parser.parse_args().folder.resolve())
+    parser.add_argument("--short", action="store_true", help="a quarter of the frames, as the tests need it")
+    options = parser.parse_args()
+    main(options.folder.resolve(), release.SHORT_DEMO if options.short else release.DEMO)

@@ -116,9 +116,12 @@ def draw_part_labels(pose: np.ndarray, camera: Camera, size: tuple[int, int]) ->
 
 def draw_frame(background: np.ndarray, labels: np.ndarray, number: int) -> np.ndarray:
     """Return a frame of a video, (height, width, 3) uint8: the room, the person, and its number as a pattern."""
-    person = labels > 0
     image = background.copy()
-    image[person] = COLOURS[labels[person]]
+    rows, columns = np.flatnonzero(labels.any(axis=1)), np.flatnonzero(labels.any(axis=0))
+    if len(rows):  # only where the person is: the rest of the room is most of the picture
+        around = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        part = labels[around]
+        image[around] = np.where(part[..., None] > 0, COLOURS[part], image[around])
     for bit in range(BITS):
         image[:SQUARE, bit * SQUARE : (bit + 1) * SQUARE] = 255 * (number >> bit & 1)
     return image

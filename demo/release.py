@@ -55,6 +55,13 @@ DEMO = (
     Recording("S9", "Greeting-2", 130),
     Recording("S9", "Walking-1", 150),
 )
+# The same sequences with as few frames as show every rule: S9's Walking-1 has a second frame by the rule for tests.
+SHORT_DEMO = (
+    Recording("S1", "Greeting-2", 20),
+    Recording("S1", "Walking-1", 24),
+    Recording("S9", "Greeting-2", 20),
+    Recording("S9", "Walking-1", 66),
+)
 
 
 def make_release(folder: Path, recordings: Sequence[Recording] = DEMO, jobs: int = 2) -> None:

@@ -3,13 +3,12 @@
 Everything is computed here once more, with numpy and h5py, from the dataset's files and the tables in tests/facts.
 """
 
-import json
-
 import h5py
 import numpy as np
 import pytest
-from conftest import PROJECT, run_script
-from helpers.releases import contents, linked, make_extracted
+from helpers.facts import CAMERAS, FACTS, human36m_projection, rotation_of_facts, table
+from helpers.releases import contents, linked, make_extracted, times_of_files
+from helpers.scripts import PROJECT, process, run_script
 from PIL import Image
 
 from demo.figure import COLOURS
@@ -18,8 +17,6 @@ from h36m.cdf import pycdf
 from h36m.process.annotations import DATASETS, describe, table_for_readme
 from h36m.process.part_labels import PALETTE
 
-FACTS = json.loads((PROJECT / "tests" / "facts" / "cameras.json").read_text())
-CAMERAS = FACTS["cameras"]
 BASES = {"Greeting-2": "Greeting", "Walking-1": "Walking 1"}
 # float32 keeps 7 digits: of 8000 mm a few ten thousandths, and a pixel is some 4 mm there.
 MILLIMETRES, PIXELS = 2e-3, 1e-3
@@ -59,28 +56,6 @@ def segment_cells(demo_run, folder, kind: str, variable: str, camera: int):
             return mat[mat[variable][index, 0]][...].T
 
     return cell
-
-
-def rotation_of_facts(a: float, b: float, c: float) -> np.ndarray:
-    rotate_x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
-    rotate_y = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
-    rotate_z = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
-    return rotate_x @ rotate_y @ rotate_z
-
-
-def human36m_projection(points: np.ndarray, calibration: np.ndarray, distortion: np.ndarray) -> np.ndarray:
-    """Project (..., 3), mm, to pixels by the README's formula, coordinate by coordinate."""
-    k1, k2, p1, p2, k3 = distortion
-    x, y = points[..., 0] / points[..., 2], points[..., 1] / points[..., 2]
-    r2 = x**2 + y**2
-    bracket = 1 + k1 * r2 + k2 * r2**2 + k3 * r2**3 + p1 * y + p2 * x
-    return np.stack(
-        [
-            calibration[0, 0] * (x * bracket + p2 * r2) + calibration[0, 2],
-            calibration[1, 1] * (y * bracket + p1 * r2) + calibration[1, 2],
-        ],
-        axis=-1,
-    )
 
 
 # --- the whole demo ---
@@ -159,11 +134,11 @@ def test_part_labels_lie_on_the_person_in_the_images(folder):
 
 
 def test_attributes_tell_rule_skeleton_units_and_version(folder):
-    skeleton = [line.split("\t") for line in (PROJECT / "tests" / "facts" / "skeleton.tsv").read_text().splitlines()]
+    skeleton = table("skeleton.tsv")
     with h5py.File(folder / "annot.h5") as annotations:
         attributes = dict(annotations.attrs)
-    assert attributes["joint_names"].tolist() == [name for _, name, _ in skeleton[1:]]
-    assert attributes["joint_parents"].tolist() == [int(parent) for _, _, parent in skeleton[1:]]
+    assert attributes["joint_names"].tolist() == [row["name"] for row in skeleton]
+    assert attributes["joint_parents"].tolist() == [int(row["parent"]) for row in skeleton]
     assert len(attributes["moving_joints"]) == 17
     assert "def select_frame_indices_to_include" in attributes["frame_selection"]
     assert {line.partition(":")[0] for line in attributes["units"]} == {d.name for d in DATASETS if d.unit}
@@ -184,20 +159,16 @@ def test_the_moving_joints_are_those_that_differ_from_each_other(demo_run):
 
 # --- a small release: what is missing ---
 
+OF_SMALL = ("--subjects", "S1", "--actions", "Greeting-2", "--every", "2")
+
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """One sequence of six frames, and what a run with everything there makes of it. Read it, do not write."""
     root = make_extracted(tmp_path_factory.mktemp("small"), [Recording("S1", "Greeting-2", 6)])
-    ended = process(root)
+    ended = process(root, *OF_SMALL)
     assert (ended.returncode, ended.stderr) == (0, "")
     return root
-
-
-def process(root, *options):
-    return run_script(
-        "process_all.py", "--root", root, "--subjects", "S1", "--actions", "Greeting-2", "--every", "2", *options
-    )
 
 
 def without(found: dict, *starts: str) -> dict:
@@ -211,7 +182,7 @@ def test_without_world_boxes_and_label_archives_these_are_left_out_and_told_and_
     missing = ("Poses_D3_Positions", "Segments_mat_gt_bb", "Segments_mat_gt_pl")
     for kind in missing:
         (root / "extracted" / "S1" / kind).rename(tmp_path / kind)
-    ended = process(root)
+    ended = process(root, *OF_SMALL)
     assert (ended.returncode, ended.stderr) == (0, "")
     for kind, dataset in zip(missing, ("pose/3d-world", "bbox", "partLabels"), strict=True):
         assert f"S1: no {kind} in extracted/, so its sequences come without {dataset}\n" in ended.stdout
@@ -222,14 +193,14 @@ def test_without_world_boxes_and_label_archives_these_are_left_out_and_told_and_
     # What is unpacked later is taken up.
     for kind in missing:
         (tmp_path / kind).rename(root / "extracted" / "S1" / kind)
-    ended = process(root)
+    ended = process(root, *OF_SMALL)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert contents(root / "processed") == whole
 
 
 def test_no_segments_leaves_out_boxes_and_labels_and_says_nothing_of_them(small, tmp_path):
     root = linked(small, tmp_path)
-    ended = process(root, "--no-segments")
+    ended = process(root, *OF_SMALL, "--no-segments")
     assert (ended.returncode, ended.stderr) == (0, "") and "Segments" not in ended.stdout
     assert contents(root / "processed") == without(contents(small / "processed"), "annot.h5/bbox", "partLabels")
 
@@ -237,7 +208,7 @@ def test_no_segments_leaves_out_boxes_and_labels_and_says_nothing_of_them(small,
 def test_a_missing_world_file_is_a_problem_and_costs_the_world_coordinates_only(small, tmp_path):
     root = linked(small, tmp_path)
     (root / "extracted" / "S1" / "Poses_D3_Positions" / "Greeting.cdf").unlink()
-    ended = process(root)
+    ended = process(root, *OF_SMALL)
     assert ended.returncode == 1 and ended.stderr.count("\n") == 1
     assert "Greeting.cdf is missing" in ended.stderr and "pose/3d-world is left out" in ended.stderr
     assert contents(root / "processed") == without(contents(small / "processed"), "annot.h5/pose/3d-world")
@@ -251,7 +222,7 @@ def test_a_world_file_with_fewer_poses_is_a_problem_with_both_numbers(small, tmp
     file.unlink()
     with pycdf.CDF(str(file), create=True) as cdf:
         cdf.new("Pose", data=poses[:, :5], type=pycdf.const.CDF_FLOAT)
-    ended = process(root)
+    ended = process(root, *OF_SMALL)
     assert ended.returncode == 1 and ended.stderr.count("\n") == 1
     assert "expected 6 poses" in ended.stderr and "found 5" in ended.stderr
     assert contents(root / "processed") == without(contents(small / "processed"), "annot.h5/pose/3d-world")
@@ -274,7 +245,7 @@ def test_each_kind_of_bad_segment_file_costs_its_own_view_only_and_is_told(small
         content = file.read_bytes()
         file.unlink()
         file.write_bytes(content[: len(content) // 2])
-    ended = process(root)
+    ended = process(root, *OF_SMALL)
     assert ended.returncode == 1
     lines = ended.stderr.splitlines()
     assert len(lines) == 2 and all(f"S1 Greeting-2 {damaged}: " in line and damaged + ".mat" in line for line in lines)
@@ -305,21 +276,21 @@ def test_each_kind_of_bad_segment_file_costs_its_own_view_only_and_is_told(small
 
 def test_deleted_part_labels_are_made_again(small, tmp_path):
     root = linked(small, tmp_path)
-    assert process(root).returncode == 0
+    assert process(root, *OF_SMALL).returncode == 0
     (root / "processed/S1/Greeting-2/partLabels" / CAMERAS[2] / "img_000003.png").unlink()
-    ended = process(root)
+    ended = process(root, *OF_SMALL)
     assert ended.returncode == 0 and "12 frames of 4 views written" in ended.stdout
     assert contents(root / "processed") == contents(small / "processed")
-    assert "nothing to do" in process(root).stdout
+    assert "nothing to do" in process(root, *OF_SMALL).stdout
 
 
 def test_a_preview_asked_for_later_is_drawn_without_making_the_sequence_again(small, tmp_path):
     root = linked(small, tmp_path)
-    assert process(root).returncode == 0
+    assert process(root, *OF_SMALL).returncode == 0
     folder = root / "processed/S1/Greeting-2"
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-    assert process(root, "--preview").returncode == 0
-    after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    before = times_of_files(folder)
+    assert process(root, *OF_SMALL, "--preview").returncode == 0
+    after = times_of_files(folder)
     assert set(after) - set(before) == {folder / "preview.jpg"}
     assert {path: after[path] for path in before} == before
     with Image.open(folder / "preview.jpg") as image:

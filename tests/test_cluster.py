@@ -14,8 +14,9 @@ from pathlib import Path
 import dask
 import distributed  # noqa: F401  (adds its own settings to Dask's)
 import pytest
-from conftest import PROJECT, errors_in, run_script
-from test_process import ACTION_OPTIONS, SUBJECT_OPTIONS, contents
+from helpers.demos import ACTION_OPTIONS, SUBJECT_OPTIONS
+from helpers.releases import contents
+from helpers.scripts import PROJECT, errors_in, run_script
 
 from h36m.parallel.cluster import environment_of_units
 

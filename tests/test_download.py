@@ -13,8 +13,11 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers.downloads import BOTH, PROJECT, Downloads, needs_axel
-from helpers.faulty_site import faulty_site, small_archive, small_release, write_checksums
+from helpers.archives import small_archive, small_release, spoil, write_checksums
+from helpers.downloads import Downloads
+from helpers.faulty_site import faulty_site
+from helpers.marks import BOTH, needs_axel
+from helpers.scripts import PROJECT, RECORD_OPENS
 
 from h36m.dataset import BOXES, KINDS, PART_LABELS, POSES_2D, VIDEOS
 
@@ -42,15 +45,15 @@ def test_every_archive_is_fetched_with_the_bytes_of_the_site_and_a_line_says_by_
     with faulty_site(release) as site:
         downloads = Downloads(tmp_path / "root", site, downloader)
         ended = downloads.run("--subjects", "S1", "S11")
-        assert ended.status == 0, ended.text
+        assert ended.returncode == 0, ended.text
         names = [f"{kind}_{subject}" for kind in KINDS[:5] for subject in ("S1", "S11")]
         assert sorted(path.stem for path in downloads.archives.glob("*.tgz")) == sorted(names)
         assert all(downloads.is_right(name) for name in names)
         assert downloads.leftovers() == []
-        assert ended.output.count(f"fetched by {downloader}, MD5 checked") == 10
+        assert ended.stdout.count(f"fetched by {downloader}, MD5 checked") == 10
 
         ended = downloads.run("--subjects", "S1", "S11", script="download_seg_mat_gt_pl.py")
-        assert ended.status == 0, ended.text
+        assert ended.returncode == 0, ended.text
         assert downloads.is_right("Segments_mat_gt_bb_S11") and downloads.is_right("Segments_mat_gt_pl_S1")
         assert len(list(downloads.archives.glob("*.tgz"))) == 14
         posts = [request for request in site.requests if request.page == "checklogin.php"]
@@ -61,9 +64,9 @@ def test_every_archive_is_fetched_with_the_bytes_of_the_site_and_a_line_says_by_
 def test_auto_takes_axel_where_it_is_installed_and_requests_where_it_is_not(tmp_path, one):
     with faulty_site(one) as site:
         ended = Downloads(tmp_path / "with", site, "auto").run("--subjects", "S1")
-        assert ended.output.count("fetched by axel") == 5, ended.text
+        assert ended.stdout.count("fetched by axel") == 5, ended.text
         ended = Downloads(tmp_path / "without", site, "auto").run("--subjects", "S1", PATH="")
-        assert ended.output.count("fetched by requests") == 5, ended.text
+        assert ended.stdout.count("fetched by requests") == 5, ended.text
         same = [(tmp_path / root / "archives/Videos_S1.tgz").read_bytes() for root in ("with", "without")]
         assert same[0] == same[1]
 
@@ -71,7 +74,7 @@ def test_auto_takes_axel_where_it_is_installed_and_requests_where_it_is_not(tmp_
 def test_axel_asked_for_and_not_installed_is_wrong_configuration(tmp_path, one):
     with faulty_site(one) as site:
         ended = Downloads(tmp_path / "root", site, "axel").run("--subjects", "S1", PATH="")
-    assert ended.status == 2 and len(ended.errors.splitlines()) == 1 and "not installed" in ended.errors
+    assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1 and "not installed" in ended.stderr
 
 
 def test_the_two_download_scripts_differ_in_docstring_and_kinds_only():
@@ -85,17 +88,7 @@ def test_several_archives_at_a_time(tmp_path, release):
     with faulty_site(release) as site:
         downloads = Downloads(tmp_path / "root", site)
         ended = downloads.run("--subjects", "S1", "S5", "--jobs", "4")
-        assert ended.status == 0 and len(list(downloads.archives.glob("*.tgz"))) == 10, ended.text
-
-
-RECORD_OPENS = """
-import sys
-def note(event, arguments):
-    if event == "open" and str(arguments[0]).endswith((".tgz", ".part")):
-        with open("opened.txt", "a") as log:
-            log.write(str(arguments[0]) + "\\n")
-sys.addaudithook(note)
-"""
+        assert ended.returncode == 0 and len(list(downloads.archives.glob("*.tgz"))) == 10, ended.text
 
 
 def test_a_second_run_contacts_nobody_opens_no_archive_and_says_so_in_one_line(tmp_path, one):
@@ -103,13 +96,13 @@ def test_a_second_run_contacts_nobody_opens_no_archive_and_says_so_in_one_line(t
     (tmp_path / "hooks" / "sitecustomize.py").write_text(RECORD_OPENS)
     with faulty_site(one) as site:
         downloads = Downloads(tmp_path / "root", site)
-        assert downloads.run("--subjects", "S1", PYTHONPATH=str(tmp_path / "hooks")).status == 0
+        assert downloads.run("--subjects", "S1", PYTHONPATH=str(tmp_path / "hooks")).returncode == 0
         opened = downloads.root / "opened.txt"
         assert opened.read_text(), "the hook does not see opened archives"
         opened.unlink()
         asked = len(site.requests)
         ended = downloads.run("--subjects", "S1", PYTHONPATH=str(tmp_path / "hooks"))
-        assert (ended.status, ended.output) == (0, "nothing to do: all 5 archives are there and checked\n")
+        assert (ended.returncode, ended.stdout) == (0, "nothing to do: all 5 archives are there and checked\n")
         assert len(site.requests) == asked and not opened.exists()
 
 
@@ -119,22 +112,22 @@ def test_a_second_run_over_all_42_listed_archives_takes_less_than_a_second(tmp_p
         downloads = Downloads(tmp_path / "root", site)
         shutil.copytree(release, downloads.archives)
         for script in ("download_all.py", "download_seg_mat_gt_pl.py"):
-            assert downloads.run(script=script).status == 0
+            assert downloads.run(script=script).returncode == 0
             before = time.perf_counter()
             ended = downloads.run(script=script)
-            assert "nothing to do" in ended.output and time.perf_counter() - before < 1
+            assert "nothing to do" in ended.stdout and time.perf_counter() - before < 1
         assert site.requests == []
 
 
 def test_only_what_is_missing_is_fetched(tmp_path, one):
     with faulty_site(one) as site:
         downloads = Downloads(tmp_path / "root", site)
-        assert downloads.run("--subjects", "S1").status == 0
+        assert downloads.run("--subjects", "S1").returncode == 0
         (downloads.archives / "Videos_S1.tgz").unlink()
         site.requests.clear()
         ended = downloads.run("--subjects", "S1")
-        assert ended.status == 0 and set(site.archives_asked()) == {"Videos_S1.tgz"}
-        assert "4 were there, 1 fetched" in ended.output
+        assert ended.returncode == 0 and set(site.archives_asked()) == {"Videos_S1.tgz"}
+        assert "4 were there, 1 fetched" in ended.stdout
 
 
 def test_a_hand_placed_archive_is_checked_once_and_taken_up(tmp_path, one):
@@ -144,17 +137,17 @@ def test_a_hand_placed_archive_is_checked_once_and_taken_up(tmp_path, one):
         for path in one.glob("*.tgz"):
             shutil.copy(path, downloads.archives)
         ended = downloads.run("--subjects", "S1")
-        assert ended.status == 0 and "Videos_S1.tgz: there; checking it" in ended.output and site.requests == []
-        assert "nothing to do" in downloads.run("--subjects", "S1").output
+        assert ended.returncode == 0 and "Videos_S1.tgz: there; checking it" in ended.stdout and site.requests == []
+        assert "nothing to do" in downloads.run("--subjects", "S1").stdout
 
 
 def test_an_archive_that_changes_after_its_check_is_checked_again(tmp_path, one):
     with faulty_site(one) as site:
         downloads = Downloads(tmp_path / "root", site)
-        assert downloads.run("--subjects", "S1").status == 0
+        assert downloads.run("--subjects", "S1").returncode == 0
         (downloads.archives / "Videos_S1.tgz").write_bytes(b"\x1f\x8bnot what it was")
         ended = downloads.run("--subjects", "S1")
-        assert ended.status == 0 and downloads.is_right("Videos_S1"), ended.text
+        assert ended.returncode == 0 and downloads.is_right("Videos_S1"), ended.text
 
 
 def test_an_md5_that_is_new_in_the_list_is_looked_at(tmp_path, one):
@@ -163,21 +156,13 @@ def test_an_md5_that_is_new_in_the_list_is_looked_at(tmp_path, one):
         listed = (one / "checksums.txt").read_text()
         without_checksums(one)
         ended = downloads.run("--subjects", "S1")
-        assert ended.status == 0 and "gzip stream checked" in ended.output
+        assert ended.returncode == 0 and "gzip stream checked" in ended.stdout
         (one / "checksums.txt").write_text(listed)
         ended = downloads.run("--subjects", "S1")
-        assert ended.status == 0 and "Videos_S1.tgz: there; checking it" in ended.output
+        assert ended.returncode == 0 and "Videos_S1.tgz: there; checking it" in ended.stdout
 
 
-def spoil(data: bytes, how: str) -> bytes:
-    if how == "truncated":
-        return data[: len(data) * 2 // 3]
-    if how == "flipped bit":
-        return data[:10_000] + bytes([data[10_000] ^ 1]) + data[10_001:]
-    return b"<html><body>Please log in to see this page</body></html>"
-
-
-SPOILT = pytest.mark.parametrize("how", ["truncated", "flipped bit", "not a gzip at all"])
+SPOILT = pytest.mark.parametrize("how", ["truncated", "flipped bit", "login page"])
 LISTED = pytest.mark.parametrize("is_listed", [True, False], ids=["MD5 listed", "no MD5 listed"])
 
 
@@ -192,12 +177,10 @@ def test_a_bad_hand_placed_archive_is_put_aside_and_fetched(tmp_path, one, how, 
         bad = spoil((one / "Videos_S1.tgz").read_bytes(), how)
         (downloads.archives / "Videos_S1.tgz").write_bytes(bad)
         ended = downloads.run("--subjects", "S1")
-        assert ended.status == 0 and downloads.is_right("Videos_S1"), ended.text
+        assert ended.returncode == 0 and downloads.is_right("Videos_S1"), ended.text
         assert (downloads.archives / "Videos_S1.tgz.rejected").read_bytes() == bad
-        reason = {"truncated": "is cut off", "flipped bit": "is damaged", "not a gzip at all": "is not a gzip file"}[
-            how
-        ]
-        assert f"Videos_S1.tgz {reason}" in ended.output
+        reason = {"truncated": "is cut off", "flipped bit": "is damaged", "login page": "is not a gzip file"}[how]
+        assert f"Videos_S1.tgz {reason}" in ended.stdout
 
 
 @SPOILT
@@ -210,12 +193,12 @@ def test_a_bad_archive_on_the_site_is_never_accepted(tmp_path, one, how, is_list
     with faulty_site(one) as site:
         downloads = Downloads(tmp_path / "root", site)
         ended = downloads.run("--subjects", "S1")
-        assert ended.status == 1 and not (downloads.archives / "Videos_S1.tgz").exists()
+        assert ended.returncode == 1 and not (downloads.archives / "Videos_S1.tgz").exists()
         assert len(list(downloads.archives.glob("*.tgz"))) == 4, "one archive's failure costs that archive only"
-        last = ended.errors.splitlines()
+        last = ended.stderr.splitlines()
         assert len(last) == 1 and "Videos_S1.tgz" in last[0], ended.text
         (one / "Videos_S1.tgz").write_bytes(good)
-        assert downloads.run("--subjects", "S1").status == 0 and downloads.is_right("Videos_S1")
+        assert downloads.run("--subjects", "S1").returncode == 0 and downloads.is_right("Videos_S1")
         assert downloads.leftovers() == []
 
 
@@ -229,8 +212,8 @@ def test_an_archive_under_a_wrong_subjects_name_is_not_accepted(tmp_path, is_lis
         downloads.archives.mkdir()
         shutil.copy(release / "Videos_S5.tgz", downloads.archives / "Videos_S1.tgz")
         ended = downloads.run("--subjects", "S1")
-        assert ended.status == 0 and downloads.is_right("Videos_S1"), ended.text
-        assert "Videos_S1.tgz holds the folder S5 where its name says S1" in ended.output
+        assert ended.returncode == 0 and downloads.is_right("Videos_S1"), ended.text
+        assert "Videos_S1.tgz holds the folder S5 where its name says S1" in ended.stdout
         aside = downloads.archives / "Videos_S1.tgz.rejected"
         assert aside.read_bytes() == (release / "Videos_S5.tgz").read_bytes()
 
@@ -241,7 +224,7 @@ def test_a_wrong_subject_from_the_site_is_not_accepted_even_with_its_md5_listed(
     with faulty_site(one) as site:
         downloads = Downloads(tmp_path / "root", site)
         ended = downloads.run("--subjects", "S1")
-        assert ended.status == 1 and "holds the folder S5" in ended.errors.splitlines()[-1]
+        assert ended.returncode == 1 and "holds the folder S5" in ended.stderr.splitlines()[-1]
         assert not (downloads.archives / "Videos_S1.tgz").exists()
 
 
@@ -251,17 +234,17 @@ def test_an_md5_that_differs_twice_is_kept_as_changed_and_accepted_by_the_line_t
     with faulty_site(one) as site:
         downloads = Downloads(tmp_path / "root", site, downloader)
         ended = downloads.run("--subjects", "S1")
-        assert ended.status == 1 and not (downloads.archives / "Videos_S1.tgz").exists()
+        assert ended.returncode == 1 and not (downloads.archives / "Videos_S1.tgz").exists()
         changed = downloads.archives / "Videos_S1.tgz.changed"
         assert changed.read_bytes() == (one / "Videos_S1.tgz").read_bytes()
-        assert "fetching it once more" in ended.output
+        assert "fetching it once more" in ended.stdout
         line = f"{hashlib.md5(changed.read_bytes()).hexdigest()}  archives/Videos_S1.tgz"
-        (last,) = ended.errors.splitlines()
+        (last,) = ended.stderr.splitlines()
         assert last.endswith(line) and str(one / "checksums.txt") in last
 
         site.requests.clear()
         ended = downloads.run("--subjects", "S1")
-        assert ended.status == 1 and ended.errors.splitlines()[-1].endswith(line), (
+        assert ended.returncode == 1 and ended.stderr.splitlines()[-1].endswith(line), (
             "said again, and nothing fetched again"
         )
         assert site.requests == []
@@ -270,9 +253,9 @@ def test_an_md5_that_differs_twice_is_kept_as_changed_and_accepted_by_the_line_t
         others = [text for text in checksums.read_text().splitlines() if "Videos_S1" not in text]
         checksums.write_text("\n".join([*others, line]) + "\n")
         ended = downloads.run("--subjects", "S1")
-        assert ended.status == 0 and downloads.is_right("Videos_S1") and not changed.exists()
+        assert ended.returncode == 0 and downloads.is_right("Videos_S1") and not changed.exists()
         assert site.requests == []
-        assert "nothing to do" in downloads.run("--subjects", "S1").output
+        assert "nothing to do" in downloads.run("--subjects", "S1").stdout
 
 
 def test_an_md5_that_differs_once_costs_one_more_fetch(tmp_path, one):
@@ -287,7 +270,7 @@ def test_an_md5_that_differs_once_costs_one_more_fetch(tmp_path, one):
     with faulty_site(one, plan) as site:
         downloads = Downloads(tmp_path / "root", site)
         ended = downloads.run("--subjects", "S1")
-        assert ended.status == 0 and downloads.is_right("Videos_S1"), ended.text
+        assert ended.returncode == 0 and downloads.is_right("Videos_S1"), ended.text
         assert downloads.leftovers() == []
 
 
@@ -298,7 +281,7 @@ def test_a_hand_placed_new_edition_that_the_site_has_too_ends_as_changed(tmp_pat
         downloads.archives.mkdir()
         (downloads.archives / "Videos_S1.tgz").write_bytes(edition)
         ended = downloads.run("--subjects", "S1")
-        assert ended.status == 1 and (downloads.archives / "Videos_S1.tgz.changed").read_bytes() == edition
+        assert ended.returncode == 1 and (downloads.archives / "Videos_S1.tgz.changed").read_bytes() == edition
         assert site.archives_asked().count("Videos_S1.tgz") == 1, "fetched once to compare, not twice"
 
 
@@ -307,8 +290,8 @@ def test_an_archive_that_the_site_does_not_have_costs_that_archive_only(tmp_path
     with faulty_site(one) as site:
         downloads = Downloads(tmp_path / "root", site)
         ended = downloads.run("--subjects", "S1")
-        assert ended.status == 1 and len(list(downloads.archives.glob("*.tgz"))) == 4
-        assert len(ended.errors.splitlines()) == 1 and "Poses_D2_Positions_S1.tgz" in ended.errors
+        assert ended.returncode == 1 and len(list(downloads.archives.glob("*.tgz"))) == 4
+        assert len(ended.stderr.splitlines()) == 1 and "Poses_D2_Positions_S1.tgz" in ended.stderr
 
 
 @BOTH
@@ -319,7 +302,7 @@ def test_a_part_without_a_state_file_is_gone_on_with(tmp_path, downloader):
         downloads.archives.mkdir()
         downloads.part("Videos_S1").write_bytes((release / "Videos_S1.tgz").read_bytes()[:200_000])
         ended = downloads.run("--subjects", "S1")
-        assert ended.status == 0 and downloads.is_right("Videos_S1"), ended.text
+        assert ended.returncode == 0 and downloads.is_right("Videos_S1"), ended.text
         starts = [
             int(request.range.removeprefix("bytes=").partition("-")[0])
             for request in site.requests
@@ -341,18 +324,18 @@ def test_a_wrong_part_is_found_out_and_fetched_anew(tmp_path, downloader):
         downloads.part("Poses_D3_Positions_mono_universal_S1").write_bytes(b"\x1f\x8b")
         (downloads.archives / "Poses_D3_Positions_mono_universal_S1.tgz.part.st").write_bytes(b"\x04\x00\x00")
         ended = downloads.run("--subjects", "S1")
-        assert ended.status == 0 and downloads.leftovers() == [], ended.text
+        assert ended.returncode == 0 and downloads.leftovers() == [], ended.text
         assert all(downloads.is_right(f"{kind}_S1") for kind in KINDS[:5])
 
 
 def test_the_record_is_rebuilt_when_it_is_lost_or_spoilt(tmp_path, one):
     with faulty_site(one) as site:
         downloads = Downloads(tmp_path / "root", site)
-        assert downloads.run("--subjects", "S1").status == 0
+        assert downloads.run("--subjects", "S1").returncode == 0
         for spoilt in ("{", "[]", '{"Videos_S1.tgz": 3}', json.dumps({"Videos_S1.tgz": {"size": 1}})):
             (downloads.archives / ".checked.json").write_text(spoilt)
             ended = downloads.run("--subjects", "S1")
-            assert ended.status == 0 and "Videos_S1.tgz: there; checking it" in ended.output, ended.text
+            assert ended.returncode == 0 and "Videos_S1.tgz: there; checking it" in ended.stdout, ended.text
 
 
 def test_a_gzip_of_several_members_and_a_leading_dot_in_names_are_fine(tmp_path, one):
@@ -366,7 +349,7 @@ def test_a_gzip_of_several_members_and_a_leading_dot_in_names_are_fine(tmp_path,
     without_checksums(one)
     with faulty_site(one) as site:
         downloads = Downloads(tmp_path / "root", site)
-        assert downloads.run("--subjects", "S1").status == 0 and downloads.is_right("Videos_S1")
+        assert downloads.run("--subjects", "S1").returncode == 0 and downloads.is_right("Videos_S1")
 
 
 @pytest.mark.parametrize(
@@ -381,19 +364,19 @@ def test_a_gzip_of_several_members_and_a_leading_dot_in_names_are_fine(tmp_path,
 def test_wrong_use_is_one_line_and_status_2(tmp_path, one, options, word):
     with faulty_site(one) as site:
         ended = Downloads(tmp_path / "root", site).run(*options)
-    assert ended.status == 2 and len(ended.errors.splitlines()) == 1 and word in ended.errors
+    assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1 and word in ended.stderr
 
 
 def test_quiet_prints_nothing_when_all_goes_well(tmp_path, one):
     with faulty_site(one) as site:
         ended = Downloads(tmp_path / "root", site).run("--subjects", "S1", "--quiet")
-    assert (ended.status, ended.text) == (0, "")
+    assert (ended.returncode, ended.text) == (0, "")
 
 
 def test_archives_can_be_read_by_the_group_and_the_session_cannot(tmp_path, one):
     with faulty_site(one) as site:
         downloads = Downloads(tmp_path / "root", site)
-        assert downloads.run("--subjects", "S1").status == 0
+        assert downloads.run("--subjects", "S1").returncode == 0
         archive = (downloads.archives / "Videos_S1.tgz").stat().st_mode
         assert stat.S_IMODE(archive) == 0o666 & ~current_umask()
         assert stat.S_IMODE(downloads.config.stat().st_mode) == 0o600

@@ -15,20 +15,13 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from conftest import slow
-from helpers.downloads import (
-    BOTH,
-    Downloads,
-    axels_at,
-    bytes_there,
-    finish,
-    grow,
-    interrupt,
-    needs_axel,
-    nobody_may_write,
-    wait_until,
-)
-from helpers.faulty_site import Plan, Request, faulty_site, made_certificate, small_archive, small_release
+from helpers.archives import small_archive, small_release
+from helpers.disks import grow, nobody_may_write
+from helpers.downloads import Downloads, bytes_there, interrupt
+from helpers.faulty_site import Plan, Request, faulty_site, made_certificate
+from helpers.marks import BOTH, BOTH_AXEL_SLOW, needs_axel, slow
+from helpers.processes import axels_at
+from helpers.scripts import finish, wait_until
 
 from demo.site import LOGIN_PAGE
 from h36m.dataset import BOXES, PART_LABELS
@@ -38,12 +31,6 @@ SCRIPT = "download_seg_mat_gt_pl.py"
 NAMES = ("Segments_mat_gt_bb_S1", "Segments_mat_gt_pl_S1")
 SIZE = 300_000  # axel opens a connection for each 100 kB
 LARGE = 3_000_000  # so many, that axel opens all of its 24
-
-
-# With axel it takes long, and what is tested is much the same.
-BOTH_AXEL_SLOW = pytest.mark.parametrize(
-    "downloader", ["requests", pytest.param("axel", marks=[needs_axel, pytest.mark.slow])]
-)
 
 
 def listed_release(folder: Path, size: int = SIZE) -> Path:
@@ -96,12 +83,12 @@ def wait_for_share(downloads: Downloads, share: float) -> int:
     What axel has not noted yet does not count: at times it crashes (signal 11 was seen), or does not heed SIGTERM.
     """
     size = (downloads.site.archives / f"{NAMES[0]}.tgz").stat().st_size
-    wait_until(lambda: bytes_lacking(downloads) <= size * (1 - share), what=f"{share} of the archive")
+    wait_until(lambda: bytes_lacking(downloads) <= size * (1 - share), f"{share} of the archive")
     return int(size * (1 - share))
 
 
 def assert_all_right(downloads: Downloads, ended) -> None:
-    assert ended.status == 0, ended.text
+    assert ended.returncode == 0, ended.text
     assert all(downloads.is_right(name) for name in NAMES), ended.text
     assert downloads.leftovers() == []
     assert "Traceback" not in ended.text
@@ -109,9 +96,9 @@ def assert_all_right(downloads: Downloads, ended) -> None:
 
 def assert_one_line(ended, *words: str, status: int = 1) -> None:
     """The run failed, and says so in one line that has these words."""
-    assert ended.status == status, ended.text
-    assert len(ended.errors.splitlines()) == 1, ended.errors
-    assert all(word in ended.errors for word in words), ended.errors
+    assert ended.returncode == status, ended.text
+    assert len(ended.stderr.splitlines()) == 1, ended.stderr
+    assert all(word in ended.stderr for word in words), ended.stderr
 
 
 # -- site and session ------------------------------------------------------------------------------------------------
@@ -123,7 +110,7 @@ def test_a_session_that_is_dead_at_the_start_is_replaced(tmp_path, release, down
         downloads = Downloads(tmp_path / "root", site, downloader, PHPSESSID="deadbeef")
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(downloads, ended)
-        assert "no longer alive: logging in" in ended.output and logins(site) == 1
+        assert "no longer alive: logging in" in ended.stdout and logins(site) == 1
         (session,) = site.sessions
         assert f"PHPSESSID = {session}\n" in downloads.config.read_text()
 
@@ -138,7 +125,7 @@ def test_a_session_that_dies_between_two_archives_is_renewed(tmp_path, release, 
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(downloads, ended)
         assert count(site, "session ends") == 1 and logins(site) == 2
-        assert "the session has ended: logging in again" in ended.output
+        assert "the session has ended: logging in again" in ended.stdout
 
 
 @pytest.mark.parametrize(
@@ -153,7 +140,7 @@ def test_a_session_that_dies_in_the_middle_of_an_archive_is_renewed_and_what_cam
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(downloads, ended)
         assert count(site, "session dies under it") == 1 and logins(site) == 2
-        assert "anew" not in ended.output
+        assert "anew" not in ended.stdout
         assert downloader == "axel" or first_bytes(site, NAMES[0])[1] > SIZE // 3
         (session,) = site.sessions
         assert f"PHPSESSID = {session}\n" in downloads.config.read_text()
@@ -220,7 +207,7 @@ def test_a_site_that_answers_a_dead_session_with_the_login_page_as_200_is_seen_t
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(downloads, ended)
         assert len(ended_sessions) == 1 and count(site, "login page") >= 1 and logins(site) == 2
-        assert "fetching it once more" not in ended.output, "the page is not the beginning of the archive"
+        assert "fetching it once more" not in ended.stdout, "the page is not the beginning of the archive"
 
 
 @pytest.mark.parametrize(
@@ -241,9 +228,9 @@ def test_a_site_that_is_unwell_for_a_while_is_asked_again(tmp_path, release, dow
         if downloader == "requests":
             asked = [request.time for request in site.requests if request.archive == f"{NAMES[0]}.tgz"]
             pauses = [later - earlier for earlier, later in itertools.pairwise(asked)]
-            assert ended.output.count(f"answered {fault[:3]}") == 2
+            assert ended.stdout.count(f"answered {fault[:3]}") == 2
             if "after" in fault:
-                assert min(pauses) >= 1 and ended.output.count("trying again in 1 s") == 2
+                assert min(pauses) >= 1 and ended.stdout.count("trying again in 1 s") == 2
             else:
                 assert pauses[1] >= 0.02, "each pause is longer than the one before"
 
@@ -277,7 +264,7 @@ def test_a_connection_that_breaks_or_stalls_is_made_again_from_where_it_was(tmp_
         downloads = Downloads(tmp_path / "root", site, downloader)
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(downloads, ended)
-        assert count(site, fault) == 2 and "anew" not in ended.output
+        assert count(site, fault) == 2 and "anew" not in ended.stdout
         if downloader == "requests":
             starts = first_bytes(site, NAMES[0])
             assert len(starts) == 3 and starts == sorted(starts)
@@ -295,7 +282,7 @@ def test_without_byte_ranges_an_archive_comes_over_one_connection_from_the_start
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(downloads, ended)
         assert count(site, "no ranges cut") == 2
-        assert ended.output.count("sends no byte ranges: beginning anew") == 2
+        assert ended.stdout.count("sends no byte ranges: beginning anew") == 2
         assert not any(request.is_by_axel for request in site.requests), "axel has nothing to win there"
 
 
@@ -315,7 +302,7 @@ def test_without_a_length_a_body_that_breaks_off_is_found_out(tmp_path, release)
         downloads = Downloads(tmp_path / "root", site)
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(downloads, ended)
-        assert ended.output.count("is cut off") == 2 == count(site, "no length cut")
+        assert ended.stdout.count("is cut off") == 2 == count(site, "no length cut")
 
 
 @BOTH
@@ -368,7 +355,7 @@ def test_an_archive_that_changes_on_the_site_between_two_ranges_is_begun_anew(
         assert (len(editions[0]) == len(old)) == (what != "size")
         assert (downloads.archives / path.name).read_bytes() == editions[0]
         if downloader == "requests":  # axel does not notice; the check at the end does
-            assert "it has changed on the site since it was begun: beginning anew" in ended.output
+            assert "it has changed on the site since it was begun: beginning anew" in ended.stdout
 
 
 @BOTH_AXEL_SLOW
@@ -404,7 +391,7 @@ def test_a_certificate_that_is_not_trusted_ends_the_run_with_a_line_that_names_v
         trusting = Downloads(tmp_path / "trusting", site, downloader, VerifyTLS="no")
         ended = trusting.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(trusting, ended)
-        assert ended.output.count(f"fetched by {downloader}") == 2 and "Warning" not in ended.text
+        assert ended.stdout.count(f"fetched by {downloader}") == 2 and "Warning" not in ended.text
 
 
 @BOTH
@@ -427,14 +414,14 @@ def test_a_site_that_is_gone_in_the_middle_costs_nothing_that_came(tmp_path, dow
         base_url = site.base_url
     site.server_close()
     ended = finish(process)
-    assert ended.status == 1 and len(ended.errors.splitlines()) == 2, ended.text
-    assert "cannot be reached" in ended.errors and "What came is kept" in ended.errors
+    assert ended.returncode == 1 and len(ended.stderr.splitlines()) == 2, ended.text
+    assert "cannot be reached" in ended.stderr and "What came is kept" in ended.stderr
     assert bytes_lacking(downloads) <= lacking
     with faulty_site(release) as site:
         downloads.config.write_text(downloads.config.read_text().replace(base_url, site.base_url))
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(downloads, ended)
-        assert "anew" not in ended.output
+        assert "anew" not in ended.stdout
 
 
 # -- axel itself, as the runs above and below meet it -----------------------------------------------------------------
@@ -469,9 +456,9 @@ def test_axel_goes_round_without_end_when_the_session_dies_under_its_connections
     with faulty_site(release, faults("axel", "session dies under it", [10])) as site:
         axel = axel_alone(site, tmp_path / "file")
         try:
-            wait_until(lambda: len(site.requests) > 200, what="axel asking again and again")
+            wait_until(lambda: len(site.requests) > 200, "axel asking again and again")
             came = bytes_there(tmp_path / "file")
-            wait_until(lambda: len(site.requests) > 400, what="axel asking again and again")
+            wait_until(lambda: len(site.requests) > 400, "axel asking again and again")
             assert bytes_there(tmp_path / "file") == came and axel.poll() is None
         finally:
             axel.kill()
@@ -492,8 +479,8 @@ def test_where_a_site_bears_few_connections_axel_comes_back_with_few(tmp_path):
         downloads = Downloads(tmp_path / "root", site, "axel")
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(downloads, ended)
-        assert count(site, "429") > 2 and ended.output.count("fetched by axel") == 2
-        assert ended.output.count("did not finish it with 24 connections; coming back with fewer") == 2
+        assert count(site, "429") > 2 and ended.stdout.count("fetched by axel") == 2
+        assert ended.stdout.count("did not finish it with 24 connections; coming back with fewer") == 2
 
 
 @needs_axel
@@ -508,8 +495,8 @@ def test_what_axel_has_mixed_up_is_fetched_again_over_one_connection(tmp_path):
         downloads = Downloads(tmp_path / "root", site, "axel")
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(downloads, ended)
-        assert count(site, "login page") >= 2 and ended.output.count("fetching it once more") == 2
-        assert ended.output.count("fetched by requests") == 2
+        assert count(site, "login page") >= 2 and ended.stdout.count("fetching it once more") == 2
+        assert ended.stdout.count("fetched by requests") == 2
 
 
 # -- disk and process ------------------------------------------------------------------------------------------------
@@ -552,7 +539,7 @@ def test_a_run_that_is_stopped_ends_with_130_and_leaves_no_axel_and_what_came(tm
         hurried(site)
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(downloads, ended)
-        assert "anew" not in ended.output
+        assert "anew" not in ended.stdout
 
 
 @pytest.mark.parametrize("fault", ["503 after 300", slow("stall")])
@@ -561,7 +548,7 @@ def test_a_run_that_is_stopped_while_it_pauses_or_waits_for_the_site_ends_soon(t
         downloads = Downloads(tmp_path / "root", site)
         process = downloads.start("--subjects", "S1", script=SCRIPT, H36M_STALL_SECONDS="300")
         if fault == "stall":
-            wait_until(lambda: bytes_there(downloads.part(NAMES[0])) > SIZE // 3, what="half of the archive")
+            wait_until(lambda: bytes_there(downloads.part(NAMES[0])) > SIZE // 3, "half of the archive")
         else:
             assert "trying again in 300 s" in process.stdout.readline() + process.stdout.readline()
         interrupt(process)
@@ -577,16 +564,16 @@ def test_kill_9_at_any_part_of_a_download_costs_no_archive(tmp_path, downloader)
         for share in (0, 0.3, 0.6):
             asked = len(site.requests)
             process = downloads.start("--subjects", "S1", script=SCRIPT)
-            wait_until(lambda asked=asked: len(site.requests) > asked + 1, what="a request for the archive")
+            wait_until(lambda asked=asked: len(site.requests) > asked + 1, "a request for the archive")
             lacking = wait_for_share(downloads, share)
             process.kill()
-            assert finish(process).status == -signal.SIGKILL
-            wait_until(lambda: not axels_at(downloads.archives), what="axel's end")
+            assert finish(process).returncode == -signal.SIGKILL
+            wait_until(lambda: not axels_at(downloads.archives), "axel's end")
             assert bytes_lacking(downloads) <= lacking and not (downloads.archives / f"{NAMES[0]}.tgz").exists()
         hurried(site)
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(downloads, ended)
-        assert "anew" not in ended.output
+        assert "anew" not in ended.stdout
 
 
 # Kills the process before a chosen one of the things it does to the folder: opening, renaming or removing a file.
@@ -623,7 +610,7 @@ def test_kill_9_at_each_step_of_a_run_costs_nothing_and_leaves_nothing_behind(tm
             shutil.copy(release / f"{NAMES[1]}.tgz", downloads.archives)
             variables = {"PYTHONPATH": str(hooks), "KILL_BEFORE_STEP": str(step)}
             ended = downloads.run("--subjects", "S1", script=SCRIPT, **variables)
-            if ended.status != -signal.SIGKILL:
+            if ended.returncode != -signal.SIGKILL:
                 break
             found = [path.stem for path in downloads.archives.glob("*.tgz")]
             assert all(downloads.is_right(name) for name in found), "whole or not there"
@@ -634,7 +621,7 @@ def test_kill_9_at_each_step_of_a_run_costs_nothing_and_leaves_nothing_behind(tm
             else:
                 assert_all_right(downloads, ended)
     assert step > 20, "there are many steps to be killed at"
-    assert ended.status == is_new_edition
+    assert ended.returncode == is_new_edition
 
 
 @BOTH
@@ -684,22 +671,22 @@ def test_a_disk_that_someone_else_fills_meanwhile_costs_nothing_that_came(tmp_pa
             while True:
                 file.write(bytes(4096))
         ended = finish(process)
-        assert ended.status == 1 and len(ended.errors.splitlines()) == 2
-        assert ended.errors.count("the disk is full") == 2, ended.text
+        assert ended.returncode == 1 and len(ended.stderr.splitlines()) == 2
+        assert ended.stderr.count("the disk is full") == 2, ended.text
         assert bytes_lacking(downloads) <= lacking
         ballast.unlink()
         grow(disk, 10)
         hurried(site)
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(downloads, ended)
-        assert "anew" not in ended.output
+        assert "anew" not in ended.stdout
 
 
 def test_the_second_of_two_runs_on_one_root_waits_and_says_so(tmp_path, release):
     with slow_site(release, "requests") as site:
         downloads = Downloads(tmp_path / "root", site)
         first = downloads.start("--subjects", "S1", script=SCRIPT)
-        wait_until(lambda: bytes_there(downloads.part(NAMES[0])) > 0, what="the first bytes")
+        wait_until(lambda: bytes_there(downloads.part(NAMES[0])) > 0, "the first bytes")
         second = downloads.start("--subjects", "S1", script=SCRIPT)
         assert "another run is at work there; waiting" in second.stdout.readline()
         assert first.poll() is None
@@ -708,23 +695,23 @@ def test_the_second_of_two_runs_on_one_root_waits_and_says_so(tmp_path, release)
         asked = len(site.requests)
         ended = finish(second)
         assert_all_right(downloads, ended)
-        assert "2 archives: 2 were there, 0 fetched" in ended.output and len(site.requests) == asked
+        assert "2 archives: 2 were there, 0 fetched" in ended.stdout and len(site.requests) == asked
 
 
 def test_a_run_that_waits_for_another_can_be_stopped_and_the_next_may_begin_when_that_is_killed(tmp_path, release):
     with slow_site(release, "requests") as site:
         downloads = Downloads(tmp_path / "root", site)
         first = downloads.start("--subjects", "S1", script=SCRIPT)
-        wait_until(lambda: bytes_there(downloads.part(NAMES[0])) > 0, what="the first bytes")
+        wait_until(lambda: bytes_there(downloads.part(NAMES[0])) > 0, "the first bytes")
         second = downloads.start("--subjects", "S1", script=SCRIPT)
         assert "waiting" in second.stdout.readline()
         interrupt(second)
-        assert finish(second).status == 130
+        assert finish(second).returncode == 130
         third = downloads.start("--subjects", "S1", script=SCRIPT)
         assert "waiting" in third.stdout.readline()
         hurried(site)
         first.kill()
-        assert finish(first).status == -signal.SIGKILL
+        assert finish(first).returncode == -signal.SIGKILL
         assert_all_right(downloads, finish(third))
 
 
@@ -741,7 +728,7 @@ def test_a_folder_that_cannot_be_written_ends_the_run_in_one_line(tmp_path, rele
         assert_all_right(downloads, downloads.run("--subjects", "S1", script=SCRIPT))
         with nobody_may_write(disk):
             ended = downloads.run("--subjects", "S1", script=SCRIPT)
-            assert (ended.status, "nothing to do" in ended.output) == (0, True), "for that nothing is written"
+            assert (ended.returncode, "nothing to do" in ended.stdout) == (0, True), "for that nothing is written"
 
 
 def test_an_archive_that_cannot_be_read_costs_that_archive_only(tmp_path, release):
@@ -761,4 +748,4 @@ def test_a_configuration_that_cannot_be_written_does_not_stop_the_run(tmp_path, 
         with nobody_may_write(disk):
             ended = downloads.run("--subjects", "S1", "--config", disk / "config.ini", script=SCRIPT)
         assert_all_right(downloads, ended)
-        assert "the session could not be saved" in ended.output
+        assert "the session could not be saved" in ended.stdout

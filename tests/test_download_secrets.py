@@ -13,9 +13,11 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import slow
-from helpers.downloads import BOTH, PROJECT, Downloads, environment
-from helpers.faulty_site import PASSWORD, USERNAME, faulty_site, made_certificate, small_release
+from helpers.archives import small_release
+from helpers.downloads import QUICK, Downloads
+from helpers.faulty_site import PASSWORD, USERNAME, faulty_site, made_certificate
+from helpers.marks import BOTH, slow
+from helpers.scripts import PROJECT, environment_without_settings
 
 from h36m.dataset import BOXES, PART_LABELS
 from h36m.download.config import read_configuration, save_session
@@ -81,7 +83,7 @@ def test_cookie_and_password_are_seen_nowhere(tmp_path, release, downloader, end
         downloads = Downloads(tmp_path / "root", site, downloader, PHPSESSID="deadbeefdeadbeef")
         downloads.config.chmod(0o644)
         ended = downloads.run("--subjects", "S1", "--debug", script=SCRIPT)
-        assert ended.status == (ending == "badly"), ended.text
+        assert ended.returncode == (ending == "badly"), ended.text
         secrets = {PASSWORD, *cookies(site)}
         assert "deadbeefdeadbeef" in secrets and len(secrets) > 2
         assert_secrets_are_in_the_configuration_only(downloads, secrets, ended.text)
@@ -114,8 +116,8 @@ def test_no_error_shows_a_secret_not_even_with_debug(tmp_path, release, configur
         secrets -= {configuration.get("Connections")}
         ended = downloads.run("--subjects", "S1", "--debug", script=SCRIPT)
         secrets |= cookies(site)
-        assert ended.status in (0, 1, 2)
-        assert ended.status != 0 or "PHPSESSID" in configuration, "the fault has come about"
+        assert ended.returncode in (0, 1, 2)
+        assert ended.returncode != 0 or "PHPSESSID" in configuration, "the fault has come about"
         assert_secrets_are_in_the_configuration_only(downloads, secrets, ended.text)
 
 
@@ -133,8 +135,8 @@ def test_a_configuration_that_cannot_be_read_is_told_by_line_and_not_by_what_it_
         downloads = Downloads(tmp_path / "root", site)
         downloads.config.write_text(text)
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
-        assert ended.status == 2 and len(ended.errors.splitlines()) == 1, ended.errors
-        assert re.search(r"config\.ini: line \d cannot be understood", ended.errors)
+        assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1, ended.stderr
+        assert re.search(r"config\.ini: line \d cannot be understood", ended.stderr)
         assert "se cret" not in ended.text
 
 
@@ -147,7 +149,7 @@ def test_the_cookie_does_not_follow_a_redirect_to_another_host(tmp_path, release
         site.other_host, other.needs_login = other.base_url, False
         downloads = Downloads(tmp_path / "root", site, downloader)
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
-        assert ended.status == 0 and all(downloads.is_right(name) for name in NAMES), ended.text
+        assert ended.returncode == 0 and all(downloads.is_right(name) for name in NAMES), ended.text
         assert len(other.requests) == 2 and cookies(site) and cookies(other) == set()
         assert all(PASSWORD not in request.body for request in other.requests)
 
@@ -163,7 +165,7 @@ def test_a_redirect_to_another_host_in_the_middle_of_an_archive_gets_no_cookie_e
         site.other_host, other.needs_login = other.base_url, False
         downloads = Downloads(tmp_path / "root", site, downloader)
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
-        assert ended.status == 0 and all(downloads.is_right(name) for name in NAMES), ended.text
+        assert ended.returncode == 0 and all(downloads.is_right(name) for name in NAMES), ended.text
         assert sum(request.fault == "other host" for request in site.requests) >= 2
         assert cookies(site) and cookies(other) == set()
 
@@ -176,7 +178,7 @@ def test_the_login_page_of_another_host_gets_no_password(tmp_path, release):
         site.other_host = other.base_url
         downloads = Downloads(tmp_path / "root", site, PHPSESSID="deadbeefdeadbeef")
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
-        assert ended.status in (1, 2) and len(ended.errors.splitlines()) == 1
+        assert ended.returncode in (1, 2) and len(ended.stderr.splitlines()) == 1
         assert all((request.body, request.cookie) == ("", None) for request in other.requests)
 
 
@@ -187,7 +189,7 @@ def test_behind_a_redirect_to_https_cookie_and_password_are_sent_encrypted_only(
         plain = site.base_url.replace("https://", "http://")
         downloads = Downloads(tmp_path / "root", site, downloader, BaseURL=plain)
         ended = downloads.run("--subjects", "S1", script=SCRIPT, REQUESTS_CA_BUNDLE=str(certificate))
-        assert ended.status == 0 and all(downloads.is_right(name) for name in NAMES), ended.text
+        assert ended.returncode == 0 and all(downloads.is_right(name) for name in NAMES), ended.text
         open_ones = [request for request in site.requests if not request.is_encrypted]
         assert len(open_ones) == 1 and (open_ones[0].body, open_ones[0].cookie) == ("", None)
 
@@ -240,7 +242,7 @@ def test_a_configuration_that_is_not_there_is_made_for_the_session_and_for_its_o
         ended = downloads.run(
             "--subjects", "S1", "--config", config, script=SCRIPT, H36M_USERNAME=USERNAME, H36M_PASSWORD=PASSWORD
         )
-        assert ended.status == 0, ended.text
+        assert ended.returncode == 0, ended.text
         assert stat.S_IMODE(config.stat().st_mode) == 0o600
         assert PASSWORD not in config.read_text() and USERNAME not in config.read_text()
     missing = tmp_path / "none.ini"
@@ -255,7 +257,7 @@ def test_the_environment_goes_before_the_file(tmp_path, release):
         downloads = Downloads(tmp_path / "root", site, **wrong)
         live = site.log_in()
         ended = downloads.run("--subjects", "S1", script=SCRIPT, H36M_PHPSESSID=live)
-        assert ended.status == 0 and cookies(site) == {live}, ended.text
+        assert ended.returncode == 0 and cookies(site) == {live}, ended.text
         assert live not in downloads.config.read_text(), "a session of the environment is not written to the file"
 
         for name in NAMES:
@@ -264,7 +266,7 @@ def test_the_environment_goes_before_the_file(tmp_path, release):
         site.requests.clear()
         variables = {"H36M_PHPSESSID": "deadinenvironment", "H36M_USERNAME": USERNAME, "H36M_PASSWORD": PASSWORD}
         ended = downloads.run("--subjects", "S1", script=SCRIPT, **variables)
-        assert ended.status == 0, ended.text
+        assert ended.returncode == 0, ended.text
         tried = list(dict.fromkeys(request.cookie for request in site.requests if request.cookie))
         assert tried[:2] == ["PHPSESSID=deadinenvironment", "PHPSESSID=deadinthefile"]
 
@@ -274,8 +276,8 @@ def test_without_a_user_name_and_without_a_terminal_the_run_ends_in_one_line(tmp
         for missing in ("Username", "Password"):
             downloads = Downloads(tmp_path / missing, site, **{missing: ""})
             ended = downloads.run("--subjects", "S1", script=SCRIPT)
-            assert ended.status == 2 and len(ended.errors.splitlines()) == 1, ended.text
-            assert "H36M_USERNAME" in ended.errors and "config.ini" in ended.errors
+            assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1, ended.text
+            assert "H36M_USERNAME" in ended.stderr and "config.ini" in ended.stderr
         assert all(request.page != "checklogin.php" for request in site.requests)
 
 
@@ -292,7 +294,7 @@ class Terminal:
         self.process = subprocess.Popen(
             [sys.executable, "-c", AT_A_TERMINAL, "sh", "-c", command],
             cwd=downloads.root,
-            env=environment(TERM="dumb"),
+            env=environment_without_settings(**QUICK, TERM="dumb"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -4,8 +4,10 @@ import itertools
 import random
 
 import pytest
-from helpers.downloads import BOTH, Downloads
-from helpers.faulty_site import faulty_site, small_release, write_checksums
+from helpers.archives import small_release, write_checksums
+from helpers.downloads import Downloads
+from helpers.faulty_site import faulty_site
+from helpers.marks import BOTH
 
 from h36m.dataset import KINDS, PART_LABELS, SUBJECTS_WITH_GROUND_TRUTH, archive_name
 
@@ -59,12 +61,12 @@ def test_all_42_archives_are_right_in_the_end(tmp_path, release, downloader, see
             for _ in range(MOST_RUNS):
                 options = ["--subjects", *SUBJECTS, "--jobs", "4"]
                 ended = downloads.run(*options, script=script, H36M_STALL_SECONDS="0.5")
-                assert ended.status in (0, 1) and "Traceback" not in ended.text, ended.text
+                assert ended.returncode in (0, 1) and "Traceback" not in ended.text, ended.text
                 there = {path.stem for path in downloads.archives.glob("*.tgz")}
                 assert all(downloads.is_right(name) for name in there), "an archive has its name only when it is right"
-                if ended.status == 0:
+                if ended.returncode == 0:
                     break
-            assert ended.status == 0, ended.text
+            assert ended.returncode == 0, ended.text
         assert there == set(ARCHIVES) and downloads.leftovers() == []
         committed = [request.fault for request in site.requests if request.is_archive and request.fault]
         assert len(committed) >= FAULTS_OF_A_SEED and len(ANY_ARCHIVE) <= FAULTS_OF_A_SEED * SEEDS

@@ -7,16 +7,16 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, run_script, slow
-from helpers.faulty_site import small_release
-from test_download import RECORD_OPENS
+from helpers.archives import small_release, spoil
+from helpers.marks import slow
+from helpers.releases import leftovers_in_extracted
+from helpers.scripts import RECORD_OPENS, finish, run_script, start_script
 
 from h36m.dataset import BOXES, KIND_FACTS, KINDS, PART_LABELS, UNPACKED_RECORD, VIDEOS
 from h36m.extract.unpack import unpacked_size
@@ -38,10 +38,7 @@ def extract(root: Path, *options, **more):
 
 
 def start_extract(root: Path, *options) -> subprocess.Popen:
-    command = [sys.executable, PROJECT / "extract_all.py", "--root", root, "--subjects", "S1", *options]
-    return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return start_script("extract_all.py", "--root", root, "--subjects", "S1", *options)
 
 
 def run_until(process: subprocess.Popen, condition: Callable[[], object]) -> None:
@@ -77,14 +74,6 @@ def files_below(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def leftovers(root: Path) -> list[str]:
-    """Return what lies beside the folders of archives."""
-    extracted = root / "extracted"
-    known = {f"S1/{kind}" for kind in KINDS}
-    found = [path.relative_to(extracted).as_posix() for path in extracted.glob("S*/*")]
-    return sorted(set(found) - known)
-
-
 def assert_only_videos_failed(ended, root: Path, words: str) -> None:
     """Check that the bad archive cost itself only, and that one line names it and says why."""
     assert ended.returncode == 1
@@ -106,7 +95,7 @@ def test_each_archive_becomes_one_folder_without_the_folders_that_its_members_sh
             inner = f"S1/{KIND_FACTS[kind].inner_folder}/"
             expected = {name.removeprefix(inner): archive.extractfile(name).read() for name in archive.getnames()}
         assert files_below(root / "extracted" / "S1" / kind) == expected
-    assert leftovers(root) == []
+    assert leftovers_in_extracted(root) == []
 
 
 def test_folders_below_the_shared_ones_are_kept_and_a_file_beside_them_ends_the_sharing(root):
@@ -233,7 +222,7 @@ def test_a_new_edition_of_an_archive_takes_the_place_of_the_old_ones_folder(root
     write_archive(root / "archives" / "Videos_S1.tgz", ("S1/Videos/new.mp4", b"new"))
     assert extract(root).returncode == 0
     assert files_below(root / "extracted" / "S1" / "Videos") == {"new.mp4": b"new"}
-    assert leftovers(root) == []
+    assert leftovers_in_extracted(root) == []
 
 
 def test_a_bad_new_edition_leaves_the_old_ones_folder_in_place(root):
@@ -280,19 +269,6 @@ def test_delete_archives_also_deletes_what_an_earlier_run_has_unpacked(root):
 
 
 # -- bad archives ------------------------------------------------------------------------------------------------------
-
-
-def spoil(content: bytes, how: str) -> bytes:
-    middle = len(content) // 2
-    return {
-        "truncated": content[:middle],
-        "without its last byte": content[:-1],
-        "flipped bit": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
-        "flipped bit in the CRC": content[:-8] + bytes([content[-8] ^ 1]) + content[-7:],
-        "garbage behind it": content + b"garbage",
-        "login page": b"<html><body>Please log in to see this page</body></html>",
-        "empty file": b"",
-    }[how]
 
 
 @pytest.mark.parametrize(
@@ -408,10 +384,10 @@ def test_ctrl_c_and_sigterm_end_with_130_and_leave_nothing_half_unpacked(root, s
     run_until(process, (root / "extracted" / "S1" / ".Videos.unpacking" / "S1" / "Videos" / "3.mp4").exists)
     process.send_signal(signal_number)
     process.send_signal(signal.SIGCONT)
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, output + errors
-    assert errors == "extract_all.py: stopped; run it again to go on from here\n"
-    assert leftovers(root) == [] and (root / "archives" / "Videos_S1.tgz").exists()
+    ended = finish(process)
+    assert ended.returncode == 130, ended.text
+    assert ended.stderr == "extract_all.py: stopped; run it again to go on from here\n"
+    assert leftovers_in_extracted(root) == [] and (root / "archives" / "Videos_S1.tgz").exists()
     assert extract(root).returncode == 0
 
 
@@ -422,10 +398,10 @@ def test_a_second_run_on_one_root_waits_and_says_so(root):
     second = start_extract(root)
     assert "another run is at work there" in second.stdout.readline()
     first.send_signal(signal.SIGCONT)
-    output, errors = first.communicate(timeout=60)
-    assert (first.returncode, errors) == (0, "") and "7 of 7 archives unpacked" in output
-    output, errors = second.communicate(timeout=60)
-    assert (second.returncode, errors) == (0, "") and "nothing to do: 7" in output
+    ended = finish(first)
+    assert (ended.returncode, ended.stderr) == (0, "") and "7 of 7 archives unpacked" in ended.stdout
+    ended = finish(second)
+    assert (ended.returncode, ended.stderr) == (0, "") and "nothing to do: 7" in ended.stdout
     assert files_below(root / "extracted" / "S1" / "Videos") == contents
 
 

@@ -2,7 +2,7 @@
 
 import re
 
-from conftest import PROJECT
+from helpers.scripts import PROJECT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 

@@ -1,29 +1,17 @@
 """metadata.xml against the tables of facts, and the official file's shape of it."""
 
-import csv
-import json
-from pathlib import Path
 from xml.sax.saxutils import escape
 
 import numpy as np
 import pytest
+from helpers.facts import FACTS, table
 
 from h36m.cameras import project, to_camera
 from h36m.cli import UsageError
 from h36m.dataset import SUBJECTS_WITH_GROUND_TRUTH
 from h36m.metadata import load_metadata
 
-FACTS = Path(__file__).resolve().parent / "facts"
 ALL_SUBJECTS = [f"S{number}" for number in range(1, 12)]
-
-
-def table(name: str) -> list[dict[str, str]]:
-    with (FACTS / name).open(newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t"))
-
-
-def cameras_of_facts() -> dict:
-    return json.loads((FACTS / "cameras.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -34,25 +22,24 @@ def metadata():
 @pytest.fixture(scope="module")
 def official_style(tmp_path_factory):
     """A file in the official one's shape, from the tables: more elements, rows after the 32, `<w0>` in one line."""
-    facts = cameras_of_facts()
     rows = [list(row.values()) for row in table("sequences.tsv")]
     rows += [["17", "1", *["Calibration"] * 11], ["", "", *[""] * 11]]
     cells = [["", "", *ALL_SUBJECTS], *rows]
     mapping = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in cells)
     actions = "".join(f"<item>{row['name']}</item>" for row in table("actions.tsv"))
-    cameras = "".join(f"<item>{camera}</item>" for camera in facts["cameras"])
+    cameras = "".join(f"<item>{camera}</item>" for camera in FACTS["cameras"])
     joints = "".join(
         f"<item><name>{row['name']}</name><color>1</color><id>{row['joint']}</id>"
         f"<parent>{int(row['parent']) + 1 if row['joint'] != '0' else 0}</parent></item>"
         for row in table("skeleton.tsv")
     )
     numbers = []
-    for camera in facts["cameras"]:
+    for camera in FACTS["cameras"]:
         for subject in ALL_SUBJECTS:
-            numbers += facts["extrinsics"][subject][camera]["rotation"]
-            numbers += facts["extrinsics"][subject][camera]["translation"]
-    for camera in facts["cameras"]:
-        numbers += [number for key in "fckp" for number in facts["intrinsics"][camera][key]]
+            numbers += FACTS["extrinsics"][subject][camera]["rotation"]
+            numbers += FACTS["extrinsics"][subject][camera]["translation"]
+    for camera in FACTS["cameras"]:
+        numbers += [number for key in "fckp" for number in FACTS["intrinsics"][camera][key]]
     assert len(numbers) == 300
     file = tmp_path_factory.mktemp("official") / "metadata.xml"
     file.write_text(
@@ -83,18 +70,17 @@ def test_every_action_and_every_joint_reads_back(metadata):
 
 
 def test_every_number_of_the_calibration_reads_back_for_all_44_cameras(metadata):
-    facts = cameras_of_facts()
-    assert metadata.camera_ids == tuple(facts["cameras"])
-    assert set(metadata.cameras) == {(subject, camera) for subject in ALL_SUBJECTS for camera in facts["cameras"]}
+    assert metadata.camera_ids == tuple(FACTS["cameras"])
+    assert set(metadata.cameras) == {(subject, camera) for subject in ALL_SUBJECTS for camera in FACTS["cameras"]}
     for (subject, camera_id), camera in metadata.cameras.items():
-        intrinsics = facts["intrinsics"][camera_id]
+        intrinsics = FACTS["intrinsics"][camera_id]
         assert camera.focal_length.tolist() == intrinsics["f"]
         assert camera.principal_point.tolist() == intrinsics["c"]
         assert camera.radial.tolist() == intrinsics["k"]
         assert camera.tangential.tolist() == intrinsics["p"]
         k1, k2, k3, p1, p2 = *intrinsics["k"], *intrinsics["p"]
         assert camera.distortion.tolist() == [k1, k2, p1, p2, k3]
-        extrinsics = facts["extrinsics"][subject][camera_id]
+        extrinsics = FACTS["extrinsics"][subject][camera_id]
         # The camera stands at T: that point is the origin of its coordinates.
         np.testing.assert_allclose(to_camera(np.array(extrinsics["translation"]), camera), 0, atol=1e-9)
         _, b, c = extrinsics["rotation"]

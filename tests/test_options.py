@@ -1,16 +1,15 @@
 """process_all.py's options: the correction of S9, choosing frames, and wrong use."""
 
-import json
 import operator
 import shutil
 
 import h5py
 import numpy as np
 import pytest
-from conftest import PROJECT, run_script
-from helpers.releases import contents, copy_of_scripts, linked, make_extracted
+from helpers.facts import CAMERAS, FACTS, human36m_projection, rotation_of_facts
+from helpers.releases import contents, copy_of_scripts, edit, linked, make_extracted, times_of_files
+from helpers.scripts import process, run_script
 from PIL import Image
-from test_annotations import human36m_projection, rotation_of_facts
 
 from demo.release import Recording
 from h36m.cameras import project
@@ -20,20 +19,8 @@ from h36m.process.selection import FrameRule, FrameRuleError, chosen_frames
 from h36m.process.sequence import View, corrected_view
 from h36m.segments import NO_BOX
 
-FACTS = json.loads((PROJECT / "tests" / "facts" / "cameras.json").read_text())
-CAMERAS = FACTS["cameras"]
 SHIFTED = ("Greeting-2", "SittingDown-2", "Waiting-1")
 NAMES = (*SHIFTED, "Walking-1")
-
-
-def process(root, *options, script="process_all.py"):
-    return run_script(script, "--root", root, *options)
-
-
-def files_with_times(folder) -> dict:
-    return {
-        path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and ".locks" not in path.parts
-    }
 
 
 # --- --correct-s9 ---
@@ -53,7 +40,7 @@ def corrected(both_subjects, tmp_path_factory):
     """The same after a second run with --correct-s9, and when its files were written before. Read it, do not write."""
     root = linked(both_subjects, tmp_path_factory.mktemp("corrected"))
     shutil.copytree(both_subjects / "processed", root / "processed")
-    before = files_with_times(root / "processed")
+    before = times_of_files(root / "processed")
     (root / "output.txt").write_text(process_both(root, "--correct-s9"))
     return root, before
 
@@ -124,7 +111,7 @@ def test_nothing_else_is_changed_by_the_correction(both_subjects, corrected):
     assert was.keys() == now.keys()
     assert {name for name in was if was[name] != now[name]} == moved
     # Sequences that it is not about were not even written again.
-    after = files_with_times(root / "processed")
+    after = times_of_files(root / "processed")
     untouched = [path for path in after if not any(f"S9/{name}" in path.as_posix() for name in SHIFTED)]
     assert len(untouched) == 2 * (1 + 8 + 8) and all(after[path] == before[path] for path in untouched)
 
@@ -261,12 +248,6 @@ def script(tmp_path):
     return script
 
 
-def edit(script, old: str, new: str) -> None:
-    text = script.read_text(encoding="utf-8")
-    assert text.count(old) == 1
-    script.write_text(text.replace(old, new), encoding="utf-8")
-
-
 def test_an_edited_rule_is_not_taken_for_the_old_one_wherever_the_edit_stands(walk, tmp_path, script):
     root = linked(walk, tmp_path / "root")
     assert process(root, *CHOICE, script=script).returncode == 0
@@ -285,11 +266,11 @@ def test_an_edited_rule_is_not_taken_for_the_old_one_wherever_the_edit_stands(wa
 def test_an_edit_that_chooses_the_same_frames_makes_nothing_anew(walk, tmp_path, script):
     root = linked(walk, tmp_path / "root")
     assert process(root, *CHOICE, script=script).returncode == 0
-    before = files_with_times(root / "processed")
+    before = times_of_files(root / "processed")
     edit(script, "Choose by something else in this file.", "Choose every fourth frame.")
     edit(script, "index % KEPT == 0", "index % 4 == 0")
     assert "nothing to do" in process(root, *CHOICE, script=script).stdout
-    assert files_with_times(root / "processed") == before
+    assert times_of_files(root / "processed") == before
 
     # With the poses gone there is nothing to compare: the text of the rule itself has to do.
     with_rule = process(root, *CHOICE, script=script)
@@ -306,7 +287,7 @@ def test_a_rule_that_fails_is_told_once_a_sequence_with_its_line_and_what_was_th
     root = linked(walk, tmp_path / "root")
     choice = [option for option in CHOICE if option not in ("--cameras", CAMERAS[1])]
     assert process(root, *choice, script=script).returncode == 0
-    before = files_with_times(root / "processed")
+    before = times_of_files(root / "processed")
     edit(script, "KEPT = 4", "KEPT = 0")
     ended = process(root, *choice, script=script)
     line = next(n for n, text in enumerate(script.read_text().splitlines(), 1) if "index % KEPT" in text)
@@ -318,7 +299,7 @@ def test_a_rule_that_fails_is_told_once_a_sequence_with_its_line_and_what_was_th
         f"of process_all.py: ZeroDivisionError: {words_of_this_python.value}"
         for subject in ("S1", "S9")
     ]
-    assert files_with_times(root / "processed") == before
+    assert times_of_files(root / "processed") == before
 
 
 @pytest.mark.parametrize(

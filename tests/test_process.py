@@ -1,22 +1,21 @@
 """What process_all writes of the demo's release, against plain numpy on its CDF files by the rules of the dataset."""
 
-import json
 import os
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from conftest import PROJECT, run_script
-from helpers.releases import contents
+from helpers.demos import ACTION_OPTIONS, SUBJECT_OPTIONS
+from helpers.facts import CAMERAS
+from helpers.releases import contents, times_of_files
+from helpers.scripts import process
 from PIL import Image
 
 from demo.figure import read_frame_number
 from demo.release import DEMO, IMAGE_SIZES
 from h36m.cdf import pycdf
 
-CAMERAS = json.loads((PROJECT / "tests" / "facts" / "cameras.json").read_text())
-CAMERA_IDS = CAMERAS["cameras"]
 BASES = {
     ("S1", "Greeting-2"): "Greeting",
     ("S1", "Walking-1"): "Walking 1",
@@ -24,8 +23,6 @@ BASES = {
     ("S9", "Walking-1"): "Walking 1",
 }
 ACTIONS = {"Greeting": 5, "Walking": 14}
-ACTION_OPTIONS = ["--actions", "Greeting-2", "Walking-1"]
-SUBJECT_OPTIONS = ["--subjects", "S1", "S9"]
 
 
 def cdf_poses(root: Path, subject: str, kind: str, stem: str, coordinates: int) -> np.ndarray:
@@ -62,7 +59,7 @@ def expected_datasets(root: Path, subject: str, name: str) -> tuple[dict, dict[s
     parts = {key: [] for key in ("pose/2d", "pose/3d", "pose/3d-univ", "pose/3d-world", "frame", "camera")}
     expected, chosen = {}, {}
     world = cdf_poses(root, subject, "Poses_D3_Positions", base, 3)
-    for camera in CAMERA_IDS:
+    for camera in CAMERAS:
         stem = f"{base}.{camera}"
         pose_2d = cdf_poses(root, subject, "Poses_D2_Positions", stem, 2)
         pose_3d = cdf_poses(root, subject, "Poses_D3_Positions_mono", stem, 3)
@@ -109,7 +106,7 @@ def test_images_are_those_of_the_chosen_frames_and_no_others(demo_run, sequence)
     root = demo_run / "data"
     _, chosen = expected_datasets(root, *sequence)
     images = root.joinpath("processed", *sequence, "imageSequence")
-    assert sorted(folder.name for folder in images.iterdir()) == sorted(CAMERA_IDS)
+    assert sorted(folder.name for folder in images.iterdir()) == sorted(CAMERAS)
     for camera, frames in chosen.items():
         assert sorted(image.name for image in (images / camera).iterdir()) == [f"img_{n + 1:06d}.jpg" for n in frames]
 
@@ -120,7 +117,7 @@ def test_each_image_shows_the_frame_that_its_name_says(demo_run, sequence):
     for file in images:
         with Image.open(file) as image:
             assert read_frame_number(np.asarray(image)) == int(file.stem.removeprefix("img_")) - 1
-            height, width = IMAGE_SIZES[CAMERA_IDS.index(file.parent.name)]
+            height, width = IMAGE_SIZES[CAMERAS.index(file.parent.name)]
             assert image.size == (width, height)
 
 
@@ -128,7 +125,7 @@ def test_every_sequence_has_rows_of_four_cameras_in_order_and_as_many_as_images(
     folder = demo_run.joinpath("data", "processed", *sequence)
     with h5py.File(folder / "annot.h5") as annotations:
         cameras = annotations["camera"][...]
-    assert list(dict.fromkeys(cameras.tolist())) == [int(camera) for camera in CAMERA_IDS]
+    assert list(dict.fromkeys(cameras.tolist())) == [int(camera) for camera in CAMERAS]
     assert len(cameras) == len(list(folder.glob("imageSequence/*/*.jpg")))
 
 
@@ -137,7 +134,7 @@ def test_another_directory_with_root_gives_the_same(demo_run, root, tmp_path):
     elsewhere.mkdir()
     relative = os.path.relpath(root, elsewhere)
     options = ["--subjects", "S9", *ACTION_OPTIONS, "--preview"]
-    ended = run_script("process_all.py", "--root", relative, *options, cwd=elsewhere)
+    ended = process(relative, *options, cwd=elsewhere)
     assert ended.returncode == 0, ended.stderr
     assert contents(root / "processed" / "S9") == contents(demo_run / "data" / "processed" / "S9")
     assert not list(elsewhere.iterdir())
@@ -145,8 +142,8 @@ def test_another_directory_with_root_gives_the_same(demo_run, root, tmp_path):
 
 def test_a_second_run_says_in_one_line_that_nothing_is_to_do_and_writes_nothing(demo_run):
     root = demo_run / "data"
-    before = {file: file.stat().st_mtime_ns for file in (root / "processed").rglob("*") if file.is_file()}
-    ended = run_script("process_all.py", "--root", root, *SUBJECT_OPTIONS, *ACTION_OPTIONS)
+    before = times_of_files(root / "processed")
+    ended = process(root, *SUBJECT_OPTIONS, *ACTION_OPTIONS)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout == f"nothing to do: 4 sequences are in {(root / 'processed').resolve()}\n"
-    assert before == {file: file.stat().st_mtime_ns for file in (root / "processed").rglob("*") if file.is_file()}
+    assert before == times_of_files(root / "processed")

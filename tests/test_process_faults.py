@@ -8,14 +8,15 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from conftest import PROJECT, run_script, slow
-from helpers.releases import contents
+from helpers.marks import needs_proc, slow
+from helpers.processes import parents_in_session, workers_in_session
+from helpers.releases import contents, leftovers_in_processed, times_of_files
+from helpers.scripts import PROJECT, Ended, errors_in, finish, process, start_script, wait_until
 from helpers.videos import make_packed_video, make_video
 
 from demo.release import write_cdf
@@ -33,8 +34,6 @@ POSES = 118  # the videos have two frames more
 SEQUENCES = {"Walking-1": "Walking 1", "Walking-2": "Walking", "Greeting-2": "Greeting"}  # and their base names
 ALL = ("--subjects", "S1", "--actions", *SEQUENCES, "--all-frames")
 ONE = ("--subjects", "S1", "--actions", "Walking-1", "--all-frames")
-# Long enough for anything on a busy machine.
-PATIENCE_SECONDS = 120
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +55,7 @@ def made(tmp_path_factory) -> Path:
         write_cdf(input_file(root, POSES_3D_WORLD, f"{base}.cdf"), poses)
     for video in videos:
         video.unlink()
-    ended = run_script("process_all.py", "--root", root, *ALL)
+    ended = process(root, *ALL)
     assert ended.returncode == 0, ended.stderr
     assert len(list(root.glob("processed/*/*/imageSequence/*/*.jpg"))) == len(SEQUENCES) * len(CAMERAS) * POSES
     return root
@@ -81,21 +80,9 @@ def root(made, tmp_path) -> Path:
     return tmp_path / "a root"
 
 
-def process(root: Path, *options):
-    return run_script("process_all.py", "--root", root, *(options or ALL))
-
-
-def leftovers(root: Path) -> list[Path]:
-    """Return what only an unfinished run has: its folders and half images, folders without their annot.h5."""
-    processed = root / "processed"
-    unfinished = [file for file in processed.rglob("*") if file.name == ".making" or file.suffix == ".part"]
-    folders = [folder for folder in processed.glob("S*/*") if not (folder / "annot.h5").is_file()]
-    return unfinished + folders
-
-
 def assert_all_there(root: Path, made: Path) -> None:
     assert contents(root / "processed") == contents(made / "processed")
-    assert leftovers(root) == []
+    assert leftovers_in_processed(root) == []
 
 
 # --- broken files ---
@@ -210,16 +197,16 @@ def test_what_is_broken_costs_its_view_only_and_is_named_once_and_its_repair_is_
         with h5py.File(root / "processed" / "S1" / name / "annot.h5") as annotations:
             views = {CAMERAS.index(str(camera)) for camera in annotations["camera"][...]}
         assert views == {view for view in range(4) if (name, view) not in faults}
-    assert leftovers(root) == []
+    assert leftovers_in_processed(root) == []
 
     # The next run says the same and does nothing.
-    before = {path: path.stat().st_mtime_ns for path in (root / "processed").rglob("*") if path.is_file()}
+    before = times_of_files(root / "processed")
     again = process(root, *ALL)
     assert (again.returncode, sorted(again.stderr.splitlines())) == (
         1,
         sorted(lines),
     ) and "nothing to do" in again.stdout
-    assert before == {path: path.stat().st_mtime_ns for path in (root / "processed").rglob("*") if path.is_file()}
+    assert before == times_of_files(root / "processed")
 
     # Repaired, with the size and time that it had: only those sequences are done.
     for file, copy in kept.items():
@@ -239,7 +226,7 @@ def test_a_video_with_fewer_frames_than_poses_is_an_error_with_both_numbers(root
     ended = process(root, *ONE)
     assert ended.returncode == 1
     assert f"{short}: expected at least {POSES} frames, found {POSES - 10}" in ended.stderr
-    assert len(ended.stderr.splitlines()) == 1 and leftovers(root) == []
+    assert len(ended.stderr.splitlines()) == 1 and leftovers_in_processed(root) == []
 
 
 def test_a_sequence_of_which_nothing_can_be_done_leaves_nothing_and_the_others_come_out(root, made):
@@ -298,65 +285,30 @@ def test_a_second_run_opens_no_video_and_no_poses_as_the_system_sees_it(root):
 
 # --- stopped and killed ---
 
-needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc to see processes in")
-
-
-def processes_of(session: int) -> dict[int, int]:
-    """Return the living processes of a session: their parents by their ids."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:  # it has just ended
-                continue
-            state, parent, its_session = fields[0], int(fields[1]), int(fields[3])
-            if its_session == session and state not in "ZX":
-                found[int(entry.name)] = parent
-    return found
-
-
-def workers_of(session: int) -> list[int]:
-    """Return the processes that work: children of the server that forks them, which is a child of the run."""
-    return sorted(pid for pid, parent in processes_of(session).items() if parent != session and pid != session)
-
 
 class Run:
     """A run of process_all.py in a session of its own."""
 
-    def __init__(self, root: Path, *options):
-        command = [sys.executable, PROJECT / "process_all.py", "--root", root, *ALL, "--jobs", "2", *options]
+    def __init__(self, root: Path):
         self.root = root
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            start_new_session=True,
-        )  # fmt: skip
+        options = ["--root", root, *ALL, "--jobs", "2"]
+        self.process = start_script("process_all.py", *options, start_new_session=True)
         self.session = self.process.pid
-
-    def wait_until(self, is_so, what: str) -> None:
-        """Wait for something while the run goes on."""
-        until = time.monotonic() + PATIENCE_SECONDS
-        while not is_so():
-            assert self.process.poll() is None, f"it ended before {what}: {self.process.communicate()}"
-            assert time.monotonic() < until, f"waited in vain for {what}"
 
     def wait_for_images(self, count: int) -> None:
         """Wait until so many images are there, finished sequences or not, and workers that go on."""
 
         def is_so() -> bool:
             images = sum(name.endswith(".jpg") for _, _, names in os.walk(self.root / "processed") for name in names)
-            return images >= count and bool(workers_of(self.session))
+            return images >= count and bool(workers_in_session(self.session))
 
-        self.wait_until(is_so, f"{count} images")
+        wait_until(is_so, f"{count} images", of=self.process)
 
-    def end(self) -> tuple[int, str]:
-        """Return status and what was printed as errors, when no process of the run is left."""
-        _, errors = self.process.communicate(timeout=PATIENCE_SECONDS)
-        until = time.monotonic() + PATIENCE_SECONDS
-        while processes_of(self.session):
-            assert time.monotonic() < until, f"left behind: {processes_of(self.session)}"
-            time.sleep(0.02)
-        return self.process.returncode, errors
+    def end(self) -> Ended:
+        """Wait until no process of the run is left."""
+        ended = finish(self.process)
+        wait_until(lambda: not parents_in_session(self.session), "the end of the workers")
+        return ended
 
 
 def seeds(default: int) -> list:
@@ -376,10 +328,10 @@ def test_after_a_kill_of_the_run_at_any_moment_no_worker_is_left_and_the_next_ru
     run = Run(root)
     run.wait_for_images(random.Random(seed).randrange(IMAGES_OF_A_MOMENT))
     run.process.kill()
-    status, _ = run.end()
-    assert status == -signal.SIGKILL and contents(root / "processed") != contents(made / "processed")
-    assert leftovers(root) == []  # the workers, which nobody ended, cleared away what they had begun
-    ended = process(root)
+    assert run.end().returncode == -signal.SIGKILL
+    assert contents(root / "processed") != contents(made / "processed")
+    assert leftovers_in_processed(root) == []  # the workers, which nobody ended, cleared away what they had begun
+    ended = process(root, *ALL)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert_all_there(root, made)
 
@@ -390,13 +342,15 @@ def test_a_worker_that_is_killed_at_any_moment_costs_its_sequence_and_the_next_r
     chance = random.Random(seed)
     run = Run(root)
     run.wait_for_images(chance.randrange(1, IMAGES_OF_A_MOMENT))
-    os.kill(chance.choice(workers_of(run.session)), signal.SIGKILL)  # as the system does it where memory runs out
-    status, errors = run.end()
-    assert status == 1, errors
-    (line,) = errors.splitlines()
+    os.kill(
+        chance.choice(workers_in_session(run.session)), signal.SIGKILL
+    )  # as the system does it where memory runs out
+    ended = run.end()
+    assert ended.returncode == 1, ended.text
+    (line,) = errors_in(ended.stderr)
     assert sum(f"S1 {name}: " in line for name in SEQUENCES) == 1
     assert "its process was killed (out of memory? try fewer --jobs)" in line
-    ended = process(root)
+    ended = process(root, *ALL)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "1 sequence to process, 1 at a time; 2 are done" in ended.stdout
     assert_all_there(root, made)
@@ -411,11 +365,13 @@ def test_a_stop_leaves_nothing_half_done_and_no_worker(root, made, how):
         os.killpg(run.session, signal.SIGINT)
     else:
         run.process.send_signal(signal.Signals[how])
-    assert run.end() == (130, "process_all.py: stopped; run it again to go on from here\n")
-    assert leftovers(root) == []
+    ended = run.end()
+    assert ended.returncode == 130
+    assert errors_in(ended.stderr) == ["process_all.py: stopped; run it again to go on from here"]
+    assert leftovers_in_processed(root) == []
     found, expected = contents(root / "processed"), contents(made / "processed")
     assert found != expected and all(expected[key] == value for key, value in found.items())
-    assert process(root).returncode == 0
+    assert process(root, *ALL).returncode == 0
     assert_all_there(root, made)
 
 
@@ -437,7 +393,7 @@ def test_a_full_disk_costs_what_does_not_fit_and_the_next_run_does_it(root, made
     assert ended.returncode == 1
     (line,) = ended.stderr.splitlines()
     assert line.startswith("process_all.py: S1 Walking-1 ") and "No space left on device" in line
-    assert not list(disk.rglob("*.jpg")) and not list(disk.rglob("annot.h5")) and leftovers(root) == []
+    assert not list(disk.rglob("*.jpg")) and not list(disk.rglob("annot.h5")) and leftovers_in_processed(root) == []
     (disk / "filler").unlink()
     ended = process(root, *ONE)
     assert (ended.returncode, ended.stderr) == (0, "")

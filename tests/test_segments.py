@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import PROJECT
+from helpers.scripts import PROJECT
 from PIL import Image
 
 from demo.release import add_cell, open_mat

@@ -1,32 +1,22 @@
 """process_all.py --slice K/N: several runs on one root, at once and without a word between them."""
 
 import re
-import subprocess
-import sys
 
 import pytest
-from conftest import PROJECT, errors_in, run_script
-from test_process import ACTION_OPTIONS, SUBJECT_OPTIONS, contents
+from helpers.demos import ACTION_OPTIONS, SUBJECT_OPTIONS
+from helpers.releases import contents
+from helpers.scripts import errors_in, finish, process, start_script
 
 
 def run_at_once(root, shares: list[list[str]]) -> list[str]:
     """Start a run of each share before waiting for any; return what each said."""
-    command = [sys.executable, PROJECT / "process_all.py", "--root", root, *SUBJECT_OPTIONS, *ACTION_OPTIONS]
-    runs = [
-        subprocess.Popen(
-            [*command, "--preview", "--jobs", "1", *share],
-            cwd=root,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for share in shares
-    ]
+    options = ["--root", root, *SUBJECT_OPTIONS, *ACTION_OPTIONS, "--preview", "--jobs", "1"]
+    runs = [start_script("process_all.py", *options, *share, cwd=root) for share in shares]
     said = []
     for run in runs:
-        output, errors = run.communicate(timeout=300)
-        assert (run.returncode, errors_in(errors)) == (0, [])
-        said.append(output)
+        ended = finish(run)
+        assert (ended.returncode, errors_in(ended.stderr)) == (0, [])
+        said.append(ended.stdout)
     return said
 
 
@@ -57,16 +47,16 @@ def test_the_same_share_run_twice_at_once_is_made_once(demo_run, root):
 
 def test_a_share_depends_on_the_names_alone_and_not_on_their_order_or_on_what_is_done(root):
     options = ["--every", "60", "--cameras", "54138969", *ACTION_OPTIONS, "--slice", "2/4"]
-    ended = run_script("process_all.py", "--root", root, *options, "--subjects", "S1", "S9")
+    ended = process(root, *options, "--subjects", "S1", "S9")
     assert ended.returncode == 0, ended.stderr
     [made] = root.glob("processed/*/*/annot.h5")
     assert made.relative_to(root / "processed").as_posix() == "S1/Walking-1/annot.h5"
-    ended = run_script("process_all.py", "--root", root, *options, "--subjects", "S9", "S1")
+    ended = process(root, *options, "--subjects", "S9", "S1")
     assert ended.stdout == f"nothing to do: 1 sequence is in {root / 'processed'}\n"
 
 
 @pytest.mark.parametrize("wrong", ["0/3", "4/3", "1/0", "1", "a/b", "-1/3", ""])
 def test_a_share_that_is_none_is_told_in_one_line_with_status_2(root, wrong):
-    ended = run_script("process_all.py", "--root", root, f"--slice={wrong}")
+    ended = process(root, f"--slice={wrong}")
     assert ended.returncode == 2
     assert "argument --slice: must be K/N with K from 1 to N" in ended.stderr and ended.stderr.count("\n") == 1

@@ -14,12 +14,14 @@ from av.video.reformatter import ColorRange, Colorspace
 from helpers.videos import (
     SHAPES,
     cut_first_packets,
+    decode_in_full,
     end_sequences,
     forget_reorder_depth,
     hide_first_frames,
     make_packed_video,
     make_video,
     picture,
+    planes,
     rename_box,
 )
 from hypothesis import HealthCheck, given, settings
@@ -53,19 +55,6 @@ UNPLANNED = {
     "mpeg4 without its times": ("mpeg4 with B-frames", 0, 0, b"ctts"),
     "h264 that begins with an open group": ("h264 with open groups", 0, 41, None),
 }
-
-
-def planes(frame: av.VideoFrame) -> list[np.ndarray]:
-    """Return the pixels of a frame without the padding of its rows."""
-    return [
-        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width].copy()
-        for plane in frame.planes
-    ]
-
-
-def decode_in_full(video: Path) -> list[list[np.ndarray]]:
-    with av.open(str(video)) as container:
-        return [planes(frame) for frame in container.decode(video=0)]
 
 
 def assert_same(video: Path, wanted: list[int], expected: list[list[np.ndarray]]) -> None:

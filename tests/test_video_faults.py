@@ -7,8 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from helpers.videos import SHAPES, make_video
-from test_video import decode_in_full, planes
+from helpers.videos import SHAPES, decode_in_full, make_video, planes
 
 from h36m.cli import TaskError
 from h36m.process.packets import read_packet_facts

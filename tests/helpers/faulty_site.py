@@ -9,14 +9,11 @@ A plan is a function that is asked at every request for the fault to commit, by 
 """
 
 import contextlib
-import hashlib
 import io
-import random
 import socket
 import ssl
 import struct
 import subprocess
-import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,37 +23,9 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from demo.site import BASE_PATH, LOGIN_PAGE, Handler, Server
-from h36m.dataset import KIND_FACTS, KINDS, SUBJECTS_WITH_GROUND_TRUTH, archive_name
+from h36m.dataset import KIND_FACTS, archive_name
 
 USERNAME, PASSWORD = "someone@example.org", "se;cr%et pass"
-
-
-def small_archive(path: Path, kind: str, subject: str, size: int) -> bytes:
-    """Write an archive of the real inner layout, with about `size` bytes of random content; return its bytes."""
-    content = random.Random(f"{kind} {subject} {size}").randbytes(size)
-    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
-        member = tarfile.TarInfo(f"{subject}/{KIND_FACTS[kind].inner_folder}/Directions 1.54138969.bin")
-        member.size = size
-        archive.addfile(member, io.BytesIO(content))
-    return path.read_bytes()
-
-
-def small_release(folder: Path, kinds=KINDS, subjects=SUBJECTS_WITH_GROUND_TRUTH, size: int = 20_000) -> Path:
-    """Write small archives into a folder, with `checksums.txt` beside them as the project has it; return the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for subject in subjects:
-        for kind in kinds:
-            small_archive(folder / f"{archive_name(kind, subject)}.tgz", kind, subject, size)
-    write_checksums(folder)
-    return folder
-
-
-def write_checksums(folder: Path) -> Path:
-    """Write `checksums.txt` for the archives of a folder; return its path."""
-    paths = sorted(folder.glob("*.tgz"))
-    lines = [f"{hashlib.md5(path.read_bytes()).hexdigest()}  archives/{path.name}\n" for path in paths]
-    (folder / "checksums.txt").write_text("".join(lines))
-    return folder / "checksums.txt"
 
 
 @dataclass

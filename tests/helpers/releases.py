@@ -1,4 +1,4 @@
-"""Small releases of the dataset as they lie in extracted/, and copies of the scripts to edit."""
+"""Small releases of the dataset in extracted/, what is made of them, and copies of the scripts to edit."""
 
 import os
 import shutil
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
-from conftest import PROJECT
+from helpers.scripts import PROJECT
 
 from demo import release
 from demo.release import Recording
-from h36m.dataset import KIND_FACTS
+from h36m.dataset import KIND_FACTS, KINDS
 
 
 def make_extracted(root: Path, recordings: Sequence[Recording]) -> Path:
@@ -33,12 +33,51 @@ def linked(root: Path, to: Path) -> Path:
     return to
 
 
-def copy_of_scripts(folder: Path) -> Path:
-    """Copy process_all.py and what it needs, to edit; return the copy of the script."""
+def copy_of_scripts(folder: Path, rule: str = "") -> Path:
+    """Copy process_all.py and what it needs, to edit; return the copy of the script.
+
+    Args:
+        folder: for the copies.
+        rule: lines for the beginning of the rule for frames.
+    """
     shutil.copytree(PROJECT / "h36m", folder / "h36m", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("process_all.py", "metadata.xml"):
+    for name in ("process_all.py", "metadata.xml", "requirements.txt"):
         shutil.copy(PROJECT / name, folder)
-    return folder / "process_all.py"
+    script = folder / "process_all.py"
+    if rule:
+        where = "    # To keep every frame:\n"
+        edit(script, where, "".join(f"    {line}\n" for line in rule.splitlines()))
+    return script
+
+
+def edit(script: Path, old: str, new: str) -> None:
+    """Replace a text that a script has once."""
+    text = script.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    script.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def times_of_files(folder: Path) -> dict[Path, int]:
+    """Return when each file below a folder was written, locks left out."""
+    return {
+        path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and ".locks" not in path.parts
+    }
+
+
+def leftovers_in_extracted(root: Path) -> list[str]:
+    """Return what is in the subjects' folders of extracted/ beside the folders of archives."""
+    extracted = root / "extracted"
+    known = {f"S1/{kind}" for kind in KINDS}
+    found = {path.relative_to(extracted).as_posix() for path in extracted.glob("S*/*")}
+    return sorted(found - known)
+
+
+def leftovers_in_processed(root: Path) -> list[Path]:
+    """Return what only an unfinished run has: its folders and half images, folders without their annot.h5."""
+    processed = root / "processed"
+    unfinished = [file for file in processed.rglob("*") if file.name == ".making" or file.suffix == ".part"]
+    folders = [folder for folder in processed.glob("S*/*") if not (folder / "annot.h5").is_file()]
+    return unfinished + folders
 
 
 def contents(processed: Path) -> dict[str, object]:

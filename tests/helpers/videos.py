@@ -169,3 +169,17 @@ def make_packed_video(path: Path, frames: int = 120) -> Path:
             packet.time_base, packet.stream = Fraction(1, FRAMES_PER_SECOND), stream
             target.mux(packet)
     return path
+
+
+def planes(frame: av.VideoFrame) -> list[np.ndarray]:
+    """Return the pixels of a frame without the padding of its rows."""
+    return [
+        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width].copy()
+        for plane in frame.planes
+    ]
+
+
+def decode_in_full(video: Path) -> list[list[np.ndarray]]:
+    """Return the pixels of all frames of a video, as a decoder gives them that decodes everything."""
+    with av.open(str(video)) as container:
+        return [planes(frame) for frame in container.decode(video=0)]

@@ -1,0 +1,43 @@
+"""Which processes there are, by /proc."""
+
+from pathlib import Path
+
+
+def command_lines() -> dict[int, list[str]]:
+    """Return the words of each process's command line by its id."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:  # it has just ended
+            continue
+        found[int(folder.name)] = words
+    return found
+
+
+def axels_at(folder: Path) -> list[int]:
+    """Return the ids of the axel processes that write into a folder."""
+    return [
+        number
+        for number, words in command_lines().items()
+        if words[0].endswith("axel") and any(str(folder) in word for word in words)
+    ]
+
+
+def parents_in_session(session: int) -> dict[int, int]:
+    """Return the living processes of a session: their parents by their ids."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        state, parent, its_session = fields[0], int(fields[1]), int(fields[3])
+        if its_session == session and state not in "ZX":
+            found[int(folder.name)] = parent
+    return found
+
+
+def workers_in_session(session: int) -> list[int]:
+    """Return the processes that work: children of the server that forks them, which is a child of the run."""
+    return sorted(number for number, parent in parents_in_session(session).items() if session not in (parent, number))
