@@ -88,6 +88,7 @@ def test_cameras_equal_the_published_calibration(folder):
 
 def test_world_through_extrinsics_gives_camera_and_through_calibration_and_distortion_gives_pixels(folder):
     with h5py.File(folder / "annot.h5") as annotations:
+        assert len(annotations["camera"]) > 3
         for row, camera in enumerate(annotations["camera"][...]):
             extrinsics = annotations[f"extrinsics/{camera}"][...]
             world = annotations["pose/3d-world"][row]
@@ -102,7 +103,8 @@ def test_world_through_extrinsics_gives_camera_and_through_calibration_and_disto
 def test_boxes_equal_the_extent_of_the_masks_in_their_files(demo_run, folder):
     with h5py.File(folder / "annot.h5") as annotations:
         rows = list(zip(annotations["camera"][...], annotations["frame"][...], annotations["bbox"][...], strict=True))
-    for camera, number, box in rows[::7]:  # reading every mask would take longer than all else here
+    assert len(rows) > 3
+    for camera, number, box in rows[::3]:  # reading every mask would take longer than all else here
         mask = segment_cells(demo_run, folder, "Segments_mat_gt_bb", "Masks", camera)(number - 1)
         ys, xs = np.nonzero(mask)
         assert box.tolist() == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
@@ -112,7 +114,7 @@ def test_part_labels_equal_the_cells_of_their_files_one_image_a_frame(demo_run, 
     images = {path.relative_to(folder / "imageSequence") for path in folder.glob("imageSequence/*/*.jpg")}
     labels = {path.relative_to(folder / "partLabels") for path in folder.glob("partLabels/*/*.png")}
     assert {label.with_suffix(".jpg") for label in labels} == images and images
-    for label in sorted(labels)[::7]:
+    for label in sorted(labels)[::3]:
         cell = segment_cells(demo_run, folder, "Segments_mat_gt_pl", "Feat", int(label.parent.name))
         with Image.open(folder / "partLabels" / label) as image:
             assert image.mode == "P"
@@ -122,7 +124,8 @@ def test_part_labels_equal_the_cells_of_their_files_one_image_a_frame(demo_run, 
 
 def test_part_labels_lie_on_the_person_in_the_images(folder):
     labels = sorted(folder.glob("partLabels/*/*.png"))
-    for file in labels[::20]:
+    assert labels
+    for file in labels[::7]:
         image = folder / "imageSequence" / file.parent.name / f"{file.stem}.jpg"
         with Image.open(file) as part_labels, Image.open(image) as picture:
             part, colours = np.asarray(part_labels), np.asarray(picture.convert("RGB")).astype(int)

@@ -179,6 +179,7 @@ def test_the_login_page_of_another_host_gets_no_password(tmp_path, release):
         downloads = Downloads(tmp_path / "root", site, PHPSESSID="deadbeefdeadbeef")
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert ended.returncode in (1, 2) and len(ended.stderr.splitlines()) == 1
+        assert sum(request.fault == "other host" for request in site.requests) >= 1
         assert all((request.body, request.cookie) == ("", None) for request in other.requests)
 
 

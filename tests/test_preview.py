@@ -87,12 +87,22 @@ def test_cameras_stand_beside_and_up_to_three_moments_below_each_other(tmp_path,
     assert (sheet.width // TILE, (sheet.height - TITLE_HEIGHT) // TILE) == (columns, rows)
 
 
-def test_a_person_at_the_edge_of_or_out_of_the_picture_is_drawn_all_the_same(tmp_path):
-    folder = write_folder(tmp_path / "a")
-    for offset in (150, -150, 2000):
-        with h5py.File(folder / "annot.h5", "r+") as annotations:
-            annotations["pose/2d"][...] += offset
-        draw_preview(folder)
+@pytest.mark.parametrize(
+    ("offset", "seen"),
+    [(150, [(300, 370, RIGHT), (60, 200, None)]), (-150, [(100, 100, LEFT), (60, 300, None)]), (2000, [])],
+    ids=["at the lower right", "at the upper left", "outside"],
+)
+def test_person_at_the_edge_or_outside_is_drawn_where_visible(tmp_path, offset, seen):
+    """What is shown is all of the picture then, with the part of the skeleton that is in it."""
+    folder = write_folder(tmp_path / "a", box=None, labels=False)
+    with h5py.File(folder / "annot.h5", "r+") as annotations:
+        annotations["pose/2d"][...] += offset
+    sheet = draw_preview(folder)
+    for x, y, colour in seen:
+        assert is_about(colour_at(sheet, x, y), colour or (GREY,) * 3), (x, y)
+    picture = np.array(sheet)[TITLE_HEIGHT : TITLE_HEIGHT + TILE, :TILE].astype(int)
+    is_drawn = bool((abs(picture - GREY) > 60).any())
+    assert is_drawn == bool(seen)
 
 
 def test_bones_are_the_16_between_moving_joints_in_the_colour_of_their_side():

@@ -234,7 +234,9 @@ def test_images_are_the_wanted_frames_under_their_names_within_40_db(folder, tmp
     video = make_video(folder / "images.mp4", shape, 20, size=(320, 242))
     write_images(video, [0, 7, 19], tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [image_name(index) for index in (0, 7, 19)]
-    for index, frame in decode_frames(video, [0, 7, 19]):
+    frames = dict(decode_frames(video, [0, 7, 19]))
+    assert list(frames) == [0, 7, 19]
+    for index, frame in frames.items():
         image = (tmp_path / image_name(index)).read_bytes()
         assert min(peak_signal_to_noise(image, frame)) >= 40
 
@@ -245,7 +247,9 @@ def test_for_the_bytes_that_ffmpeg_spends_at_qscale_3_the_images_are_no_worse_th
     video = make_video(folder / "images.mp4", shape, 20, size=(640, 480))
     command = ["ffmpeg", "-loglevel", "error", "-i", video, "-qscale:v", "3", tmp_path / "img_%06d.jpg"]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
-    for index, frame in decode_frames(video, [0, 7, 19]):
+    frames = dict(decode_frames(video, [0, 7, 19]))
+    assert list(frames) == [0, 7, 19]
+    for index, frame in frames.items():
         theirs, ours = (tmp_path / image_name(index)).read_bytes(), encode_jpeg(frame, qscale=3)
         assert len(ours) <= 1.002 * len(theirs)  # another FFmpeg may write another comment
         ratios = zip(peak_signal_to_noise(ours, frame), peak_signal_to_noise(theirs, frame), strict=True)

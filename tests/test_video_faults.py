@@ -101,7 +101,7 @@ def test_a_truncated_video_is_a_problem_wherever_it_ends(videos, tmp_path, shape
 
 
 @pytest.mark.parametrize("shape", DAMAGED_SHAPES)
-def test_overwritten_bytes_in_the_middle_of_a_group_are_a_problem_for_all_that_follows_in_it(videos, tmp_path, shape):
+def test_overwritten_bytes_are_a_problem_for_what_follows_in_the_group(videos, tmp_path, shape):
     clean = decode_in_full(videos[shape])
     places = packet_places(videos[shape])
     # The sixth packet of the second group, whatever its length.
@@ -114,55 +114,78 @@ def test_overwritten_bytes_in_the_middle_of_a_group_are_a_problem_for_all_that_f
     video.write_bytes(content)
     problem_of(video, list(range(FRAMES)), tmp_path)
     # What lies before is right, and does not read the damage.
-    for index, frame in decode_frames(video, [0, 5, 8]):
-        assert all(np.array_equal(*pair) for pair in zip(planes(frame), clean[index], strict=True))
+    found = dict(decode_frames(video, [0, 5, 8]))
+    assert list(found) == [0, 5, 8]
+    assert_same_frames(found, clean, "before the damage")
 
 
-@pytest.mark.parametrize("seed", range(25))
+def assert_same_frames(found: dict[int, av.VideoFrame], reference: list[list[np.ndarray]], where: str) -> None:
+    """Check that frames are those of a full decode, plane by plane."""
+    for index, frame in found.items():
+        assert all(np.array_equal(*pair) for pair in zip(planes(frame), reference[index], strict=True)), (where, index)
+
+
 @pytest.mark.parametrize("shape", DAMAGED_SHAPES)
-def test_a_flipped_bit_gives_a_problem_wherever_a_full_decode_notices_it(videos, tmp_path, shape, seed):
-    chance = random.Random(seed)
-    content = bytearray(videos[shape].read_bytes())
-    start, size = chance.choice(packet_places(videos[shape])[5:-5])
-    content[start + chance.randrange(size)] ^= 1 << chance.randrange(8)
-    video = tmp_path / "v.mp4"
-    video.write_bytes(content)
-    noticed = False
+def test_undamaged_video_decodes(videos, shape):
+    found = dict(decode_frames(videos[shape], range(FRAMES)))
+    assert list(found) == list(range(FRAMES))
+    assert_same_frames(found, decode_in_full(videos[shape]), shape)
+
+
+def decode_and_notice(video: Path) -> tuple[list[list[np.ndarray]], bool]:
+    """Return all frames that a full decode gives, and whether it noticed any damage."""
+    noticed, reference = False, []
     with av.logging.Capture() as reports, av.open(str(video)) as container:
-        reference = []
         try:
             for frame in container.decode(video=0):
                 noticed |= frame.is_corrupt
                 reference.append(planes(frame))
         except av.FFmpegError:
             noticed = True
-    noticed |= bool(reports) or len(reference) != FRAMES
-    try:
-        found = dict(decode_frames(video, range(FRAMES)))
-    except TaskError as problem:
-        assert re.search("expected .* found", str(problem))
-    else:
-        # A flip that is valid video cannot be told from one that was encoded so; then both decode the same.
-        assert not noticed
-        for index, frame in found.items():
-            assert all(np.array_equal(*pair) for pair in zip(planes(frame), reference[index], strict=True))
+    return reference, noticed or bool(reports) or len(reference) != FRAMES
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("shape", DAMAGED_SHAPES)
+def test_flipped_bit_that_a_full_decode_notices_is_a_problem(videos, tmp_path, shape):
+    """A flip that is valid video cannot be told from one that was encoded so; then both decode the same."""
+    accepted = 0
+    for seed in range(25):
+        chance = random.Random(seed)
+        content = bytearray(videos[shape].read_bytes())
+        start, size = chance.choice(packet_places(videos[shape])[5:-5])
+        content[start + chance.randrange(size)] ^= 1 << chance.randrange(8)
+        video = tmp_path / "v.mp4"
+        video.write_bytes(content)
+        reference, noticed = decode_and_notice(video)
+        try:
+            found = dict(decode_frames(video, range(FRAMES)))
+        except TaskError as problem:
+            assert re.search("expected .* found", str(problem))
+            continue
+        assert not noticed and list(found) == list(range(FRAMES)), seed
+        assert_same_frames(found, reference, f"seed {seed}")
+        accepted += 1
+    assert 3 <= accepted <= 22  # 6 to 9 of 25; FFmpeg's releases differ in what they notice
+
+
 @pytest.mark.parametrize("shape", DAMAGED_SHAPES[1::2])
-def test_a_damaged_index_gives_a_problem_or_the_frames_of_a_full_decode(videos, tmp_path, shape, seed):
-    chance = random.Random(seed)
-    content = bytearray(videos[shape].read_bytes())
-    box = chance.choice([b"ctts", b"stts", b"stsz", b"stco", b"stsc", b"stss", b"elst"])
-    at = content.index(box)
-    size = int.from_bytes(content[at - 4 : at], "big")
-    content[at + chance.randrange(4, size - 4)] ^= 1 << chance.randrange(8)
-    video = tmp_path / "v.mp4"
-    video.write_bytes(content)
-    try:
-        found = dict(decode_frames(video, [0, 7, 20, 33, 41]))
-    except TaskError:
-        return
-    reference = decode_in_full(video)
-    for index, frame in found.items():
-        assert all(np.array_equal(*pair) for pair in zip(planes(frame), reference[index], strict=True)), (box, index)
+def test_damaged_index_gives_a_problem_or_the_right_frames(videos, tmp_path, shape):
+    """The right frames are those of a full decode of the same damaged file."""
+    wanted, accepted = [0, 7, 20, 33, 41], 0
+    for seed in range(40):
+        chance = random.Random(seed)
+        content = bytearray(videos[shape].read_bytes())
+        box = chance.choice([b"ctts", b"stts", b"stsz", b"stco", b"stsc", b"stss", b"elst"])
+        at = content.index(box)
+        size = int.from_bytes(content[at - 4 : at], "big")
+        content[at + chance.randrange(4, size - 4)] ^= 1 << chance.randrange(8)
+        video = tmp_path / "v.mp4"
+        video.write_bytes(content)
+        try:
+            found = dict(decode_frames(video, wanted))
+        except TaskError:
+            continue
+        assert list(found) == wanted, seed
+        assert_same_frames(found, decode_in_full(video), f"{box}, seed {seed}")
+        accepted += 1
+    assert 15 <= accepted <= 38  # 25 of 40
