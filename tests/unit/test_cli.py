@@ -1,0 +1,122 @@
+"""h36m/cli.py function by function: numbers in messages, options, and the exit status of a script."""
+
+import argparse
+import signal
+import sys
+
+import pytest
+
+from h36m.cli import (
+    RunStoppedError,
+    TaskError,
+    UsageError,
+    argument_parser,
+    count_of,
+    is_or_are,
+    positive_integer,
+    run,
+    speaker,
+)
+from h36m.dataset import SUBJECTS_WITH_GROUND_TRUTH
+
+
+@pytest.mark.parametrize(
+    ("count", "text", "verb"), [(0, "0 archives", "are"), (1, "1 archive", "is"), (2, "2 archives", "are")]
+)
+def test_counts_have_their_noun_and_verb_in_the_right_number(count, text, verb):
+    assert (count_of(count, "archive"), is_or_are(count)) == (text, verb)
+
+
+@pytest.mark.parametrize(("text", "number"), [("1", 1), ("007", 7), ("12345678901234567890", 12345678901234567890)])
+def test_positive_integers_are_read(text, number):
+    assert positive_integer(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "0", "00", "-1", "+1", "1.0", "1e3", " 1", "²", "x"])
+def test_other_texts_are_no_positive_integers(text):
+    with pytest.raises(argparse.ArgumentTypeError):
+        positive_integer(text)
+
+
+def test_quiet_speaker_prints_nothing(capsys):
+    speaker(quiet=True)("a line")
+    assert capsys.readouterr() == ("", "")
+    speaker(quiet=False)("a line")
+    assert capsys.readouterr() == ("a line\n", "")
+
+
+def test_options_that_all_scripts_take_have_their_defaults():
+    arguments = argument_parser("words").parse_args([])
+    assert arguments.subjects == list(SUBJECTS_WITH_GROUND_TRUTH) and str(arguments.root) == "."
+    assert not arguments.quiet and not arguments.debug
+
+
+@pytest.fixture
+def status_of(monkeypatch, tmp_path):
+    """A function that runs a `main` as a script does, and returns its exit status."""
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def status_of(main, *options):
+        monkeypatch.setattr(sys, "argv", ["a_script.py", "--root", str(tmp_path), *options])
+        with pytest.raises(SystemExit) as ended:
+            run(main, argument_parser("words"))
+        return ended.value.code
+
+    yield status_of
+    signal.signal(signal.SIGTERM, handler)
+
+
+def raising(error):
+    def main(arguments):
+        raise error
+
+    return main
+
+
+def test_no_problem_exits_0(status_of, capsys):
+    assert status_of(lambda arguments: []) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_problems_exit_1_and_are_the_last_lines(status_of, capsys):
+    assert status_of(lambda arguments: ["one problem", "another"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(": ")[2] for line in lines] == ["one problem", "another"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (UsageError("words"), 2),
+        (TaskError("words"), 1),
+        (OSError("words"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+    ids=repr,
+)
+def test_errors_exit_with_their_status_in_one_line(status_of, capsys, error, status):
+    assert status_of(raising(error)) == status
+    output, errors = capsys.readouterr()
+    assert output == "" and errors.count("\n") == 1 and "Traceback" not in errors
+    assert isinstance(error, KeyboardInterrupt) or "words" in errors
+
+
+def test_debug_shows_the_traceback_and_ends_with_the_line(status_of, capsys):
+    assert status_of(raising(TaskError("words")), "--debug") == 1
+    errors = capsys.readouterr().err
+    assert errors.startswith("Traceback") and errors.splitlines()[-1].endswith(": words")
+
+
+def test_root_that_does_not_exist_exits_2_before_anything_is_done(status_of, tmp_path, capsys):
+    main = raising(AssertionError("main was called"))
+    assert status_of(main, "--root", str(tmp_path / "nowhere")) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_sigterm_ends_a_run_as_ctrl_c_does(status_of):
+    assert status_of(lambda arguments: signal.raise_signal(signal.SIGTERM)) == 130
+
+
+def test_errors_of_a_script_are_not_each_other():
+    errors = (UsageError, TaskError, RunStoppedError)
+    assert all(not issubclass(one, other) for one in errors for other in errors if one is not other)

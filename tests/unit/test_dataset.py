@@ -1,0 +1,83 @@
+"""h36m/dataset.py: the names of folders and files, and what is known about the kinds of archive."""
+
+import pytest
+
+from h36m.dataset import (
+    KIND_FACTS,
+    KINDS,
+    MOVING_JOINTS,
+    POSES_3D_WORLD,
+    SITE_SUBJECT_NUMBERS,
+    SUBJECTS_WITH_GROUND_TRUTH,
+    VIDEOS,
+    Sequence,
+    archive_file,
+    archive_name,
+    image_name,
+    kinds_of_script,
+    sequence_folder,
+    subject_of_member,
+    unpacked_file,
+    unpacked_folder,
+)
+
+WALKING = Sequence("S9", 14, 1, "Walking-1", "Walking")
+
+
+def test_paths_are_those_of_the_contract(tmp_path):
+    def relative(path):
+        return path.relative_to(tmp_path).as_posix()
+
+    assert archive_name(VIDEOS, "S1") == "Videos_S1"
+    assert relative(archive_file(tmp_path, VIDEOS, "S1")) == "archives/Videos_S1.tgz"
+    assert relative(unpacked_folder(tmp_path, "S1", VIDEOS)) == "extracted/S1/Videos"
+    assert relative(unpacked_file(tmp_path, WALKING, VIDEOS, "54138969")) == "extracted/S9/Videos/Walking.54138969.mp4"
+    world = unpacked_file(tmp_path, WALKING, POSES_3D_WORLD, "54138969")
+    assert relative(world) == "extracted/S9/Poses_D3_Positions/Walking.cdf"
+    assert relative(sequence_folder(tmp_path, WALKING)) == "processed/S9/Walking-1"
+    assert str(WALKING) == "S9 Walking-1"
+
+
+def test_number_in_an_images_name_is_the_frames_index_plus_1():
+    assert [image_name(0), image_name(999_999)] == ["img_000001.jpg", "img_1000000.jpg"]
+    assert image_name(63, ".png") == "img_000064.png"
+
+
+@pytest.mark.parametrize(
+    ("member", "subject"),
+    [
+        ("S1", "S1"),
+        ("S1/Videos/a.mp4", "S1"),
+        ("./S11/a", "S11"),
+        ("././S5/", "S5"),
+        ("Videos/S1/a", None),
+        ("S1x/a", None),
+        ("xS1/a", None),
+        ("s1/a", None),
+        ("S/a", None),
+        ("", None),
+    ],
+)
+def test_subject_of_a_member_is_its_outermost_folder(member, subject):
+    assert subject_of_member(member) == subject
+
+
+def test_each_kind_is_downloaded_by_one_script():
+    by_script = [kinds_of_script(script) for script in ("download_all.py", "download_seg_mat_gt_pl.py")]
+    assert [len(kinds) for kinds in by_script] == [5, 2]
+    assert sorted(sum(by_script, ())) == sorted(KINDS)
+    assert kinds_of_script("extract_all.py") == ()
+
+
+def test_boxes_and_part_labels_are_the_optional_kinds():
+    optional = [kind for kind, facts in KIND_FACTS.items() if facts.is_optional]
+    assert optional == ["Segments_mat_gt_bb", "Segments_mat_gt_pl"]
+
+
+def test_each_subject_has_a_number_of_its_own_at_the_site():
+    assert set(SITE_SUBJECT_NUMBERS) == set(SUBJECTS_WITH_GROUND_TRUTH)
+    assert sorted(SITE_SUBJECT_NUMBERS.values()) == list(range(1, 8))
+
+
+def test_seventeen_joints_move_on_their_own():
+    assert len(set(MOVING_JOINTS)) == 17 and list(MOVING_JOINTS) == sorted(MOVING_JOINTS)

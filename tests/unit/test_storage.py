@@ -1,0 +1,191 @@
+"""h36m/storage.py function by function: records, atomic writes, names and locks, on real files."""
+
+import errno
+import os
+import queue
+import stat
+import threading
+
+import pytest
+
+from h36m.storage import (
+    PRIVATE,
+    RUN_LOCK,
+    Record,
+    free_name,
+    is_disk_full,
+    is_read_only,
+    only_run_in,
+    write_atomically,
+)
+
+MD5 = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture
+def archive(tmp_path):
+    file = tmp_path / "Videos_S1.tgz"
+    file.write_bytes(b"12345")
+    return file
+
+
+@pytest.fixture
+def record(tmp_path, archive):
+    """A record that holds the archive with its MD5."""
+    record = Record(tmp_path / "record.json")
+    record.add(archive, MD5)
+    return record
+
+
+# -- Record ------------------------------------------------------------------------------------------------------------
+
+
+def test_record_holds_an_added_archive_with_its_md5(record, archive):
+    assert record.holds(archive) and record.holds(archive, MD5) and record.md5(archive) == MD5
+    assert not record.holds(archive, "f" * 32)
+
+
+def test_record_is_read_back_by_the_next_run(record, archive):
+    assert Record(record.path).entries == record.entries
+    assert Record(record.path).holds(archive, MD5)
+
+
+def test_record_keeps_earlier_archives_when_one_is_added(record, archive):
+    other = archive.with_name("Videos_S5.tgz")
+    other.write_bytes(b"678")
+    record.add(other)
+    assert record.holds(archive, MD5) and record.holds(other)
+    assert record.md5(other) is None and not record.holds(other, MD5)
+
+
+def test_record_does_not_hold_an_archive_of_another_size(record, archive):
+    before = archive.stat()
+    archive.write_bytes(b"123456")
+    os.utime(archive, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert not record.holds(archive) and record.md5(archive) is None
+
+
+def test_record_does_not_hold_an_archive_of_another_time(record, archive):
+    time = archive.stat().st_mtime_ns + 1_000_000
+    os.utime(archive, ns=(time, time))
+    assert not record.holds(archive) and record.md5(archive) is None
+
+
+def test_record_does_not_hold_unknown_or_missing_archives(record, archive):
+    archive.with_name("Videos_S5.tgz").write_bytes(b"12345")
+    assert not record.holds(archive.with_name("Videos_S5.tgz"))
+    archive.unlink()
+    assert not record.holds(archive) and record.md5(archive) is None
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"null", b"[]", b"[1]", b"3", b"\xff\xfe", b'{"Videos_S1.tgz": 1}', b'{"Videos_S1.tgz": {}}']
+)
+def test_broken_record_is_an_empty_one_and_can_be_written(tmp_path, archive, content):
+    path = tmp_path / "record.json"
+    path.write_bytes(content)
+    record = Record(path)
+    assert record.entries == {} and not record.holds(archive)
+    record.add(archive, MD5)
+    assert Record(path).holds(archive, MD5)
+
+
+# -- write_atomically --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def umask_022():
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+@pytest.mark.usefixtures("umask_022")
+def test_written_file_has_the_mode_that_was_asked_for(tmp_path):
+    write_atomically(tmp_path / "private", "text", PRIVATE)
+    write_atomically(tmp_path / "public", "text")
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("private", "public")]
+    assert modes == [0o600, 0o644]
+
+
+def test_written_file_replaces_the_old_one_as_a_whole(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("old", encoding="utf-8")
+    with file.open(encoding="utf-8") as opened_before:
+        write_atomically(file, "new \udcff\r\n")
+        assert opened_before.read() == "old"
+    assert file.read_bytes() == b"new \xff\r\n"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("old", encoding="utf-8")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(file, "half of it \ud800")  # a surrogate that stands for no byte
+    assert file.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_temporary_file_of_a_killed_process_is_no_obstacle(tmp_path):
+    (tmp_path / f"file.{os.getpid()}.tmp").write_text("half")
+    write_atomically(tmp_path / "file", "whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+# -- names and errors --------------------------------------------------------------------------------------------------
+
+
+def test_free_name_is_the_first_that_does_not_exist(tmp_path):
+    path = tmp_path / "Videos.old"
+    found = []
+    for _ in range(3):
+        found.append(free_name(path).name)
+        free_name(path).mkdir()
+    assert found == ["Videos.old", "Videos.old-2", "Videos.old-3"]
+
+
+@pytest.mark.parametrize(
+    ("number", "full", "read_only"),
+    [
+        (errno.ENOSPC, True, False),
+        (errno.EDQUOT, True, False),
+        (errno.EACCES, False, True),
+        (errno.EPERM, False, True),
+        (errno.EROFS, False, True),
+        (errno.EIO, False, False),
+        (None, False, False),
+    ],
+)
+def test_errors_of_full_and_read_only_disks_are_told_apart(number, full, read_only):
+    error = OSError(number, "words") if number else OSError("words")
+    assert (is_disk_full(error), is_read_only(error)) == (full, read_only)
+
+
+# -- only_run_in -------------------------------------------------------------------------------------------------------
+
+
+def test_second_run_in_a_folder_says_so_and_waits_for_the_first(tmp_path):
+    events = queue.Queue()
+
+    def second_run():
+        with only_run_in(tmp_path, lambda line: events.put(f"said {line}")):
+            events.put("entered")
+
+    with only_run_in(tmp_path, lambda line: events.put("the first said something")):
+        thread = threading.Thread(target=second_run)
+        thread.start()
+        said = events.get(timeout=60)
+        with pytest.raises(queue.Empty):  # it does not enter while the first is at work
+            events.get(timeout=0.15)
+    assert said.startswith(f"said {tmp_path}: ")
+    assert events.get(timeout=60) == "entered"
+    thread.join()
+
+
+def test_lock_of_a_folder_is_freed_after_an_error(tmp_path):
+    with pytest.raises(KeyError), only_run_in(tmp_path, pytest.fail):
+        raise KeyError
+    with only_run_in(tmp_path, pytest.fail):
+        assert (tmp_path / RUN_LOCK).exists()
