@@ -1,0 +1,434 @@
+"""h36m/gzip_stream.py, h36m/extract/unpack.py and extract_all.py function by function, on small real archives."""
+
+import gzip
+import io
+import os
+import shutil
+import tarfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import extract_all
+from h36m.cli import TaskError
+from h36m.dataset import BOXES, KINDS, PART_LABELS, POSES_2D, VIDEOS, archive_file, unpacked_folder
+from h36m.extract.unpack import path_inside, unfinished_folder, unpacked, unpacked_size, write_members
+from h36m.gzip_stream import CHUNK_BYTES, BadArchiveError, GzipStream, decompressed, describe_page
+from h36m.storage import Record
+
+
+def packed(*members, mtime: int = 1_000_000_000) -> bytes:
+    """Return a gzip'd tar of members: (name, content), or (name, type, target) for links, folders and devices."""
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w") as archive:
+        for name, content, *target in members:
+            member = tarfile.TarInfo(name)
+            member.mtime = mtime
+            if isinstance(content, str):
+                member.type, member.linkname = content.encode(), "".join(target)
+                archive.addfile(member)
+            else:
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    return gzip.compress(plain.getvalue())
+
+
+FILE = ("S1/Videos/a.mp4", b"abc")
+SYMLINK, HARDLINK, FOLDER, FIFO, DEVICE = "2", "1", "5", "6", "3"
+
+
+# -- gzip streams ------------------------------------------------------------------------------------------------------
+
+
+def content_of(tmp_path, compressed: bytes) -> bytes:
+    file = tmp_path / "a.gz"
+    file.write_bytes(compressed)
+    with file.open("rb", buffering=0) as raw:
+        return b"".join(decompressed(raw))
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b""],
+        [b"abc"],
+        [b"abc", b"", b"def"],  # members, as of files that were joined
+        [os.urandom(2 * CHUNK_BYTES)],
+        [bytes(20 * CHUNK_BYTES), b"x"],
+    ],
+    ids=["empty", "small", "three members", "longer than a chunk", "long zeros"],
+)
+@pytest.mark.parametrize("padding", [0, 7, 512])
+def test_content_of_a_gzip_file_is_what_was_compressed(tmp_path, pieces, padding):
+    compressed = b"".join(gzip.compress(piece, 1) for piece in pieces) + bytes(padding)
+    assert content_of(tmp_path, compressed) == b"".join(pieces)
+
+
+def test_bytes_read_are_counted_to_the_last(tmp_path):
+    (tmp_path / "a.gz").write_bytes(gzip.compress(os.urandom(CHUNK_BYTES + 1000), 1))
+    counts = []
+    with (tmp_path / "a.gz").open("rb", buffering=0) as raw:
+        for _ in decompressed(raw, counts.append):
+            pass
+    assert sum(counts) == (tmp_path / "a.gz").stat().st_size and len(counts) == 2
+
+
+@pytest.mark.parametrize("kept", [0, 1, 5, 20, -9, -8, -4, -1])
+def test_gzip_file_that_is_cut_off_anywhere_is_refused(tmp_path, kept):
+    with pytest.raises(BadArchiveError):
+        content_of(tmp_path, gzip.compress(b"content " * 99)[:kept])
+
+
+@pytest.mark.parametrize(
+    "at", [-8, -5, -4, -1, 20], ids=["CRC", "CRC's end", "length", "length's end", "compressed bytes"]
+)
+def test_gzip_file_with_a_flipped_bit_is_refused(tmp_path, at):
+    compressed = bytearray(gzip.compress(b"content " * 99))
+    compressed[at] ^= 1
+    with pytest.raises(BadArchiveError):
+        content_of(tmp_path, bytes(compressed))
+
+
+@pytest.mark.parametrize("rest", [b"garbage", b"\0\0garbage", b"\x1f\x8b"])
+def test_garbage_behind_a_gzip_member_is_refused(tmp_path, rest):
+    with pytest.raises(BadArchiveError):
+        content_of(tmp_path, gzip.compress(b"content") + rest)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=9), max_size=9), st.lists(st.integers(0, 12)))
+def test_gzip_stream_reads_and_seeks_forward_as_a_file_does(pieces, steps):
+    stream, file = GzipStream(iter(pieces)), io.BytesIO(b"".join(pieces))
+    for number, step in enumerate(steps):
+        if number % 3 == 2:
+            position = min(stream.tell() + step, len(file.getvalue()))
+            assert stream.seek(position) == file.seek(position)
+        else:
+            assert stream.read(step) == file.read(step)
+        assert stream.tell() == file.tell()
+
+
+def test_gzip_stream_does_not_go_back():
+    stream = GzipStream(iter([b"abc"]))
+    stream.read(2)
+    for position, whence in ((1, io.SEEK_SET), (0, io.SEEK_END), (0, io.SEEK_CUR)):
+        with pytest.raises(io.UnsupportedOperation):
+            stream.seek(position, whence)
+
+
+@pytest.mark.parametrize(
+    ("beginning", "words"),
+    [
+        (b"", "it is empty"),
+        (b"\n<!DOCTYPE html><title>Please \t log in</title>", "it looks like an HTML page: 'Please log in'"),
+        (b"<HTML><body class=x>Error <b>500</b>", "it looks like an HTML page: 'Error 500'"),
+        (b"<html><a href=", "it looks like an HTML page: ''"),
+        (b"\xff\xd8\xff\xe0JFIF and more", r"it begins with b'\xff\xd8\xff\xe0JFIF'"),
+        (b"PK", "it begins with b'PK'"),
+    ],
+)
+def test_something_else_than_an_archive_is_described(beginning, words):
+    assert describe_page(beginning) == words
+
+
+def test_description_of_a_page_is_short_and_printable():
+    described = describe_page(b"<html>" + bytes(range(256)) * 9)
+    assert described.isprintable() and len(described) < 100
+
+
+# -- members -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a", "a/b.mp4", "./a", "a/./b", "a//b", "..a/b..", "a/...", "é x/ü", "C", "a b:"])
+def test_paths_inside_of_the_folder_are_accepted(name):
+    assert path_inside(name).as_posix().split("/") == [part for part in name.split("/") if part not in ("", ".")]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "/a",
+        "//host/share/a",
+        "..",
+        "../a",
+        "a/../../b",
+        "a/..",
+        "a\\..\\..\\b",
+        "..\\a",
+        "\\a",
+        "\\\\host\\share\\a",
+        "C:a",
+        "C:/a",
+        "c:\\a",
+        "a\0b",
+    ],
+)
+def test_paths_outside_of_the_folder_are_refused(name):
+    with pytest.raises(BadArchiveError, match="outside"):
+        path_inside(name)
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A function that writes an archive's members into a folder and returns its files with their contents."""
+
+    def written(*members, subject="S1"):
+        folder = tmp_path / "folder"
+        folder.mkdir()
+        stream = GzipStream(iter([gzip.decompress(packed(*members))]))
+        paths = write_members(stream, folder, subject)
+        files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
+        assert {path.as_posix() for path in paths} == files.keys() and len(paths) == len(files)
+        assert not any(path.is_symlink() for path in files.values())
+        return {name: path.read_bytes() for name, path in files.items()}
+
+    return written
+
+
+def test_files_of_an_archive_are_written_with_their_content(written, tmp_path):
+    assert written(("S1", FOLDER), FILE, ("./S1/b", b"")) == {"S1/Videos/a.mp4": b"abc", "S1/b": b""}
+    assert (tmp_path / "folder/S1/Videos/a.mp4").stat().st_mtime == 1_000_000_000
+
+
+def test_links_become_copies_of_the_file_that_they_lead_to(written):
+    links = ("S1/Videos/b", SYMLINK, "a.mp4"), ("S1/c", SYMLINK, "Videos/b"), ("S1/d", HARDLINK, "S1/Videos/a.mp4")
+    assert written(*links, FILE) == dict.fromkeys(("S1/Videos/a.mp4", "S1/Videos/b", "S1/c", "S1/d"), b"abc")
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ([("S5/Videos/a.mp4", b"abc")], "S5 where its name says S1"),
+        ([FILE, ("S11/a", b"abc")], "S11 where its name says S1"),
+        ([("../a", b"abc")], "outside"),
+        ([FILE, ("S1/../../a", b"abc")], "outside"),
+        ([FILE, FILE], "twice"),
+        ([FILE, ("S1/Videos/a.mp4/b", b"abc")], "twice"),
+        ([FILE, ("S1/b", FIFO)], "neither file nor folder"),
+        ([FILE, ("S1/b", DEVICE)], "neither file nor folder"),
+        ([FILE, ("S1/b", SYMLINK, "c")], "leads to no file"),
+        ([FILE, ("S1/b", SYMLINK, "b")], "leads to no file"),
+        ([FILE, ("S1/b", SYMLINK, "c"), ("S1/c", SYMLINK, "b")], "leads to no file"),
+        ([FILE, ("S1/b", SYMLINK, "/etc/passwd")], "outside"),
+        ([FILE, ("S1/b", SYMLINK, "../../a")], "outside"),
+        ([FILE, ("S1/b", HARDLINK, "../a")], "outside"),
+        ([("S1", FOLDER)], "no file"),
+        ([], "no file"),
+    ],
+)
+def test_archive_with_a_harmful_or_strange_member_is_refused(written, members, words):
+    with pytest.raises(BadArchiveError, match=words):
+        written(*members)
+
+
+@pytest.mark.parametrize("damage", ["header", "end"])
+def test_tar_that_is_damaged_or_cut_off_is_refused(tmp_path, damage):
+    plain = bytearray(gzip.decompress(packed(FILE, ("S1/b", b"x" * 2000))))
+    if damage == "header":
+        plain[1024 + 150] ^= 0xFF  # the checksum of the second member's header
+    else:
+        del plain[2000:]
+    with pytest.raises(BadArchiveError, match="is no whole tar archive"):
+        write_members(GzipStream(iter([bytes(plain)])), tmp_path, "S1")
+
+
+@pytest.mark.parametrize(
+    ("names", "left"),
+    [
+        (["S1/Videos/a.mp4", "S1/Videos/b.mp4"], ["a.mp4", "b.mp4"]),
+        (["S1/MyPoseFeatures/D2/a.cdf"], ["a.cdf"]),
+        (["S1/a.mp4", "S1/Videos/b.mp4"], ["Videos/b.mp4", "a.mp4"]),
+        (["a.mp4"], ["a.mp4"]),
+    ],
+)
+def test_folders_that_all_files_share_are_left_out(tmp_path, names, left):
+    archive = tmp_path / "Videos_S1.tgz"
+    archive.write_bytes(packed(*[(name, b"abc") for name in names]))
+    with unpacked(archive, tmp_path / "Videos", "S1", lambda count: None) as complete:
+        found = sorted(path.relative_to(complete).as_posix() for path in complete.rglob("*") if path.is_file())
+    assert found == left
+    assert list(tmp_path.iterdir()) == [archive], "what was not moved away is removed"
+
+
+def test_archive_whose_trailer_is_wrong_is_refused_and_leaves_nothing(tmp_path):
+    archive = tmp_path / "Videos_S1.tgz"
+    archive.write_bytes(packed(FILE)[:-1] + b"\x77")
+    with (
+        pytest.raises(BadArchiveError),
+        unpacked(archive, tmp_path / "Videos", "S1", lambda count: None),
+    ):
+        pytest.fail("it was accepted")
+    assert list(tmp_path.iterdir()) == [archive]
+
+
+# -- unpacked_size -----------------------------------------------------------------------------------------------------
+
+
+def test_unpacked_size_is_the_length_that_gzip_notes(tmp_path):
+    (tmp_path / "a").write_bytes(gzip.compress(bytes(1_000_000)))
+    assert unpacked_size(tmp_path / "a") == 1_000_000
+    content = os.urandom(50_000)  # cannot be compressed
+    (tmp_path / "a").write_bytes(gzip.compress(content))
+    assert unpacked_size(tmp_path / "a") == 50_000
+
+
+def test_unpacked_size_beyond_4_gib_is_made_up_for(tmp_path):
+    """gzip notes the length modulo 2**32: of 5 GiB in 4.5 GiB of archive it notes 1 GiB."""
+    with (tmp_path / "a").open("wb") as file:
+        file.truncate(9 << 29)  # a hole: it takes no space
+        file.seek(-4, io.SEEK_END)
+        file.write((1 << 30).to_bytes(4, "little"))
+    assert unpacked_size(tmp_path / "a") == 5 << 30
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", b"\xff" * 100])
+def test_unpacked_size_of_no_gzip_file_is_its_own(tmp_path, content):
+    (tmp_path / "a").write_bytes(content)
+    assert unpacked_size(tmp_path / "a") == len(content)
+
+
+# -- extract_all.py ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "archives").mkdir()
+    (tmp_path / "extracted").mkdir()
+    return tmp_path
+
+
+def put_archive(root, kind, subject, content=None):
+    archive = archive_file(root, kind, subject)
+    archive.write_bytes(packed((f"{subject}/{kind}/a", b"abc")) if content is None else content)
+    return archive
+
+
+def put_folder(root, kind, subject):
+    folder = unpacked_folder(root, subject, kind)
+    folder.mkdir(parents=True)
+    (folder / "old").write_text("old")
+    return folder
+
+
+def plan_of(root, subjects=("S1",)):
+    """Return which kinds of archive a plan has to do, has done, and misses."""
+    plan = extract_all.plan_run(root, list(subjects), Record(root / "extracted" / "record.json"))
+    return tuple([(task.kind, task.subject) for task in tasks] for tasks in plan)
+
+
+@pytest.mark.parametrize(
+    ("has_archive", "has_folder", "is_recorded", "place"),
+    [
+        (True, False, False, "to_do"),
+        (True, False, True, "to_do"),  # somebody has deleted the folder
+        (True, True, False, "to_do"),
+        (True, True, True, "done"),
+        (False, True, True, "done"),  # --delete-archives
+        (False, True, False, "done"),
+        (False, False, True, "absent"),
+        (False, False, False, "absent"),
+    ],
+)
+def test_plan_of_an_archive(root, has_archive, has_folder, is_recorded, place):
+    archive = put_archive(root, VIDEOS, "S1")
+    record = Record(root / "extracted" / "record.json")
+    if is_recorded:
+        record.add(archive)
+    if not has_archive:
+        archive.unlink()
+    if has_folder:
+        put_folder(root, VIDEOS, "S1")
+    plan = extract_all.plan_run(root, ["S1", "S1"], record)
+    found = {name: [task.subject for task in tasks if task.kind == VIDEOS] for name, tasks in plan._asdict().items()}
+    assert found == {"to_do": [], "done": [], "absent": []} | {place: ["S1"]}
+    assert sum(map(len, plan)) == len(KINDS)
+
+
+def test_plan_takes_an_archive_that_has_changed(root):
+    archive = put_archive(root, VIDEOS, "S1")
+    put_folder(root, VIDEOS, "S1")
+    Record(root / "extracted" / "record.json").add(archive)
+    assert plan_of(root)[1] == [(VIDEOS, "S1")]
+    archive.write_bytes(archive.read_bytes() + bytes(1))
+    assert plan_of(root)[0] == [(VIDEOS, "S1")]
+
+
+def test_plan_removes_what_a_killed_run_has_left(root):
+    folder = unpacked_folder(root, "S1", VIDEOS)
+    for leftover in (unfinished_folder(folder), folder.with_name(f".{VIDEOS}.replaced")):
+        leftover.mkdir(parents=True)
+        (leftover / "a.mp4").write_text("half")
+    plan_of(root)
+    assert list(folder.parent.iterdir()) == []
+
+
+def tasks_without_archives(root, *names):
+    return [
+        extract_all.Task(kind, subject, archive_file(root, kind, subject), unpacked_folder(root, subject, kind))
+        for kind, subject in names
+    ]
+
+
+@pytest.mark.parametrize(
+    ("absent", "problems", "said"),
+    [
+        ([], 0, 0),
+        ([(VIDEOS, "S1")], 1, 0),
+        ([(VIDEOS, "S1"), (POSES_2D, "S1"), (VIDEOS, "S5")], 2, 0),
+        ([(BOXES, "S1"), (BOXES, "S5")], 0, 1),  # nobody has to have them
+        ([(BOXES, "S1")], 1, 0),  # S5 has some
+        ([(BOXES, "S1"), (BOXES, "S5"), (PART_LABELS, "S5"), (VIDEOS, "S5")], 2, 1),
+    ],
+)
+def test_absent_archives_are_problems_unless_all_of_an_optional_kind(root, absent, problems, said):
+    lines = []
+    found = extract_all.tell_absent(tasks_without_archives(root, *absent), ["S1", "S5", "S5"], lines.append)
+    assert (len(found), len(lines)) == (problems, said)
+    assert all(f"{kind}_{subject}.tgz" in " ".join(found + lines) for kind, subject in absent)
+    assert all(("download_all.py" in line) == ("Segments" not in line) for line in found + lines)
+
+
+def test_space_is_required_before_anything_is_unpacked(root):
+    archive = put_archive(root, VIDEOS, "S1")
+    tasks = tasks_without_archives(root, (VIDEOS, "S1"))
+    extract_all.require_space(root / "extracted", tasks, 1, delete_archives=False)
+    with archive.open("r+b") as file:
+        file.truncate(2 * shutil.disk_usage(root).free)  # a hole: it takes no space
+    with pytest.raises(TaskError, match="--delete-archives"):
+        extract_all.require_space(root / "extracted", tasks, 1, delete_archives=False)
+
+
+def unpack_one(root, archive_content=None):
+    """Unpack the archive of S1's videos; return the problem and the notice."""
+    archive = put_archive(root, VIDEOS, "S1", archive_content)
+    [task] = tasks_without_archives(root, (VIDEOS, "S1"))
+    record = Record(root / "extracted" / "record.json")
+    problem, notice = extract_all.unpack_one(task, record, lambda count: None)
+    assert (problem is None) == Record(record.path).holds(archive)
+    return problem, notice
+
+
+def test_unpacked_archive_is_recorded_and_in_its_place(root):
+    assert unpack_one(root) == (None, "")
+    assert [path.name for path in unpacked_folder(root, "S1", VIDEOS).iterdir()] == ["a"]
+
+
+def test_bad_archive_is_a_problem_and_leaves_nothing(root):
+    problem, _ = unpack_one(root, packed(FILE)[:-3])
+    assert problem.startswith("Videos_S1.tgz is cut off") and "\n" not in problem
+    assert list((root / "extracted" / "S1").iterdir()) == []
+
+
+def test_folder_of_the_archives_older_edition_is_replaced(root):
+    unpack_one(root, packed(("S1/Videos/old", b"abc")))
+    assert unpack_one(root) == (None, "")
+    assert [path.name for path in unpacked_folder(root, "S1", VIDEOS).iterdir()] == ["a"]
+    assert [path.name for path in (root / "extracted" / "S1").iterdir()] == [VIDEOS]
+
+
+def test_folder_that_no_run_has_made_is_kept_under_another_name(root):
+    put_folder(root, VIDEOS, "S1")
+    problem, notice = unpack_one(root)
+    assert problem is None and f"{VIDEOS}.old" in notice
+    assert (root / "extracted" / "S1" / f"{VIDEOS}.old" / "old").read_text() == "old"

@@ -1,0 +1,151 @@
+"""h36m/segments.py function by function, on real MATLAB v7.3 files."""
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from demo.release import add_cell, open_mat
+from h36m.cli import TaskError
+from h36m.segments import (
+    BOX_VARIABLE,
+    NO_BOX,
+    PART_LABEL_VARIABLE,
+    Cell,
+    box_of_mask,
+    read_boxes,
+    read_cells,
+    summarize_missing,
+)
+
+SIZE = HEIGHT, WIDTH = 6, 9
+
+
+def mask(left: int, top: int, right: int, bottom: int) -> np.ndarray:
+    """Return (6, 9) uint8 with 1 in a box, right and bottom exclusive."""
+    array = np.zeros(SIZE, dtype=np.uint8)
+    array[top:bottom, left:right] = 1
+    return array
+
+
+def write_cells(file, cells, variable=BOX_VARIABLE, count=None):
+    """Write arrays into a file; None for an empty cell, "missing" for one that refers to nothing."""
+    with open_mat(file, variable, len(cells) if count is None else count) as mat:
+        for number, cell in enumerate(cells):
+            if not isinstance(cell, str):
+                add_cell(mat, variable, number, cell)
+    return file
+
+
+# -- box_of_mask -------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, WIDTH - 1), st.integers(0, HEIGHT - 1), st.integers(1, WIDTH), st.integers(1, HEIGHT))
+def test_box_of_a_mask_is_the_box_that_was_drawn(left, top, width, height):
+    box = left, top, min(left + width, WIDTH), min(top + height, HEIGHT)
+    assert box_of_mask(mask(*box)) == box
+
+
+def test_box_of_single_pixels_surrounds_them_all():
+    pixels = np.zeros(SIZE, dtype=np.uint8)
+    pixels[1, 7] = pixels[4, 2] = 255
+    assert box_of_mask(pixels) == (2, 1, 8, 5)
+
+
+def test_box_of_an_empty_mask_is_no_box():
+    assert box_of_mask(np.zeros(SIZE, dtype=np.uint8)) == NO_BOX == (-1, -1, -1, -1)
+
+
+# -- read_cells --------------------------------------------------------------------------------------------------------
+
+
+def test_cells_are_upright_and_those_of_the_wanted_frames(tmp_path):
+    arrays = [np.random.default_rng(frame).integers(0, 25, SIZE).astype(np.uint8) for frame in range(4)]
+    file = write_cells(tmp_path / "a.mat", arrays, PART_LABEL_VARIABLE)
+    cells = list(read_cells(file, PART_LABEL_VARIABLE, np.array([0, 2, 3]), SIZE))
+    assert [cell.frame for cell in cells] == [0, 2, 3]
+    for cell in cells:
+        np.testing.assert_array_equal(cell.array, arrays[cell.frame])
+        assert cell.notice is None and cell.problem is None
+
+
+@pytest.mark.parametrize(
+    ("content", "field"),
+    [
+        (None, "notice"),  # what MATLAB writes for []
+        (np.zeros((0, 0), dtype=np.uint8), "notice"),
+        (np.zeros((WIDTH, HEIGHT), dtype=np.uint8), "problem"),
+        (np.zeros((HEIGHT, WIDTH + 1), dtype=np.uint8), "problem"),
+        (np.zeros(SIZE, dtype=np.float64), "problem"),
+        (np.zeros(SIZE, dtype=bool), "problem"),
+        ("missing", "problem"),
+    ],
+    ids=["empty", "no element", "lying", "too wide", "float64", "bool", "null reference"],
+)
+def test_cell_that_is_no_array_of_that_size_says_why(tmp_path, content, field):
+    file = tmp_path / "a.mat"
+    if isinstance(content, np.ndarray) and not content.size:
+        with open_mat(file, BOX_VARIABLE, 1) as mat:
+            mat[BOX_VARIABLE][0, 0] = mat["#refs#"].create_dataset("c0", data=content).ref
+    else:
+        write_cells(file, [content])
+    [cell] = read_cells(file, BOX_VARIABLE, [0], SIZE)
+    assert cell.array is None and getattr(cell, field) and "\n" not in getattr(cell, field)
+    assert getattr(cell, {"notice": "problem", "problem": "notice"}[field]) is None
+
+
+def test_cell_that_refers_to_a_group_is_a_problem(tmp_path):
+    with open_mat(tmp_path / "a.mat", BOX_VARIABLE, 1) as mat:
+        mat[BOX_VARIABLE][0, 0] = mat["#refs#"].ref
+    [cell] = read_cells(tmp_path / "a.mat", BOX_VARIABLE, [0], SIZE)
+    assert cell.array is None and cell.problem
+
+
+def test_frames_beyond_the_last_cell_have_none(tmp_path):
+    file = write_cells(tmp_path / "a.mat", [mask(0, 0, 1, 1)] * 2)
+    cells = list(read_cells(file, BOX_VARIABLE, [1, 2, 700], SIZE))
+    assert [cell.array is None for cell in cells] == [False, True, True]
+    assert [cell.notice for cell in cells] == [None, "only 2 cells", "only 2 cells"]
+
+
+@pytest.mark.parametrize("damage", ["missing file", "no HDF5", "another variable", "no cell array"])
+def test_file_without_cells_is_an_error(tmp_path, damage):
+    file = tmp_path / "a.mat"
+    if damage == "no HDF5":
+        file.write_bytes(b"MATLAB 5.0 MAT-file" * 99)
+    elif damage == "another variable":
+        write_cells(file, [mask(0, 0, 1, 1)], PART_LABEL_VARIABLE)
+    elif damage == "no cell array":
+        with h5py.File(file, "w") as mat:
+            mat[BOX_VARIABLE] = np.zeros((3, 1))
+    with pytest.raises(TaskError, match=r"a\.mat"):
+        list(read_cells(file, BOX_VARIABLE, [0], SIZE))
+
+
+# -- read_boxes --------------------------------------------------------------------------------------------------------
+
+
+def test_boxes_are_one_row_for_each_frame_asked_for(tmp_path):
+    cells = [mask(1, 2, 4, 6), mask(0, 0, WIDTH, HEIGHT), None, mask(3, 1, 4, 2), np.zeros(SIZE, dtype=np.uint8)]
+    file = write_cells(tmp_path / "a.mat", cells)
+    boxes, problems, notices = read_boxes(file, np.array([0, 2, 3, 4, 5]), SIZE)
+    assert boxes.tolist() == [[1, 2, 4, 6], list(NO_BOX), [3, 1, 4, 2], list(NO_BOX), list(NO_BOX)]
+    assert boxes.dtype == np.int32 and problems == []
+    assert len(notices) == 1 and notices[0].startswith("3 of 5 frames have no box; the first is frame 2")
+
+
+def test_missing_file_of_boxes_is_a_notice_and_a_broken_one_a_problem(tmp_path):
+    boxes, problems, notices = read_boxes(tmp_path / "a.mat", np.array([0, 1]), SIZE)
+    assert boxes.tolist() == [list(NO_BOX)] * 2 and (len(problems), len(notices)) == (0, 1)
+    (tmp_path / "a.mat").write_bytes(b"no HDF5")
+    boxes, problems, notices = read_boxes(tmp_path / "a.mat", np.array([0, 1]), SIZE)
+    assert boxes.tolist() == [list(NO_BOX)] * 2 and (len(problems), len(notices)) == (1, 0)
+
+
+def test_missing_cells_are_summed_up_by_kind():
+    without = [Cell(4, None, notice="an empty cell"), Cell(5, None, problem="broken"), Cell(6, None, notice="another")]
+    problems, notices = summarize_missing("box", without, 9)
+    assert problems == ["1 of 9 frames have no box; the first is frame 5: broken"]
+    assert notices == ["2 of 9 frames have no box; the first is frame 4: an empty cell"]
+    assert summarize_missing("box", [], 9) == ([], [])
