@@ -1,0 +1,316 @@
+"""h36m/process/resume.py: what counts as done, with one thing changed at a time."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from demo.release import write_cdf
+from h36m.dataset import (
+    ANNOTATIONS_FILE,
+    IMAGES,
+    KIND_FACTS,
+    PART_LABEL_IMAGES,
+    PREVIEW_FILE,
+    UNFINISHED_SEQUENCE,
+    Sequence,
+    image_name,
+    sequence_folder,
+    unpacked_file,
+)
+from h36m.process import annotations
+from h36m.process.resume import Options, Outcome, done_before, input_files, settings_of
+from h36m.process.selection import FrameRule, rule_of_options
+
+SEQUENCE = Sequence("S9", 5, 2, "Greeting-2", "Greeting")  # one of the shifted
+PLAIN = Sequence("S1", 14, 1, "Walking-1", "Walking 1")
+CAMERAS = ("54138969", "55011271")
+POSES = np.arange(6.0)[:, None, None] * 10 + np.zeros((6, 32, 3))
+FRAMES = [0, 3]
+
+
+def every_third(subject, poses):
+    return np.arange(0, len(poses), 3)
+
+
+def by_other_means(subject, poses):
+    return [3, 0]
+
+
+def other_frames(subject, poses):
+    return [0, 2]
+
+
+def failing(subject, poses):
+    raise ValueError("words")
+
+
+EDITED = FrameRule(every_third, "the text", "a digest")
+
+
+@pytest.fixture
+def options(tmp_path):
+    """The options that the sequence was processed with."""
+    return Options(tmp_path, CAMERAS, EDITED, correct_s9=False, segments=True, preview=False)
+
+
+@pytest.fixture
+def process(options):
+    """A function that leaves a sequence as a run does that has processed it; tiny, and with images of no content."""
+
+    def process(options=options, problems=(), sequence=SEQUENCE, absent=None):
+        for kind in KIND_FACTS:
+            for camera in CAMERAS:
+                file = unpacked_file(options.root, sequence, kind, camera)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.unlink(missing_ok=True)  # the file of world coordinates is the same for all cameras
+                if file.suffix == ".cdf":
+                    write_cdf(file, POSES)
+                else:
+                    file.write_bytes(b"a video or a mask")
+        if absent:
+            absent.unlink()
+        folder = sequence_folder(options.root, sequence)
+        for camera in CAMERAS:
+            for name, extension in ((IMAGES, ".jpg"), (PART_LABEL_IMAGES, ".png")):
+                (folder / name / camera).mkdir(parents=True)
+                for frame in FRAMES:
+                    (folder / name / camera / image_name(frame, extension)).touch()
+        annotations.write_annotations(
+            folder / ANNOTATIONS_FILE,
+            {
+                "frame": np.array(FRAMES * len(CAMERAS)) + 1,
+                "camera": np.repeat([int(camera) for camera in CAMERAS], len(FRAMES)),
+            },
+            {
+                "frame_selection": options.rule.text,
+                "made_with": settings_of(sequence, options),
+                "inputs": input_files(sequence, options),
+                "problems": list(problems),
+                "part_label_images": len(CAMERAS) * len(FRAMES),
+                "rule_files": options.rule.edited_files,
+            },
+        )
+        return folder
+
+    return process
+
+
+def is_done(options, sequence=SEQUENCE) -> bool:
+    return done_before(sequence, options) is not None
+
+
+def test_sequence_that_was_processed_is_done(process, options):
+    assert not is_done(options)
+    process()
+    assert done_before(SEQUENCE, options) == Outcome(0, 0, [], [])
+
+
+def test_problems_of_an_earlier_run_are_told_again(process, options):
+    process(problems=["one", "another"])
+    assert done_before(SEQUENCE, options) == Outcome(0, 0, ["one", "another"], [])
+
+
+# -- other options -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"cameras": CAMERAS[:1]},
+        {"cameras": CAMERAS[::-1]},
+        {"correct_s9": True},
+        {"segments": False},
+        {"preview": True},
+        {"rule": rule_of_options(3, None, every_third)},
+        {"rule": rule_of_options(None, 30.0, every_third)},
+        {"rule": EDITED._replace(choose=other_frames)},
+    ],
+    ids=lambda change: str(next(iter(change.items())))[:40],
+)
+def test_sequence_processed_with_other_options_is_to_be_done(process, options, change):
+    process()
+    assert not is_done(options._replace(**change))
+
+
+def test_correction_does_not_concern_other_sequences(process, options):
+    process(sequence=PLAIN)
+    assert is_done(options._replace(correct_s9=True), PLAIN)
+
+
+def test_preview_that_is_not_asked_for_does_no_harm(process, options):
+    (process() / PREVIEW_FILE).touch()
+    assert is_done(options) and is_done(options._replace(preview=True))
+
+
+def test_settings_differ_exactly_where_the_contents_do(options):
+    def settings(sequence=SEQUENCE, **changes):
+        return settings_of(sequence, options._replace(**changes))
+
+    every_2, every_3 = (rule_of_options(step, None, every_third) for step in (2, 3))
+    different = [
+        settings(),
+        settings(cameras=CAMERAS[:1]),
+        settings(correct_s9=True),
+        settings(segments=False),
+        settings(rule=every_2),
+        settings(rule=every_3),
+    ]
+    assert all(one != other for number, one in enumerate(different) for other in different[:number])
+    assert settings() == settings(preview=True) == settings(rule=EDITED._replace(text="x", edited_files="y"))
+    assert settings(PLAIN) == settings(PLAIN, correct_s9=True)
+
+
+def test_format_of_an_older_version_is_to_be_done(process, options, monkeypatch):
+    process()
+    monkeypatch.setattr(annotations, "FORMAT", annotations.FORMAT + 1)
+    assert not is_done(options)
+
+
+# -- what lies in processed/ -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        ANNOTATIONS_FILE,
+        f"{IMAGES}/{CAMERAS[0]}/img_000001.jpg",
+        f"{IMAGES}/{CAMERAS[1]}/img_000004.jpg",
+        f"{IMAGES}/{CAMERAS[1]}",
+        IMAGES,
+        f"{PART_LABEL_IMAGES}/{CAMERAS[0]}/img_000001.png",
+        PART_LABEL_IMAGES,
+    ],
+)
+def test_sequence_with_something_missing_is_to_be_done(process, options, missing):
+    path = process() / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert not is_done(options)
+
+
+def test_image_of_another_name_does_not_count(process, options):
+    image = process() / IMAGES / CAMERAS[0] / "img_000001.jpg"
+    image.rename(image.with_name("img_000000.jpg"))
+    assert not is_done(options)
+
+
+def test_more_images_do_no_harm(process, options):
+    (process() / IMAGES / CAMERAS[0] / "img_000002.jpg").touch()
+    assert is_done(options)
+
+
+@pytest.mark.parametrize("content", [b"", b"no HDF5", b"\x89HDF\r\n\x1a\n"])
+def test_annotations_that_cannot_be_read_are_to_be_done(process, options, content):
+    (process() / ANNOTATIONS_FILE).write_bytes(content)
+    assert not is_done(options)
+
+
+def test_sequence_that_a_run_is_at_work_on_is_to_be_done(process, options):
+    (process() / UNFINISHED_SEQUENCE).mkdir()
+    assert not is_done(options)
+
+
+# -- what lies in extracted/ -------------------------------------------------------------------------------------------
+
+
+def touch_ctime(file):
+    """Change when anything about a file was changed, and neither its content nor its time stamp."""
+    before = file.stat()
+    while file.stat().st_ctime_ns == before.st_ctime_ns:  # a file system's clock may be coarse
+        file.chmod(0o600)
+        file.chmod(0o644)
+    assert file.stat().st_mtime_ns == before.st_mtime_ns
+
+
+@pytest.mark.parametrize("kind", KIND_FACTS)
+@pytest.mark.parametrize("change", ["size", "time"])
+def test_sequence_with_a_changed_input_is_to_be_done(process, options, kind, change):
+    process()
+    file = unpacked_file(options.root, SEQUENCE, kind, CAMERAS[1])
+    before = file.stat()
+    time = before.st_mtime_ns
+    if change == "size":
+        with file.open("ab") as longer:
+            longer.write(b"x")
+    else:
+        time += 1_000_000
+    os.utime(file, ns=(time, time))
+    assert not is_done(options)
+
+
+def test_input_that_was_not_there_before_is_to_be_done(process, options):
+    video = unpacked_file(options.root, SEQUENCE, "Videos", CAMERAS[1])
+    process(absent=video)
+    assert is_done(options)
+    video.write_bytes(b"a video")
+    assert not is_done(options)
+
+
+def test_deleted_inputs_are_no_reason_to_do_it_again(process, options):
+    process()
+    shutil.rmtree(options.root / "extracted")
+    assert is_done(options)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows notes when a file was made in its place")
+def test_change_of_state_counts_only_where_there_was_a_problem(process, options):
+    """A video made readable again has its size and time stamp; so has each file of a tree that was copied."""
+    process()
+    touch_ctime(unpacked_file(options.root, SEQUENCE, "Videos", CAMERAS[0]))
+    assert is_done(options)
+    shutil.rmtree(sequence_folder(options.root, SEQUENCE))
+    process(problems=["the video cannot be read"])
+    assert is_done(options)
+    touch_ctime(unpacked_file(options.root, SEQUENCE, "Videos", CAMERAS[0]))
+    assert not is_done(options)
+
+
+def test_segments_that_nobody_wants_do_not_count(process, options):
+    without = options._replace(segments=False)
+    process(without)
+    unpacked_file(options.root, SEQUENCE, "Segments_mat_gt_bb", CAMERAS[0]).write_bytes(b"another")
+    assert is_done(without)
+
+
+# -- an edited rule ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("choose", "done"), [(by_other_means, True), (other_frames, False), (failing, False)])
+def test_edited_rule_is_compared_by_its_frames(process, options, monkeypatch, choose, done):
+    process()
+    monkeypatch.setattr(choose, "__name__", "every_third")  # people edit a function and keep its name
+    rule = FrameRule(choose, "another text", "another digest")
+    assert is_done(options._replace(rule=rule)) == done
+
+
+@pytest.mark.parametrize(("text", "done"), [("the text", True), ("another text", False)])
+def test_edited_rule_is_compared_by_its_text_without_poses(process, options, monkeypatch, text, done):
+    process()
+    monkeypatch.setattr(other_frames, "__name__", "every_third")
+    for camera in CAMERAS:
+        unpacked_file(options.root, SEQUENCE, "Poses_D3_Positions_mono_universal", camera).unlink()
+    assert is_done(options._replace(rule=FrameRule(other_frames, text, "another digest"))) == done
+
+
+def test_rule_that_was_not_edited_reads_no_poses(process, options):
+    process()
+    file = unpacked_file(options.root, SEQUENCE, "Poses_D3_Positions_mono_universal", CAMERAS[0])
+    state = file.stat()
+    file.write_bytes(bytes(state.st_size))  # no poses, by the size and time of those
+    os.utime(file, ns=(state.st_mtime_ns, state.st_mtime_ns))
+    assert is_done(options)
+    assert not is_done(options._replace(rule=EDITED._replace(edited_files="another digest")))
+
+
+# -- input_files -------------------------------------------------------------------------------------------------------
+
+
+def test_input_files_are_those_of_the_cameras_and_of_the_world(process, options):
+    assert input_files(SEQUENCE, options) == {}
+    process()
+    names = input_files(SEQUENCE, options)
+    assert len(names) == 6 * len(CAMERAS) + 1
+    assert "S9/Poses_D3_Positions/Greeting.cdf" in names and "S9/Videos/Greeting.55011271.mp4" in names
+    assert len(input_files(SEQUENCE, options._replace(segments=False))) == 4 * len(CAMERAS) + 1
+    assert len(input_files(SEQUENCE, options._replace(cameras=CAMERAS[:1]))) == 7
