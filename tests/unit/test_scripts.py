@@ -1,0 +1,273 @@
+"""The scripts as modules: command lines without a process, and what process_all.py plans and reports."""
+
+import argparse
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import download_all
+import download_seg_mat_gt_pl
+import extract_all
+import process_all
+from h36m.cli import UsageError
+from h36m.dataset import SUBJECTS_WITH_GROUND_TRUTH, VIDEOS, unpacked_file, unpacked_folder
+from h36m.metadata import load_metadata
+from h36m.process.resume import Options, Outcome
+from h36m.process.selection import rule_of_options
+
+SCRIPTS = (download_all, download_seg_mat_gt_pl, extract_all, process_all)
+METADATA = load_metadata()
+SEQUENCES = [sequence for subject in SUBJECTS_WITH_GROUND_TRUTH for sequence in METADATA.sequences_of(subject)]
+
+
+# -- command lines -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
+def test_script_takes_the_options_of_all_scripts(script):
+    arguments = script.build_parser().parse_args(["--root", "x", "--subjects", "S9", "S1", "--quiet", "--debug"])
+    assert (arguments.root, arguments.subjects, arguments.quiet, arguments.debug) == (
+        Path("x"),
+        ["S9", "S1"],
+        True,
+        True,
+    )
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
+def test_help_names_every_option(script, capsys):
+    with pytest.raises(SystemExit) as ended:
+        script.build_parser().parse_args(["--help"])
+    shown = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert all(option in shown for option in ("--root", "--subjects", "--quiet", "--debug", "--jobs"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--no-such-option"],
+        ["S1"],
+        ["--root"],
+        ["--subjects"],
+        ["--subjects", "S2"],
+        ["--subjects", "S1", "s9"],
+        ["--quiet=yes"],
+        ["--jobs", "0"],
+        ["--jobs", "two"],
+        ["--jobs=-1"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_command_line_exits_2_in_one_line(script, options, capsys):
+    assert_wrong(script, options, capsys)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--every", "0"],
+        ["--every", "1.5"],
+        ["--every", "2", "--all-frames"],
+        ["--movement", "0"],
+        ["--movement", "nan"],
+        ["--movement", "far"],
+        ["--movement", "40", "--every", "64"],
+        ["--slice", "0/3"],
+        ["--slice", "4/3"],
+        ["--slice", "1"],
+        ["--actions"],
+        ["--cameras"],
+        ["--scheduler"],
+        ["--describe"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_option_of_process_all_exits_2_in_one_line(options, capsys):
+    assert_wrong(process_all, options, capsys)
+
+
+def assert_wrong(script, options, capsys):
+    with pytest.raises(SystemExit) as ended:
+        script.build_parser().parse_args(options)
+    output, errors = capsys.readouterr()
+    assert (ended.value.code, output) == (2, "")
+    assert errors.count("\n") == 1 and errors.endswith("(see --help)\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "every", "movement"),
+    [([], None, None), (["--every", "64"], 64, None), (["--all-frames"], 1, None), (["--movement", "2.5"], None, 2.5)],
+)
+def test_options_that_choose_frames(options, every, movement):
+    arguments = process_all.build_parser().parse_args(options)
+    assert (arguments.every, arguments.movement) == (every, movement)
+
+
+@pytest.mark.parametrize(("text", "value"), [("40", 40), ("0.5", 0.5), ("1e2", 100), (" 3 ", 3)])
+def test_millimetres_are_read(text, value):
+    assert process_all.millimetres(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "-0.0", "nan", "inf", "1e999", "40 mm", "4,5"])
+def test_other_texts_are_no_millimetres(text):
+    with pytest.raises(argparse.ArgumentTypeError):
+        process_all.millimetres(text)
+
+
+# -- shares ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("text", "expected"), [("1/1", (1, 1)), ("1/3", (1, 3)), ("3/3", (3, 3)), ("10/20", (10, 20))])
+def test_shares_are_read(text, expected):
+    assert process_all.share(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1", "/", "1/", "/3", "0/3", "4/3", "1/0", "-1/3", "1/3/5", "a/b", "1.0/3", "²/3"]
+)
+def test_other_texts_are_no_shares(text):
+    with pytest.raises(argparse.ArgumentTypeError):
+        process_all.share(text)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 60), st.integers(0, len(SEQUENCES)), st.integers())
+def test_shares_make_up_the_whole_and_do_not_overlap(count, length, seed):
+    sequences, shuffler = SEQUENCES[:length], random.Random(seed)
+    shares = []
+    for which in range(1, count + 1):
+        shuffled = shuffler.sample(sequences, length)  # each run lists them in an order of its own
+        shares.append(process_all.share_of(shuffled, (which, count)))
+    assert sorted(sequence for share in shares for sequence in share) == sorted(sequences)
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_share_depends_on_the_names_and_not_on_their_order():
+    shuffled = random.Random(0).sample(SEQUENCES, len(SEQUENCES))
+    assert process_all.share_of(shuffled, (2, 7)) == process_all.share_of(SEQUENCES, (2, 7))
+    assert process_all.share_of(shuffled, None) == shuffled
+
+
+# -- chosen_sequences --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("subjects", "actions", "expected"),
+    [
+        (["S1"], ["Walking-1"], ["S1 Walking-1"]),
+        (["S9", "S1"], ["Walking"], ["S9 Walking-1", "S9 Walking-2", "S1 Walking-1", "S1 Walking-2"]),
+        (["S1", "S1"], ["Walking-2", "Walking-2"], ["S1 Walking-2"]),
+        (["S1"], ["Walking-1", "Greeting-2"], ["S1 Greeting-2", "S1 Walking-1"]),
+    ],
+)
+def test_sequences_are_chosen_by_subject_and_action(subjects, actions, expected):
+    assert [str(sequence) for sequence in process_all.chosen_sequences(METADATA, subjects, actions)] == expected
+
+
+def test_all_actions_are_chosen_where_none_is_named():
+    chosen = process_all.chosen_sequences(METADATA, SUBJECTS_WITH_GROUND_TRUTH, [])
+    assert chosen == SEQUENCES and len(chosen) == 7 * 30
+
+
+@pytest.mark.parametrize("action", ["walking", "Walking-3", "_ALL-1", "Walk", ""])
+def test_action_that_does_not_exist_is_an_error_with_those_that_do(action):
+    with pytest.raises(UsageError, match="Directions-1") as raised:
+        process_all.chosen_sequences(METADATA, ["S1"], ["Walking-1", action])
+    assert "\n" not in str(raised.value)
+
+
+# -- plan and report ---------------------------------------------------------------------------------------------------
+
+
+def options_of(root, *options):
+    return process_all.read_options(process_all.build_parser().parse_args(["--root", str(root), *options]), METADATA)
+
+
+def test_options_of_a_run_are_those_of_its_command_line(tmp_path):
+    options = options_of(tmp_path)
+    assert options == Options(tmp_path.resolve(), METADATA.camera_ids, options.rule, False, True, False)
+    assert options.rule.label == "select_frame_indices_to_include"
+    options = options_of(tmp_path, "--correct-s9", "--no-segments", "--preview", "--every", "5")
+    assert (options.correct_s9, options.segments, options.preview) == (True, False, True)
+    assert options.rule.text == rule_of_options(5, None, process_all.select_frame_indices_to_include).text
+
+
+def test_cameras_are_used_in_the_order_of_the_metadata(tmp_path):
+    first, second = METADATA.camera_ids[:2]
+    assert options_of(tmp_path, "--cameras", second, first, second).cameras == (first, second)
+
+
+def test_camera_that_does_not_exist_is_an_error(tmp_path):
+    with pytest.raises(UsageError, match="12345 is none of 54138969"):
+        options_of(tmp_path, "--cameras", "54138969", "12345")
+
+
+@pytest.mark.parametrize(
+    ("subject", "expected"), [("S9", [0, 64, 128]), ("S11", [0, 64, 128]), ("S1", [0, 40, 80, 120])]
+)
+def test_rule_at_the_top_of_the_script_is_the_one_it_describes(subject, expected):
+    poses = np.zeros((130, 32, 3))
+    poses[:, 5, 1] = np.arange(130)
+    assert process_all.select_frame_indices_to_include(subject, poses).tolist() == expected
+
+
+def put_videos(root, *sequences):
+    for sequence in sequences:
+        file = unpacked_file(root, sequence, VIDEOS, METADATA.camera_ids[0])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"a video")
+
+
+def test_plan_takes_sequences_with_files_and_names_those_without(tmp_path):
+    with_files, without, elsewhere = (SEQUENCES[number] for number in (0, 1, 30))
+    put_videos(tmp_path, with_files)
+    plan = process_all.plan_run([with_files, without, elsewhere, SEQUENCES[31]], options_of(tmp_path))
+    assert (plan.to_do, plan.done) == ([with_files], 0)
+    assert len(plan.problems) == 2, "one for the sequence, one for the subject"
+    assert str(without) in plan.problems[0] and plan.problems[1].startswith("S5: ")
+
+
+def test_plan_without_unpacked_files_is_an_error(tmp_path):
+    with pytest.raises(UsageError, match=r"extract_all\.py"):
+        process_all.plan_run(SEQUENCES, options_of(tmp_path))
+
+
+def test_what_sequences_come_without_is_said_once_for_each_subject(tmp_path):
+    put_videos(tmp_path, SEQUENCES[0])
+    unpacked_folder(tmp_path, "S1", "Segments_mat_gt_bb").mkdir()
+    said = []
+    process_all.tell_beforehand(SEQUENCES[:3], options_of(tmp_path), METADATA, said.append)
+    assert [line.rpartition(" ")[2] for line in said] == ["pose/3d-world", "partLabels"]
+    said.clear()
+    process_all.tell_beforehand(SEQUENCES[:3], options_of(tmp_path, "--no-segments"), METADATA, said.append)
+    assert [line.rpartition(" ")[2] for line in said] == ["pose/3d-world"]
+
+
+def test_shifted_sequences_are_named_unless_corrected(tmp_path):
+    greeting = process_all.chosen_sequences(METADATA, ["S9"], ["Greeting-2", "Walking-1"])
+    for options, expected in (((), 1), (("--correct-s9",), 0)):
+        said = []
+        process_all.tell_beforehand(greeting, options_of(tmp_path, *options), METADATA, said.append)
+        assert sum("S9 Greeting-2: " in line and "--correct-s9" in line for line in said) == expected
+
+
+def test_report_adds_up_and_returns_what_failed(tmp_path, capsys):
+    one, two, three = SEQUENCES[:3]
+    ended = [
+        (one, Outcome(4, 40, [], ["a notice"]), None, None),
+        (two, None, "it was killed", "a traceback"),
+        (three, Outcome(1, 1, ["a problem"], []), None, None),
+    ]
+    assert process_all.report(ended, 3, tmp_path, quiet=False, debug=False) == [f"{two}: it was killed", "a problem"]
+    output = capsys.readouterr().out
+    assert output == f"a notice\n41 frames of 5 views written to {tmp_path / 'processed'}\n"
+    process_all.report(ended, 3, tmp_path, quiet=False, debug=True)
+    assert "a traceback" in capsys.readouterr().out
+    process_all.report(ended, 3, tmp_path, quiet=True, debug=True)
+    assert capsys.readouterr().out == ""
