@@ -30,7 +30,7 @@ from h36m.poses import read_poses
 
 CAMERAS = load_metadata().camera_ids
 CAMERA = CAMERAS[1]
-POSES = 118  # the videos have two frames more
+POSES = 60  # the videos have two frames more
 SEQUENCES = {"Walking-1": "Walking 1", "Walking-2": "Walking", "Greeting-2": "Greeting"}  # and their base names
 ALL = ("--subjects", "S1", "--actions", *SEQUENCES, "--all-frames")
 ONE = ("--subjects", "S1", "--actions", "Walking-1", "--all-frames")
@@ -161,16 +161,17 @@ FAULTS = {
 }
 MORE_FAULTS = {
     ("Walking-1", 0): (POSES_3D_UNIVERSAL, "empty", "cannot be read as CDF"),
-    ("Walking-1", 2): (POSES_3D, "of another shape", "found (1, 118, 64)"),
+    ("Walking-1", 2): (POSES_3D, "of another shape", f"found (1, {POSES}, 64)"),
     ("Walking-1", 3): (POSES_3D, "with numbers that are none", "the first at 40"),
-    ("Walking-2", 1): (POSES_3D, "of another length", "found 118 in Poses_D2_Positions, 113 in"),
+    ("Walking-2", 1): (POSES_3D, "of another length", f"found {POSES} in Poses_D2_Positions, {POSES - 5} in"),
     ("Walking-2", 2): (VIDEOS, "no video", "cannot be read"),
     ("Walking-2", 3): (POSES_2D, "truncated", "cannot be read as CDF"),
 }
 
 
 @pytest.mark.parametrize("faults", [FAULTS, MORE_FAULTS], ids=["videos", "poses"])
-def test_what_is_broken_costs_its_view_only_and_is_named_once_and_its_repair_is_all_that_is_done(root, made, faults):
+def test_broken_file_costs_its_view_only_and_is_named_once(root, made, faults):
+    """After the repair only the sequences of repaired files are done again."""
     kept = {}
     for (name, view), (kind, how, _) in faults.items():
         file = input_file(root, kind, f"{SEQUENCES[name]}.{CAMERAS[view]}.{'mp4' if kind == VIDEOS else 'cdf'}")
@@ -333,9 +334,8 @@ IMAGES_OF_A_MOMENT = (len(SEQUENCES) - 1) * len(CAMERAS) * POSES
 
 @needs_proc
 @pytest.mark.parametrize("seed", seeds(1))
-def test_after_a_kill_of_the_run_at_any_moment_no_worker_is_left_and_the_next_run_does_what_is_missing(
-    root, made, seed
-):
+def test_killed_run_leaves_no_worker_and_the_next_does_the_rest(root, made, seed):
+    """The moment of the kill is another one with each seed."""
     run = Run(root)
     run.wait_for_images(random.Random(seed).randrange(IMAGES_OF_A_MOMENT))
     run.process.kill()
@@ -349,7 +349,8 @@ def test_after_a_kill_of_the_run_at_any_moment_no_worker_is_left_and_the_next_ru
 
 @needs_proc
 @pytest.mark.parametrize("seed", seeds(1))
-def test_a_worker_that_is_killed_at_any_moment_costs_its_sequence_and_the_next_run_does_it(root, made, seed):
+def test_killed_worker_costs_its_sequence_only(root, made, seed):
+    """The next run does that sequence. The moment of the kill is another one with each seed."""
     chance = random.Random(seed)
     run = Run(root)
     run.wait_for_images(chance.randrange(1, IMAGES_OF_A_MOMENT))
@@ -388,7 +389,7 @@ def test_a_stop_leaves_nothing_half_done_and_no_worker(root, made, how):
 
 # Of what a sequence takes, how much there is room for: from nothing to all but the end of annot.h5.
 @pytest.mark.parametrize("room", [slow(0.0), 0.5, slow(0.97), slow(0.999)])
-def test_a_full_disk_costs_what_does_not_fit_and_the_next_run_does_it(root, made, small_disk, room):
+def test_full_disk_costs_what_does_not_fit_and_the_next_run_does_it(root, made, small_disk, room):
     disk = small_disk(64)
     (root / "processed").symlink_to(disk)
     (disk / "S1").mkdir()

@@ -181,15 +181,20 @@ print((kilobytes("VmHWM") - before) / 1024)
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="a process's peak of memory is read from /proc")
-def test_fifty_frames_of_3000_full_size_cells_take_less_than_150_mb(tmp_path):
+def test_50_of_3000_full_size_cells_take_less_than_150_mb(tmp_path):
+    """Cells that are not read all refer to one array: what is measured is the memory of reading the others."""
     files = []
     for variable in ("Masks", "Feat"):
         file = tmp_path / f"{variable}.mat"
         with open_mat(file, variable, 3000) as mat:
-            for number in range(3000):
+            for number in range(0, 3000, 60):
                 array = np.zeros((1002, 1000), np.uint8)
                 array[100:900, number % 500 : number % 500 + 300] = 1 + (number % 24) * (variable == "Feat")
                 add_cell(mat, variable, number, array)
+            cells = mat[variable]
+            references = cells[...]
+            references[~references.astype(bool)] = references[0, 0]
+            cells[...] = references
         files.append(file)
     ended = subprocess.run(
         [sys.executable, "-c", MEASURE, *files, tmp_path / "labels"], cwd=PROJECT, capture_output=True, text=True
