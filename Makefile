@@ -7,11 +7,13 @@ IN_VENV = .venv/bin/python
 demo: .venv/ready  ## the whole pipeline on a small made-up release, to a picture
 	$(IN_VENV) -m demo
 
-test: .venv/ready  ## the tests, some three minutes
-	$(IN_VENV) -m pytest -m "not slow"
+# A file's tests share what they have made, so a process takes whole files.
+test: .venv/ready  ## the tests, some two minutes
+	$(IN_VENV) -m pytest -m "not slow" -n 2 --dist loadfile
 
-test-slow: .venv/ready  ## the longer tests
-	$(IN_VENV) -m pytest -m slow
+# These wait most of the time, and the longest are of one file.
+test-slow: .venv/ready  ## the longer tests, some six minutes
+	$(IN_VENV) -m pytest -m slow -n 4 --dist worksteal
 
 lint: .venv/ready
 	$(IN_VENV) -m ruff check .
