@@ -61,7 +61,8 @@ def segment_cells(demo_run, folder, kind: str, variable: str, camera: int):
 # --- the whole demo ---
 
 
-def test_annot_h5_holds_the_promised_datasets_in_their_shapes_and_types_and_no_others(folder):
+def test_annot_h5_has_the_promised_datasets_and_no_others(folder):
+    """Shapes and types are the promised ones too."""
     with h5py.File(folder / "annot.h5") as annotations:
         found = {}
         annotations.visititems(
@@ -86,7 +87,8 @@ def test_cameras_equal_the_published_calibration(folder):
             assert annotations[f"distortion/{camera}"][...].tolist() == [k1, k2, p1, p2, k3]
 
 
-def test_world_through_extrinsics_gives_camera_and_through_calibration_and_distortion_gives_pixels(folder):
+def test_world_projects_to_camera_coordinates_and_pixels(folder):
+    """By extrinsics, then by calibration and distortion."""
     with h5py.File(folder / "annot.h5") as annotations:
         assert len(annotations["camera"]) > 3
         for row, camera in enumerate(annotations["camera"][...]):
@@ -180,7 +182,8 @@ def without(found: dict, *starts: str) -> dict:
     return {name: value for name, value in found.items() if not name.startswith(begins)}
 
 
-def test_without_world_boxes_and_label_archives_these_are_left_out_and_told_and_the_rest_is_the_same(small, tmp_path):
+def test_archives_not_unpacked_cost_their_datasets_only(small, tmp_path):
+    """World coordinates, boxes and part labels are optional; a line names each, and a later run adds them."""
     root = linked(small, tmp_path)
     missing = ("Poses_D3_Positions", "Segments_mat_gt_bb", "Segments_mat_gt_pl")
     for kind in missing:
@@ -208,7 +211,8 @@ def test_no_segments_leaves_out_boxes_and_labels_and_says_nothing_of_them(small,
     assert contents(root / "processed") == without(contents(small / "processed"), "annot.h5/bbox", "partLabels")
 
 
-def test_a_missing_world_file_is_a_problem_and_costs_the_world_coordinates_only(small, tmp_path):
+def test_missing_world_file_costs_the_world_coordinates_only(small, tmp_path):
+    """The run ends with status 1 and names the file."""
     root = linked(small, tmp_path)
     (root / "extracted" / "S1" / "Poses_D3_Positions" / "Greeting.cdf").unlink()
     ended = process(root, *OF_SMALL)
@@ -287,7 +291,7 @@ def test_deleted_part_labels_are_made_again(small, tmp_path):
     assert "nothing to do" in process(root, *OF_SMALL).stdout
 
 
-def test_a_preview_asked_for_later_is_drawn_without_making_the_sequence_again(small, tmp_path):
+def test_later_preview_does_not_process_the_sequence_again(small, tmp_path):
     root = linked(small, tmp_path)
     assert process(root, *OF_SMALL).returncode == 0
     folder = root / "processed/S1/Greeting-2"
@@ -303,7 +307,8 @@ def test_a_preview_asked_for_later_is_drawn_without_making_the_sequence_again(sm
 # --- telling it ---
 
 
-def test_describe_prints_every_dataset_with_shape_type_unit_coordinates_and_meaning(demo_run, tmp_path):
+def test_describe_prints_every_dataset(demo_run, tmp_path):
+    """With shape, type, unit, coordinate frame and meaning."""
     file = demo_run / "data" / "processed" / "S1" / "Walking-1" / "annot.h5"
     ended = run_script("process_all.py", "--describe", file, cwd=tmp_path)
     assert (ended.returncode, ended.stderr) == (0, "")

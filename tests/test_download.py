@@ -39,7 +39,8 @@ def without_checksums(release: Path) -> Path:
 
 
 @BOTH
-def test_every_archive_is_fetched_with_the_bytes_of_the_site_and_a_line_says_by_whom(tmp_path, downloader):
+def test_every_archive_is_downloaded_and_verified(tmp_path, downloader):
+    """Each has the bytes of the site, and a line names the downloader."""
     release = small_release(tmp_path / "site", subjects=["S1", "S11"])
     with faulty_site(release) as site:
         downloads = Downloads(tmp_path / "root", site, downloader)
@@ -60,7 +61,7 @@ def test_every_archive_is_fetched_with_the_bytes_of_the_site_and_a_line_says_by_
 
 
 @needs_axel
-def test_auto_takes_axel_where_it_is_installed_and_requests_where_it_is_not(tmp_path, one):
+def test_auto_is_axel_where_installed_and_requests_elsewhere(tmp_path, one):
     with faulty_site(one) as site:
         ended = Downloads(tmp_path / "with", site, "auto").run("--subjects", "S1")
         assert ended.stdout.count("fetched by axel") == 5, ended.text
@@ -228,7 +229,7 @@ def test_an_archive_under_a_wrong_subjects_name_is_not_accepted(tmp_path, is_lis
         assert aside.read_bytes() == (release / "Videos_S5.tgz").read_bytes()
 
 
-def test_a_wrong_subject_from_the_site_is_not_accepted_even_with_its_md5_listed(tmp_path, one):
+def test_wrong_subject_from_the_site_is_rejected_despite_its_md5(tmp_path, one):
     small_archive(one / "Videos_S1.tgz", VIDEOS, "S5", 20_000)
     write_checksums(one)
     with faulty_site(one) as site:
@@ -239,7 +240,8 @@ def test_a_wrong_subject_from_the_site_is_not_accepted_even_with_its_md5_listed(
 
 
 @BOTH
-def test_an_md5_that_differs_twice_is_kept_as_changed_and_accepted_by_the_line_that_is_given(tmp_path, one, downloader):
+def test_md5_that_differs_twice_is_kept_as_changed(tmp_path, one, downloader):
+    """The line of the message, put into the list, accepts the file without another download."""
     small_archive(one / "Videos_S1.tgz", VIDEOS, "S1", 30_000)  # a new edition, and the list has the old one's MD5
     with faulty_site(one) as site:
         downloads = Downloads(tmp_path / "root", site, downloader)

@@ -132,9 +132,8 @@ def test_a_session_that_dies_between_two_archives_is_renewed(tmp_path, release, 
 @pytest.mark.parametrize(
     "downloader, size, number", [("requests", SIZE, 1), pytest.param("axel", LARGE, 10, marks=needs_axel)]
 )
-def test_a_session_that_dies_in_the_middle_of_an_archive_is_renewed_and_what_came_is_kept(
-    tmp_path, downloader, size, number
-):
+def test_session_expired_within_an_archive_is_renewed(tmp_path, downloader, size, number):
+    """The partial download is kept."""
     release = listed_release(tmp_path / "site", size)
     with faulty_site(release, faults(downloader, "session dies under it", [number])) as site:
         downloads = Downloads(tmp_path / "root", site, downloader)
@@ -147,7 +146,8 @@ def test_a_session_that_dies_in_the_middle_of_an_archive_is_renewed_and_what_cam
         assert f"PHPSESSID = {session}\n" in downloads.config.read_text()
 
 
-def test_a_session_that_dies_twice_during_one_archive_is_renewed_once_and_a_later_run_goes_on(tmp_path, release):
+def test_session_expired_twice_within_an_archive_is_renewed_once(tmp_path, release):
+    """A later run resumes."""
     with faulty_site(release, faults("requests", "session dies under it", [1, 3])) as site:
         downloads = Downloads(tmp_path / "root", site)
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
@@ -170,7 +170,9 @@ def test_a_wrong_password_ends_the_run_at_once(tmp_path, release, downloader):
         assert site.archives_asked() == [] and list(downloads.archives.glob("*.tgz*")) == []
 
 
-def test_a_password_that_is_changed_meanwhile_ends_the_run_and_what_came_is_kept(tmp_path, release):
+def test_password_changed_during_the_run_ends_it(tmp_path, release):
+    """The partial download is kept."""
+
     def plan(request):
         if request.archive == f"{NAMES[1]}.tgz":
             site.password = "another"
@@ -194,7 +196,7 @@ def test_a_page_in_place_of_an_archive_is_not_taken_for_it(tmp_path, release, do
 
 
 @BOTH
-def test_a_site_that_answers_a_dead_session_with_the_login_page_as_200_is_seen_through(tmp_path, release, downloader):
+def test_login_page_with_status_200_is_an_expired_session(tmp_path, release, downloader):
     ended_sessions = []
 
     def plan(request):
@@ -260,7 +262,7 @@ def test_a_site_that_is_unwell_while_we_log_in_is_asked_again(tmp_path, release,
 
 @BOTH
 @pytest.mark.parametrize("fault", ["reset", slow("cut"), "stall", "hang up", slow("stall before")])
-def test_a_connection_that_breaks_or_stalls_is_made_again_from_where_it_was(tmp_path, release, downloader, fault):
+def test_broken_or_stalled_connection_resumes(tmp_path, release, downloader, fault):
     with faulty_site(release, faults(downloader, fault, [1, 2])) as site:
         downloads = Downloads(tmp_path / "root", site, downloader)
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
@@ -274,7 +276,7 @@ def test_a_connection_that_breaks_or_stalls_is_made_again_from_where_it_was(tmp_
 
 
 @BOTH
-def test_without_byte_ranges_an_archive_comes_over_one_connection_from_the_start(tmp_path, release, downloader):
+def test_without_byte_ranges_one_connection_restarts(tmp_path, release, downloader):
     def plan(request):
         return "no ranges cut" if request.is_archive and request.number == 1 else "no ranges"
 
@@ -332,9 +334,7 @@ def edition(path: Path, content: int, size: int = SIZE) -> bytes:
 @pytest.mark.parametrize(
     "what, hidden", [("ETag", ""), ("date", "no ETag"), ("size", "no ETag no date")], ids=["ETag", "date", "size"]
 )
-def test_an_archive_that_changes_on_the_site_between_two_ranges_is_begun_anew(
-    tmp_path, release, downloader, what, hidden
-):
+def test_archive_changed_between_two_ranges_restarts(tmp_path, release, downloader, what, hidden):
     path = release / f"{NAMES[1]}.tgz"
     old = edition(path, 1)
     editions = []
@@ -378,7 +378,8 @@ def test_an_archive_that_keeps_changing_is_given_up(tmp_path, release, downloade
 
 
 @BOTH
-def test_a_certificate_that_is_not_trusted_ends_the_run_with_a_line_that_names_verifytls(tmp_path, release, downloader):
+def test_untrusted_certificate_ends_the_run_naming_verifytls(tmp_path, release, downloader):
+    """With the certificate's authority trusted, or VerifyTLS = no, the run succeeds."""
     tls, certificate = made_certificate(tmp_path)
     with faulty_site(release, tls=tls) as site:
         downloads = Downloads(tmp_path / "root", site, downloader)
@@ -437,7 +438,7 @@ def axel_alone(site, output: Path) -> subprocess.Popen:
 
 
 @needs_axel
-def test_axel_takes_a_login_page_for_the_archive_or_for_a_part_of_it_and_exits_with_0(tmp_path):
+def test_axel_accepts_a_login_page_and_exits_0(tmp_path):
     """Why its exit status counts for nothing here, and why what it brought wrong is not fetched by it again."""
     release = listed_release(tmp_path / "site", LARGE)
     right = (release / f"{NAMES[0]}.tgz").read_bytes()
@@ -451,7 +452,7 @@ def test_axel_takes_a_login_page_for_the_archive_or_for_a_part_of_it_and_exits_w
 
 
 @needs_axel
-def test_axel_goes_round_without_end_when_the_session_dies_under_its_connections(tmp_path):
+def test_axel_retries_endlessly_with_an_expired_session(tmp_path):
     """Why a run watches that axel's file grows."""
     release = listed_release(tmp_path / "site", LARGE)
     with faulty_site(release, faults("axel", "session dies under it", [10])) as site:
@@ -525,7 +526,8 @@ def hurried(site) -> None:
 
 @BOTH
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_a_run_that_is_stopped_ends_with_130_and_leaves_no_axel_and_what_came(tmp_path, downloader, signal_number):
+def test_interrupted_run_exits_130_and_keeps_the_partial_download(tmp_path, downloader, signal_number):
+    """No axel is left."""
     release = listed_release(tmp_path / "site", LARGE)
     with slow_site(release, downloader) as site:
         downloads = Downloads(tmp_path / "root", site, downloader)
@@ -544,7 +546,8 @@ def test_a_run_that_is_stopped_ends_with_130_and_leaves_no_axel_and_what_came(tm
 
 
 @pytest.mark.parametrize("fault", ["503 after 300", slow("stall")])
-def test_a_run_that_is_stopped_while_it_pauses_or_waits_for_the_site_ends_soon(tmp_path, release, fault):
+def test_run_interrupted_while_it_waits_ends_soon(tmp_path, release, fault):
+    """It waits for the site's data, or before a retry."""
     with faulty_site(release, lambda request: fault if request.is_archive else None) as site:
         downloads = Downloads(tmp_path / "root", site)
         process = downloads.start("--subjects", "S1", script=SCRIPT, H36M_STALL_SECONDS="300")
@@ -654,9 +657,8 @@ def test_a_disk_that_is_too_small_is_noticed_before_an_archive_is_fetched(tmp_pa
         assert_all_right(downloads, downloads.run("--subjects", "S1", script=SCRIPT))
 
 
-def test_a_disk_that_is_full_in_the_middle_of_an_archive_of_unknown_length_costs_nothing_that_came(
-    tmp_path, small_disk
-):
+def test_disk_full_within_an_archive_of_unknown_length(tmp_path, small_disk):
+    """The partial download is kept and a later run resumes it."""
     release = listed_release(tmp_path / "site", 1_400_000)
     disk = small_disk(2)
     with faulty_site(release, lambda request: "no length" if request.is_archive else None) as site:
@@ -713,7 +715,8 @@ def test_the_second_of_two_runs_on_one_root_waits_and_says_so(tmp_path, release)
         assert "2 archives: 2 were there, 0 fetched" in ended.stdout and len(site.requests) == asked
 
 
-def test_a_run_that_waits_for_another_can_be_stopped_and_the_next_may_begin_when_that_is_killed(tmp_path, release):
+def test_run_that_waits_for_another_can_be_interrupted(tmp_path, release):
+    """The next one begins when the run with the lock is killed."""
     with slow_site(release, "requests") as site:
         downloads = Downloads(tmp_path / "root", site)
         first = downloads.start("--subjects", "S1", script=SCRIPT)

@@ -131,7 +131,8 @@ def test_no_error_shows_a_secret_not_even_with_debug(tmp_path, release, configur
     ],
     ids=["no section", "no equals sign", "twice"],
 )
-def test_a_configuration_that_cannot_be_read_is_told_by_line_and_not_by_what_it_says(tmp_path, release, text):
+def test_unreadable_configuration_is_named_by_line_only(tmp_path, release, text):
+    """What the line says may be a password."""
     with faulty_site(release) as site:
         downloads = Downloads(tmp_path / "root", site)
         downloads.config.write_text(text)
@@ -156,7 +157,7 @@ def test_the_cookie_does_not_follow_a_redirect_to_another_host(tmp_path, release
 
 
 @BOTH
-def test_a_redirect_to_another_host_in_the_middle_of_an_archive_gets_no_cookie_either(tmp_path, release, downloader):
+def test_redirect_to_another_host_within_an_archive_gets_no_cookie(tmp_path, release, downloader):
     def plan(request):
         if not request.is_archive or request.is_by_axel != (downloader == "axel"):
             return None
@@ -185,7 +186,7 @@ def test_the_login_page_of_another_host_gets_no_password(tmp_path, release):
 
 
 @BOTH
-def test_behind_a_redirect_to_https_cookie_and_password_are_sent_encrypted_only(tmp_path, release, downloader):
+def test_redirect_to_https_sends_secrets_encrypted_only(tmp_path, release, downloader):
     tls, certificate = made_certificate(tmp_path)
     with faulty_site(release, tls=tls) as site:
         plain = site.base_url.replace("https://", "http://")
@@ -234,7 +235,7 @@ def test_the_session_is_put_into_the_configuration_and_all_else_stays(tmp_path, 
     assert "PHPSESSID = other" in new or "[Other]\nPHPSESSID" not in text, "other sections are not ours"
 
 
-def test_a_configuration_that_is_not_there_is_made_for_the_session_and_for_its_owner_only(tmp_path, release):
+def test_missing_configuration_is_made_with_mode_0600(tmp_path, release):
     with faulty_site(release) as site:
         downloads = Downloads(tmp_path / "root", site)
         config = tmp_path / "new.ini"
@@ -273,7 +274,7 @@ def test_the_environment_goes_before_the_file(tmp_path, release):
         assert tried[:2] == ["PHPSESSID=deadinenvironment", "PHPSESSID=deadinthefile"]
 
 
-def test_without_a_user_name_and_without_a_terminal_the_run_ends_in_one_line(tmp_path, release):
+def test_without_user_name_and_terminal_the_run_exits_2(tmp_path, release):
     with faulty_site(release) as site:
         for missing in ("Username", "Password"):
             downloads = Downloads(tmp_path / missing, site, **{missing: ""})
@@ -386,9 +387,9 @@ def test_a_session_that_ends_meanwhile_is_asked_about_at_a_terminal(tmp_path, re
 
 
 @pytest.mark.slow
-def test_ctrl_c_while_a_session_that_ended_is_asked_about_ends_the_run_and_leaves_the_terminal_in_order(
-    tmp_path, release
-):
+def test_ctrl_c_at_the_question_of_a_thread_restores_the_terminal(tmp_path, release):
+    """The question is about a session that expired during the run."""
+
     def plan(request):
         return "session ends" if request.is_archive and request.number == 1 else None
 

@@ -87,7 +87,7 @@ def assert_only_videos_failed(ended, root: Path, words: str) -> None:
 # -- what is unpacked --------------------------------------------------------------------------------------------------
 
 
-def test_each_archive_becomes_one_folder_without_the_folders_that_its_members_share(root):
+def test_each_archive_becomes_a_folder_without_shared_folders(root):
     ended = extract(root)
     assert (ended.returncode, ended.stderr) == (0, ""), ended.stderr
     for kind in KINDS:
@@ -98,7 +98,7 @@ def test_each_archive_becomes_one_folder_without_the_folders_that_its_members_sh
     assert leftovers_in_extracted(root) == []
 
 
-def test_folders_below_the_shared_ones_are_kept_and_a_file_beside_them_ends_the_sharing(root):
+def test_folders_that_not_all_members_share_are_kept(root):
     write_archive(
         root / "archives" / "Videos_S1.tgz",
         ("./S1/Videos/a/1.mp4", b"one"),
@@ -164,7 +164,7 @@ def test_absent_archives_are_named_with_the_script_that_fetches_them(root):
     assert len(list((root / "extracted" / "S1").iterdir())) == 6
 
 
-def test_people_without_boxes_and_part_labels_are_told_and_are_not_at_fault(root):
+def test_absent_boxes_and_part_labels_are_named_with_status_0(root):
     for kind in (BOXES, PART_LABELS):
         (root / "archives" / f"{kind}_S1.tgz").unlink()
     ended = extract(root)
@@ -192,7 +192,7 @@ def test_wrong_use_is_one_line_and_status_2(root, options):
     assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1, ended.stderr
 
 
-def test_a_second_run_says_in_one_line_that_nothing_is_to_do_and_opens_no_archive(root, tmp_path):
+def test_second_run_opens_no_archive_and_says_so(root, tmp_path):
     log = tmp_path / "opened.txt"
     (tmp_path / "sitecustomize.py").write_text(RECORD_OPENS)
     hooked = {"environment": {"PYTHONPATH": str(tmp_path)}, "cwd": tmp_path}
@@ -217,7 +217,7 @@ def test_only_a_folder_that_is_missing_is_unpacked_again(root):
     assert (root / "extracted" / "S1" / "Videos").is_dir()
 
 
-def test_a_new_edition_of_an_archive_takes_the_place_of_the_old_ones_folder(root):
+def test_new_version_of_an_archive_replaces_its_folder(root):
     assert extract(root).returncode == 0
     write_archive(root / "archives" / "Videos_S1.tgz", ("S1/Videos/new.mp4", b"new"))
     assert extract(root).returncode == 0
@@ -234,7 +234,7 @@ def test_a_bad_new_edition_leaves_the_old_ones_folder_in_place(root):
     assert files_below(root / "extracted" / "S1" / "Videos") == before
 
 
-def test_a_folder_of_unknown_origin_is_moved_aside_and_nothing_in_it_is_lost(root):
+def test_folder_of_another_tool_is_renamed_and_kept(root):
     videos = root / "extracted" / "S1" / "Videos"
     videos.mkdir(parents=True)
     (videos / "half.mp4").write_bytes(b"left by another tool")
@@ -290,7 +290,7 @@ def test_a_spoilt_archive_costs_itself_only_and_leaves_no_folder(root, how, word
 
 
 @pytest.mark.parametrize("length", [700, 20_000, 10_240])
-def test_a_tar_that_was_cut_off_before_it_was_compressed_is_not_taken_for_whole(root, length):
+def test_truncated_tar_in_a_whole_gzip_is_rejected(root, length):
     archive = root / "archives" / "Videos_S1.tgz"
     archive.write_bytes(gzip.compress(gzip.decompress(archive.read_bytes())[:length]))
     assert_only_videos_failed(extract(root), root, "is no whole tar archive")
@@ -341,7 +341,7 @@ def special(name: str, kind: bytes, link: str = "") -> tarfile.TarInfo:
         f"{value.type.decode()} {value.name} {value.linkname}" if hasattr(value, "linkname") else str(value)
     ),
 )
-def test_a_member_that_no_harmless_archive_has_costs_the_archive_and_writes_nothing_elsewhere(root, member, words):
+def test_unsafe_member_costs_the_archive_and_writes_nothing_outside(root, member, words):
     write_archive(root / "archives" / "Videos_S1.tgz", ("S1/Videos/a.mp4", b"a"), (MEMBER, b"first"), member)
     around = files_below(root.parent).keys()
     assert_only_videos_failed(extract(root), root, words)
@@ -417,7 +417,7 @@ def test_what_cannot_fit_is_not_begun_and_both_figures_are_said(root, small_disk
     assert not list(disk.glob("S1"))
 
 
-def test_a_disk_that_fills_up_costs_the_archive_that_does_not_fit_and_leaves_no_half_folder(root, small_disk):
+def test_disk_full_costs_the_archive_and_leaves_no_half_folder(root, small_disk):
     disk = small_disk(megabytes=4)
     (root / "extracted").symlink_to(disk)
     plain = io.BytesIO()
@@ -443,7 +443,8 @@ def test_the_size_of_an_archives_content_is_known_beforehand(tmp_path, members):
     assert len(content) * members == pytest.approx(unpacked_size(archive), rel=0.01)
 
 
-def test_the_size_of_content_of_more_than_4_gb_is_known_though_gzip_keeps_32_bits_of_it(tmp_path):
+def test_unpacked_size_of_more_than_4_gb_is_known(tmp_path):
+    """gzip keeps 32 bits of it."""
     archive = tmp_path / "a.tgz"
     with archive.open("wb") as file:  # a file with a hole, as long as an archive of 9 GB of videos
         file.truncate(9_000_000_000)

@@ -19,7 +19,7 @@ def test_every_requirement_is_locked_to_a_release_that_it_allows():
         assert version and requirement.specifier.contains(version), f"{requirement}: locked {version}; run `make lock`"
 
 
-def test_every_line_of_the_lock_is_a_release_with_its_hashes_or_a_comment_and_names_no_registry():
+def test_lock_has_releases_with_hashes_and_no_registry():
     hashes = [line for _, _, block in ENTRY.findall(LOCK) for line in block.splitlines()]
     assert hashes and all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}(?: \\)?", line) for line in hashes)
     assert all(line.lstrip().startswith("#") for line in ENTRY.sub("", LOCK).splitlines())

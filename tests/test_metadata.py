@@ -51,7 +51,7 @@ def official_style(tmp_path_factory):
     return load_metadata(file)
 
 
-def test_every_row_of_the_sequence_table_reads_back_for_all_eleven_subjects(metadata):
+def test_every_sequence_of_all_eleven_subjects_reads_back(metadata):
     expected = {
         (subject, int(row["action"]), int(row["subaction"])): row[subject]
         for row in table("sequences.tsv")
@@ -121,7 +121,7 @@ def test_an_official_style_file_reads_the_same(metadata, official_style):
             np.testing.assert_array_equal(ours, theirs)
 
 
-def test_thirty_sequences_of_each_subject_are_named_and_all_is_not_one_of_them(metadata):
+def test_each_subject_has_thirty_sequences_without_all(metadata):
     for subject in SUBJECTS_WITH_GROUND_TRUTH:
         sequences = {sequence.name: sequence for sequence in metadata.sequences_of(subject)}
         assert len(sequences) == 30

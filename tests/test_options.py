@@ -60,7 +60,8 @@ def annotations_of(root, name: str, subject="S9"):
 
 
 @pytest.mark.parametrize("name", SHIFTED)
-def test_corrected_poses_are_the_published_ones_minus_200_mm_along_x_of_the_world(both_subjects, corrected, name):
+def test_corrected_poses_are_200_mm_from_the_published_ones(both_subjects, corrected, name):
+    """Along x of the world."""
     with annotations_of(both_subjects, name) as published, annotations_of(corrected[0], name) as moved:
         world = published["pose/3d-world"][...] - [200, 0, 0]
         np.testing.assert_array_equal(moved["pose/3d-world"][...], world)
@@ -77,9 +78,8 @@ def test_corrected_poses_are_the_published_ones_minus_200_mm_along_x_of_the_worl
 
 
 @pytest.mark.parametrize("name", SHIFTED)
-def test_corrected_joints_and_boxes_lie_on_the_person_in_the_image_and_published_ones_do_not(
-    both_subjects, corrected, name
-):
+def test_corrected_joints_and_boxes_are_on_the_person(both_subjects, corrected, name):
+    """The published ones are not."""
     labels = []
     with annotations_of(both_subjects, name) as published, annotations_of(corrected[0], name) as moved:
         for camera, number in zip(published["camera"][...], published["frame"][...], strict=True):
@@ -126,13 +126,15 @@ def test_the_correction_is_recorded_and_taken_back_without_the_option(both_subje
     assert contents(root / "processed") == contents(both_subjects / "processed")
 
 
-def test_without_the_correction_one_line_names_the_three_sequences_and_with_it_none(both_subjects, corrected):
+def test_one_line_names_the_sequences_that_are_not_corrected(both_subjects, corrected):
+    """With --correct-s9 there is no such line."""
     lines = [line for line in (both_subjects / "output.txt").read_text().splitlines() if "--correct-s9" in line]
     assert len(lines) == 1 and lines[0].startswith("S9 Greeting-2, SittingDown-2, Waiting-1: ")
     assert "shifted" not in (corrected[0] / "output.txt").read_text()
 
 
-def test_a_box_that_the_correction_moves_out_of_the_picture_becomes_none_and_none_stays_none():
+def test_box_corrected_out_of_the_picture_becomes_no_box():
+    """No box stays no box."""
     camera = load_metadata().cameras["S9", CAMERAS[0]]
     pose_3d = np.tile([0.0, 0.0, 4000.0], (4, 32, 1))  # before the camera
     boxes = np.array([(0, 10, 1, 20), (999, 10, 1000, 20), NO_BOX, (400, 10, 600, 990)], dtype=np.int32)
@@ -202,7 +204,8 @@ def moved_by(root, subject: str, millimetres: float) -> list[int]:
     return kept
 
 
-def test_each_rule_chooses_its_frames_is_recorded_and_makes_anew_what_another_one_made(walk, tmp_path):
+def test_each_rule_chooses_its_frames_and_replaces_another_rules(walk, tmp_path):
+    """It is recorded in annot.h5."""
     root = linked(walk, tmp_path)
     last = None
     for options, s1, s9 in (
@@ -248,7 +251,7 @@ def script(tmp_path):
     return script
 
 
-def test_an_edited_rule_is_not_taken_for_the_old_one_wherever_the_edit_stands(walk, tmp_path, script):
+def test_edited_rule_is_noticed_wherever_the_edit_is(walk, tmp_path, script):
     root = linked(walk, tmp_path / "root")
     assert process(root, *CHOICE, script=script).returncode == 0
     assert chosen(root) == [0, 4, 8, 12]
@@ -283,7 +286,8 @@ def test_an_edit_that_chooses_the_same_frames_makes_nothing_anew(walk, tmp_path,
     assert (ended.returncode, ended.stdout) == (0, with_rule.stdout)
 
 
-def test_a_rule_that_fails_is_told_once_a_sequence_with_its_line_and_what_was_there_stays(walk, tmp_path, script):
+def test_failing_rule_is_named_with_its_line(walk, tmp_path, script):
+    """Once for each sequence; what earlier runs have made stays."""
     root = linked(walk, tmp_path / "root")
     choice = [option for option in CHOICE if option not in ("--cameras", CAMERAS[1])]
     assert process(root, *choice, script=script).returncode == 0
@@ -325,12 +329,12 @@ def test_a_rule_that_returns_anything_but_frames_is_told_in_one_line(returned, t
 
 
 @pytest.mark.parametrize("returned", [[3, 0, 3], (0, 3), range(0, 4, 3), np.array([3, 0], dtype=np.uint8)], ids=str)
-def test_a_rule_may_return_its_frames_in_any_order_and_as_any_row_of_whole_numbers(returned):
+def test_rule_may_return_any_row_of_integers_in_any_order(returned):
     frames = chosen_frames(edited(lambda subject, poses: returned), "S1", np.zeros((14, 32, 3)))
     assert frames.tolist() == [0, 3] and frames.dtype == np.int64
 
 
-def test_a_rule_that_fails_inside_a_library_is_told_in_one_line_with_the_rules_own_line():
+def test_rule_failing_in_a_library_is_named_with_its_own_line():
     def failing(subject, poses):
         return np.reshape(poses, 5)
 
@@ -426,7 +430,7 @@ def test_metadata_without_calibration_costs_the_cameras_only_and_is_told(walk, t
     assert contents(root / "processed") == expected and len(expected) == len(whole) - 2 * 3
 
 
-def test_a_subject_that_is_not_unpacked_is_told_once_and_the_others_are_done(walk, tmp_path):
+def test_subject_not_unpacked_is_named_and_others_are_processed(walk, tmp_path):
     root = linked(walk, tmp_path)
     shutil.rmtree(root / "extracted" / "S9")
     ended = process(root, *CHOICE[:3], "--actions", "Walking-1", *CHOICE[5:])

@@ -105,7 +105,7 @@ def test_person_at_the_edge_or_outside_is_drawn_where_visible(tmp_path, offset, 
     assert is_drawn == bool(seen)
 
 
-def test_bones_are_the_16_between_moving_joints_in_the_colour_of_their_side():
+def test_bones_connect_moving_joints_in_the_colour_of_their_side():
     lines = bones(METADATA.joint_names, METADATA.joint_parents)
     assert len(lines) == 16 and {joint for joint, _, _ in lines} == set(MOVING_JOINTS) - {JOINT["Hips"]}
     colours = {METADATA.joint_names[joint]: colour for joint, _, colour in lines}

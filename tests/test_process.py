@@ -121,7 +121,7 @@ def test_each_image_shows_the_frame_that_its_name_says(demo_run, sequence):
             assert image.size == (width, height)
 
 
-def test_every_sequence_has_rows_of_four_cameras_in_order_and_as_many_as_images(demo_run, sequence):
+def test_rows_are_of_four_cameras_in_order_one_for_each_image(demo_run, sequence):
     folder = demo_run.joinpath("data", "processed", *sequence)
     with h5py.File(folder / "annot.h5") as annotations:
         cameras = annotations["camera"][...]
@@ -140,7 +140,7 @@ def test_another_directory_with_root_gives_the_same(demo_run, root, tmp_path):
     assert not list(elsewhere.iterdir())
 
 
-def test_a_second_run_says_in_one_line_that_nothing_is_to_do_and_writes_nothing(demo_run):
+def test_second_run_writes_nothing_and_says_so(demo_run):
     root = demo_run / "data"
     before = times_of_files(root / "processed")
     ended = process(root, *SUBJECT_OPTIONS, *ACTION_OPTIONS)

@@ -221,7 +221,7 @@ def test_broken_file_costs_its_view_only_and_is_named_once(root, made, faults):
     assert untouched and all(path.stat().st_mtime_ns == before[path] for path in untouched)
 
 
-def test_a_video_with_fewer_frames_than_poses_is_an_error_with_both_numbers(root):
+def test_video_with_fewer_frames_than_poses_is_an_error(root):
     short = input_file(root, VIDEOS, f"Walking 1.{CAMERA}.mp4")
     make_video(short, "h264 with B-frames", POSES - 10, size=(320, 242))
     ended = process(root, *ONE)
@@ -230,7 +230,8 @@ def test_a_video_with_fewer_frames_than_poses_is_an_error_with_both_numbers(root
     assert len(ended.stderr.splitlines()) == 1 and leftovers_in_processed(root) == []
 
 
-def test_a_sequence_of_which_nothing_can_be_done_leaves_nothing_and_the_others_come_out(root, made):
+def test_sequence_without_a_good_view_leaves_nothing(root, made):
+    """The other sequences are processed."""
     for camera in CAMERAS:
         input_file(root, POSES_2D, f"Walking 1.{camera}.cdf").write_bytes(b"")
     ended = process(root, *ALL)
@@ -473,9 +474,8 @@ def version_1(group: str, quota: int) -> dict[str, str]:
         ("4:memory:/m\n", {"memory/m/cpu.max": "100000 100000\n"}, None),
     ],
 )
-def test_the_limits_of_control_groups_are_found_in_both_versions_and_in_every_group_above(
-    tmp_path, lines, files, limit
-):
+def test_limits_of_control_groups_are_found(tmp_path, lines, files, limit):
+    """Of both versions, and of every group above the process's own."""
     for name, content in files.items():
         (tmp_path / "cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "cgroup" / name).write_text(content)

@@ -35,7 +35,8 @@ def options():
     return found
 
 
-def test_the_loader_is_ten_lines_and_yields_image_poses_camera_and_box_of_each_frame(demo_run):
+def test_readme_loader_is_ten_lines_and_yields_each_frame(demo_run):
+    """Image, poses, camera and box."""
     (code,) = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "def load" in block]
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
     names = {}
@@ -70,7 +71,7 @@ def test_the_readme_names_every_option_of_every_script_and_no_other(options):
     assert told == options
 
 
-def test_every_option_that_the_readme_gives_a_script_in_a_command_is_one_of_it(options):
+def test_options_of_commands_in_the_readme_exist(options):
     commands = re.findall(rf"({'|'.join(map(re.escape, SCRIPTS))})((?:[^\n`|]|\\\n)*)", README)
     assert len([arguments for _, arguments in commands if OPTION.search(arguments)]) > 4
     for script, arguments in commands:

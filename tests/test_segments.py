@@ -57,7 +57,7 @@ def test_cell_i_belongs_to_frame_i_counted_from_0(tmp_path):
     assert boxes[:, 2].tolist() == [1, 8, 20]
 
 
-def test_empty_masks_empty_cells_and_too_few_cells_are_told_and_filled_with_minus_one(tmp_path):
+def test_empty_and_missing_cells_are_named_and_have_no_box(tmp_path):
     cells = [mask_with(1, 2, 3, 4), np.zeros(SIZE, np.uint8), None]
     file = write_mat(tmp_path / "a.mat", "Masks", cells)
     boxes, problems, notices = read_boxes(file, np.array([0, 1, 2, 3]), SIZE)
@@ -93,7 +93,7 @@ def test_a_cell_whose_compressed_bytes_are_damaged_costs_that_frame_only(tmp_pat
 
 
 @pytest.mark.parametrize("damage", ["cut off", "not HDF5", "empty", "another variable", "no cell array"])
-def test_a_damaged_file_is_a_problem_in_one_line_and_its_boxes_are_minus_one(tmp_path, damage):
+def test_damaged_file_is_one_problem_and_has_no_boxes(tmp_path, damage):
     variable = "Feat" if damage == "another variable" else "Masks"
     file = write_mat(tmp_path / "a.mat", variable, [mask_with(1, 2, 3, 4)] * 40)
     content = file.read_bytes()
@@ -111,7 +111,8 @@ def test_a_damaged_file_is_a_problem_in_one_line_and_its_boxes_are_minus_one(tmp
     assert len(problems) == 1 and str(file) in problems[0] and "\n" not in problems[0]
 
 
-def test_a_file_with_any_of_its_bytes_spoilt_never_raises_and_is_told_in_single_lines(tmp_path):
+def test_file_with_any_bytes_damaged_never_raises(tmp_path):
+    """Problems are single lines."""
     masks = [mask_with(3, 20, 5, 6 + number) for number in range(5)]
     good = write_mat(tmp_path / "good.mat", "Masks", masks).read_bytes()
     random = np.random.default_rng(36)
@@ -129,7 +130,7 @@ def test_a_file_with_any_of_its_bytes_spoilt_never_raises_and_is_told_in_single_
     assert told > 20 and right > 20
 
 
-def test_a_damaged_file_of_part_labels_is_a_problem_and_a_missing_one_is_told(tmp_path):
+def test_damaged_or_missing_part_labels_are_named(tmp_path):
     file = write_mat(tmp_path / "a.mat", "Feat", [mask_with(1, 2, 3, 4)] * 40)
     file.write_bytes(file.read_bytes()[:3000])
     problems, notices = write_part_labels(file, np.array([0]), SIZE, tmp_path / "labels")

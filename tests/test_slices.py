@@ -26,7 +26,8 @@ def written(said: str) -> tuple[int, int]:
     return int(frames), int(views)
 
 
-def test_the_shares_run_at_once_make_together_what_one_run_makes_and_no_sequence_twice(demo_run, root):
+def test_slices_at_once_make_what_one_run_makes(demo_run, root):
+    """No sequence is processed twice."""
     said = run_at_once(root, [["--slice", f"{which}/3"] for which in (1, 2, 3)])
     assert contents(root / "processed") == contents(demo_run / "data" / "processed")
     counts = [int(re.search(r"^(\d+) sequences? to process", output, re.MULTILINE)[1]) for output in said]
@@ -45,7 +46,8 @@ def test_the_same_share_run_twice_at_once_is_made_once(demo_run, root):
     assert tuple(map(sum, zip(*map(written, said), strict=True))) == whole
 
 
-def test_a_share_depends_on_the_names_alone_and_not_on_their_order_or_on_what_is_done(root):
+def test_slice_depends_on_the_names_alone(root):
+    """Not on their order, and not on what is done already."""
     options = ["--every", "60", "--cameras", "54138969", *ACTION_OPTIONS, "--slice", "2/4"]
     ended = process(root, *options, "--subjects", "S1", "S9")
     assert ended.returncode == 0, ended.stderr

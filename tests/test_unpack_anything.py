@@ -132,7 +132,8 @@ def test_every_archive_of_files_in_folders_is_accepted(files, tar_format):
 
 @settings(max_examples=100, deadline=None)
 @given(files=HARMLESS_FILES, data=st.data())
-def test_an_archive_that_is_cut_off_is_not_accepted_and_one_with_a_flipped_bit_only_if_its_files_are_right(files, data):
+def test_truncated_or_damaged_archive_is_rejected_or_right(files, data):
+    """A truncated one is rejected; one with a flipped bit is accepted only if its files are right."""
     members = [(tarfile.REGTYPE, name, content, "") for name, content in files.items()]
     archive = packed(members, tarfile.PAX_FORMAT)
     at = data.draw(st.integers(0, len(archive) - 1))

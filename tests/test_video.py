@@ -96,7 +96,7 @@ def test_every_64th_one_in_eight_and_all_frames_are_those_of_a_full_decode(named
         assert_same(video, wanted, expected)
 
 
-def test_a_plan_is_made_where_it_can_be_trusted_and_else_a_debug_line_says_why_not(named_video, caplog):
+def test_untrusted_plan_decodes_everything_and_says_why(named_video, caplog):
     name, video, _ = named_video
     with caplog.at_level(logging.DEBUG, "h36m.process.video"):
         list(decode_frames(video, [0, 50]))
@@ -112,13 +112,13 @@ def test_a_video_without_presentation_times_is_decoded_in_full(folder, caplog):
     assert "no presentation time: decoding everything" in caplog.text
 
 
-def test_a_video_with_decoding_times_only_gives_the_frames_of_a_full_decode(folder):
+def test_video_with_decoding_times_only_decodes_right(folder):
     video = make_video(folder / "decoding times.avi", "mpeg4 with B-frames", FRAMES)
     assert_same(video, [0, 17, 64, 65, FRAMES - 1], decode_in_full(video))
 
 
 @pytest.mark.parametrize("shape", ["h264 with open groups", "mpeg4 with B-frames"])
-def test_a_video_cut_where_pictures_need_some_from_before_gives_the_frames_of_a_full_decode(folder, caplog, shape):
+def test_video_cut_at_an_open_group_decodes_right(folder, caplog, shape):
     whole = make_video(folder / f"{shape} to cut.mp4", shape, FRAMES)
     with av.open(str(whole)) as container:
         keys = [position for position, packet in enumerate(container.demux(video=0)) if packet.is_keyframe]
@@ -138,7 +138,7 @@ def test_the_end_of_a_sequence_in_one_byte_is_no_damage(folder, caplog):
 
 
 @pytest.mark.parametrize("shape", ["h264 with B-frames", "h264 with a B-pyramid"])
-def test_h264_that_does_not_say_how_far_it_reorders_gives_the_frames_of_a_full_decode(folder, shape):
+def test_h264_without_reorder_depth_decodes_right(folder, shape):
     video = forget_reorder_depth(make_video(folder / f"{shape} forgetful.mp4", shape, FRAMES))
     expected = decode_in_full(video)
     for wanted in ([0], [1], [40, 77], range(0, FRAMES, 7), range(len(expected))):
@@ -243,7 +243,8 @@ def test_images_are_the_wanted_frames_under_their_names_within_40_db(folder, tmp
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="there is no ffmpeg program to compare with")
 @pytest.mark.parametrize("shape", ["h264 with B-frames", "mpeg4 without B-frames"])
-def test_for_the_bytes_that_ffmpeg_spends_at_qscale_3_the_images_are_no_worse_than_its(folder, tmp_path, shape):
+def test_images_are_as_good_as_ffmpegs_of_the_same_size(folder, tmp_path, shape):
+    """At its -qscale:v 3."""
     video = make_video(folder / "images.mp4", shape, 20, size=(640, 480))
     command = ["ffmpeg", "-loglevel", "error", "-i", video, "-qscale:v", "3", tmp_path / "img_%06d.jpg"]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
@@ -311,12 +312,13 @@ def test_images_of_any_size_have_no_padding_in_them(size):
         assert np.abs(found - pixels)[:, -1].mean() < 8 and np.abs(found - pixels)[-1].mean() < 8
 
 
-def test_the_default_gives_40_db_even_before_the_video_codec_smooths_the_grain():
+def test_default_quality_is_40_db_with_grain():
+    """Before a video codec has smoothed it."""
     frame = av.VideoFrame.from_ndarray(picture(3, 640, 480), format="rgb24").reformat(format="yuv420p")
     assert min(peak_signal_to_noise(encode_jpeg(frame), frame)) >= 40
 
 
-def test_an_image_that_cannot_be_written_leaves_nothing_and_the_older_one_whole(folder, tmp_path, monkeypatch):
+def test_unwritable_image_leaves_nothing_and_the_older_one_whole(folder, tmp_path, monkeypatch):
     video = make_video(folder / "whole.mp4", "h264 with B-frames", 5)
     write_images(video, [0, 1], tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
