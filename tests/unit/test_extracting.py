@@ -262,6 +262,19 @@ def test_archive_whose_trailer_is_wrong_is_refused_and_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == [archive]
 
 
+def test_trailer_far_behind_the_last_member_is_read_too(tmp_path):
+    """What tarfile does not read, the rest of the last chunk and those after it, is checked all the same."""
+    archive = tmp_path / "Videos_S1.tgz"
+    compressed = bytearray(gzip.compress(gzip.decompress(packed(FILE)) + bytes(3 * CHUNK_BYTES), compresslevel=0))
+    compressed[-8] ^= 1
+    archive.write_bytes(compressed)
+    with (
+        pytest.raises(BadArchiveError),
+        unpacked(archive, tmp_path / "Videos", "S1", lambda count: None),
+    ):
+        pytest.fail("it was accepted")
+
+
 # -- unpacked_size -----------------------------------------------------------------------------------------------------
 
 

@@ -42,7 +42,7 @@ def moved_by_loop(poses: np.ndarray, millimetres: float) -> list[int]:
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(st.integers(-3, 3), min_size=1, max_size=3 * FRAMES_COMPARED_AT_ONCE), st.integers(1, 12))
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=3 * FRAMES_COMPARED_AT_ONCE), st.integers(1, 60))
 def test_movement_chooses_what_the_plain_loop_chooses(steps, millimetres):
     """The steps are whole numbers, so that distances often equal the limit exactly."""
     poses = poses_of_places(np.cumsum(steps))
@@ -73,6 +73,12 @@ def test_movement_is_found_wherever_a_block_ends(at):
 
 def test_movement_counts_from_the_last_kept_frame():
     assert frames_with_movement(poses_of_places([0, 30, 60, 30, 0, 20, 10]), 40).tolist() == [0, 2, 4]
+
+
+def test_movement_adds_up_over_blocks():
+    """Slower than the distance in a block: the frame to compare with is still the last kept one."""
+    places = np.arange(4 * FRAMES_COMPARED_AT_ONCE) / 2
+    assert frames_with_movement(poses_of_places(places), 40).tolist() == [0, 80]
 
 
 @settings(deadline=None)
