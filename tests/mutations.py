@@ -15,15 +15,16 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 PROJECT = Path(__file__).resolve().parent.parent
 NOT_COPIED = (".*", "__pycache__", "archives", "extracted", "processed", "exported", "demo-run", "config.ini")
-SECONDS_FOR_TESTS = 300  # they take 2; a fault may make them wait for something that never happens
+SECONDS_FOR_TESTS = 300  # they take 2; a fault may make them wait for something that does not happen any more
 
-# Exit statuses of pytest.
-PASSED, FAILED = 0, 1
+# Exit statuses of pytest, and one that it does not use.
+PASSED, FAILED, TIMED_OUT = 0, 1, -1
 
 
 class FaultTableError(Exception):
@@ -37,7 +38,7 @@ class Fault(NamedTuple):
     file: str
     old: str  # occurs once in the file
     new: str
-    tests: str  # that should notice: names of tests in `tests/unit/`, or files in `tests/`, separated by blanks
+    tests: str  # that should notice it, below `tests/`, separated by blanks
 
 
 FAULTS = (
@@ -47,56 +48,56 @@ FAULTS = (
         "h36m/storage.py",
         "lock.acquire(blocking=False)",
         "pass",
-        "test_storage.py::test_second_run_in_a_folder_says_so_and_waits_for_the_first",
+        "unit/test_storage.py::test_second_run_in_a_folder_says_so_and_waits_for_the_first",
     ),
     Fault(
         "a record ignores the time stamp",
         "h36m/storage.py",
         '(entry["size"], entry["mtime_ns"]) == (stat.st_size, stat.st_mtime_ns)',
         'entry["size"] == stat.st_size',
-        "test_storage.py::test_record_does_not_hold_an_archive_of_another_time",
+        "unit/test_storage.py::test_record_does_not_hold_an_archive_of_another_time",
     ),
     Fault(
         "a record ignores the size",
         "h36m/storage.py",
         '(entry["size"], entry["mtime_ns"]) == (stat.st_size, stat.st_mtime_ns)',
         'entry["mtime_ns"] == stat.st_mtime_ns',
-        "test_storage.py::test_record_does_not_hold_an_archive_of_another_size",
+        "unit/test_storage.py::test_record_does_not_hold_an_archive_of_another_size",
     ),
     Fault(
         "a record ignores the MD5",
         "h36m/storage.py",
         'return is_same and (md5 is None or entry["md5"] == md5)',
         "return is_same",
-        "test_storage.py::test_record_holds_an_added_archive_with_its_md5",
+        "unit/test_storage.py::test_record_holds_an_added_archive_with_its_md5",
     ),
     Fault(
         "a file is written in place",
         "h36m/storage.py",
         'temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")',
         "temporary = path",
-        "test_storage.py::test_failed_write_keeps_the_old_file_and_leaves_no_other",
+        "unit/test_storage.py::test_failed_write_keeps_the_old_file_and_leaves_no_other",
     ),
     Fault(
         "a failed write leaves its temporary file",
         "h36m/storage.py",
         "temporary.unlink()",
         "pass",
-        "test_storage.py::test_failed_write_keeps_the_old_file_and_leaves_no_other",
+        "unit/test_storage.py::test_failed_write_keeps_the_old_file_and_leaves_no_other",
     ),
     Fault(
         "a private file is readable by everybody",
         "h36m/storage.py",
         "os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)",
         "os.O_CREAT | os.O_EXCL | os.O_WRONLY, FOR_EVERYBODY)",
-        "test_storage.py::test_written_file_has_the_mode_that_was_asked_for",
+        "unit/test_storage.py::test_written_file_has_the_mode_that_was_asked_for",
     ),
     Fault(
         "an exceeded quota is no full disk",
         "h36m/storage.py",
         "(errno.ENOSPC, errno.EDQUOT)",
         "(errno.ENOSPC,)",
-        "test_storage.py::test_errors_of_full_and_read_only_disks_are_told_apart",
+        "unit/test_storage.py::test_errors_of_full_and_read_only_disks_are_told_apart",
     ),
     # -- h36m/cli.py, h36m/dataset.py
     Fault(
@@ -104,42 +105,42 @@ FAULTS = (
         "h36m/cli.py",
         "status = 1 if problems else 0",
         "status = 0",
-        "test_cli.py::test_problems_exit_1_and_are_the_last_lines",
+        "unit/test_cli.py::test_problems_exit_1_and_are_the_last_lines",
     ),
     Fault(
         "wrong use exits with status 1",
         "h36m/cli.py",
         "2 if isinstance(error, UsageError) else 1",
         "1",
-        "test_cli.py::test_errors_exit_with_their_status_in_one_line",
+        "unit/test_cli.py::test_errors_exit_with_their_status_in_one_line",
     ),
     Fault(
         "--quiet prints",
         "h36m/cli.py",
         "        if not quiet:\n",
         "        if True:\n",
-        "test_cli.py::test_quiet_speaker_prints_nothing",
+        "unit/test_cli.py::test_quiet_speaker_prints_nothing",
     ),
     Fault(
         "0 is a positive integer",
         "h36m/cli.py",
         "int(text) < 1",
         "int(text) < 0",
-        "test_cli.py::test_other_texts_are_no_positive_integers",
+        "unit/test_cli.py::test_other_texts_are_no_positive_integers",
     ),
     Fault(
         "image numbers count from 0",
         "h36m/dataset.py",
         "{index + 1:06d}",
         "{index:06d}",
-        "test_dataset.py::test_number_in_an_images_name_is_the_frames_index_plus_1",
+        "unit/test_dataset.py::test_number_in_an_images_name_is_the_frames_index_plus_1",
     ),
     Fault(
         "the subject of a member is looked for in any of its folders",
         "h36m/dataset.py",
         "re.match(",
         "re.search(",
-        "test_dataset.py::test_subject_of_a_member_is_its_outermost_folder",
+        "unit/test_dataset.py::test_subject_of_a_member_is_its_outermost_folder",
     ),
     # -- h36m/cameras.py, h36m/metadata.py
     Fault(
@@ -147,35 +148,35 @@ FAULTS = (
         "h36m/cameras.py",
         "points @ camera.rotation.T",
         "points @ camera.rotation",
-        "test_poses.py::test_world_point_in_camera_coordinates_is_r_x_plus_t",
+        "unit/test_poses.py::test_world_point_in_camera_coordinates_is_r_x_plus_t",
     ),
     Fault(
         "rotations are applied in the opposite order",
         "h36m/cameras.py",
         "rotate_x @ rotate_y @ rotate_z",
         "rotate_z @ rotate_y @ rotate_x",
-        "test_poses.py::test_rotation_turns_about_z_first_then_y_then_x",
+        "unit/test_poses.py::test_rotation_turns_about_z_first_then_y_then_x",
     ),
     Fault(
         "p1 and p2 are swapped",
         "h36m/cameras.py",
         "p1, p2 = camera.tangential",
         "p2, p1 = camera.tangential",
-        "test_poses.py::test_projection_is_human36ms_formula",
+        "unit/test_poses.py::test_projection_is_human36ms_formula",
     ),
     Fault(
         "the tangential term inside the bracket is missing",
         "h36m/cameras.py",
         "bracket = bracket + p1 * normalized[..., 1:] + p2 * normalized[..., :1]",
         "",
-        "test_poses.py::test_projection_is_human36ms_formula",
+        "unit/test_poses.py::test_projection_is_human36ms_formula",
     ),
     Fault(
         "distortion is not in OpenCV's order",
         "h36m/cameras.py",
         "[k1, k2, *self.tangential, k3]",
         "[k1, k2, k3, *self.tangential]",
-        "test_poses.py::test_calibration_and_distortion_have_opencvs_order",
+        "unit/test_poses.py::test_calibration_and_distortion_have_opencvs_order",
     ),
     Fault(
         "the rows of the calibration are those of other cameras",
@@ -197,49 +198,49 @@ FAULTS = (
         "h36m/poses.py",
         "np.column_stack([pose_3d[..., axis].ravel(), depth])",
         "np.column_stack([depth, pose_3d[..., axis].ravel()])",
-        "test_poses.py::test_fit_recovers_a_camera_without_distortion",
+        "unit/test_poses.py::test_fit_recovers_a_camera_without_distortion",
     ),
     Fault(
         "poses that are no numbers are accepted",
         "h36m/poses.py",
         "if len(broken):",
         "if False:",
-        "test_poses.py::test_poses_that_are_no_numbers_are_counted",
+        "unit/test_poses.py::test_poses_that_are_no_numbers_are_counted",
     ),
     Fault(
         "poses are read joint after joint of one coordinate",
         "h36m/poses.py",
         ".reshape(-1, JOINTS, coordinates)",
         ".reshape(-1, coordinates, JOINTS).swapaxes(1, 2)",
-        "test_poses.py::test_poses_are_read_frame_by_frame_and_joint_by_joint",
+        "unit/test_poses.py::test_poses_are_read_frame_by_frame_and_joint_by_joint",
     ),
     Fault(
         "a mask is not transposed",
         "h36m/segments.py",
         "stored[...].T",
         "stored[...].reshape(size)",
-        "test_segments_reading.py::test_cells_are_upright_and_those_of_the_wanted_frames",
+        "unit/test_segments_reading.py::test_cells_are_upright_and_those_of_the_wanted_frames",
     ),
     Fault(
         "left and right of a box are swapped",
         "h36m/segments.py",
         "return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1",
         "return int(columns[-1]) + 1, int(rows[0]), int(columns[0]), int(rows[-1]) + 1",
-        "test_segments_reading.py::test_box_of_a_mask_is_the_box_that_was_drawn",
+        "unit/test_segments_reading.py::test_box_of_a_mask_is_the_box_that_was_drawn",
     ),
     Fault(
         "the bottom of a box is inclusive",
         "h36m/segments.py",
         "int(rows[-1]) + 1",
         "int(rows[-1])",
-        "test_segments_reading.py::test_box_of_a_mask_is_the_box_that_was_drawn",
+        "unit/test_segments_reading.py::test_box_of_a_mask_is_the_box_that_was_drawn",
     ),
     Fault(
         "a missing cell is taken for an error",
         "h36m/segments.py",
         'notice="an empty cell"',
         'problem="an empty cell"',
-        "test_segments_reading.py::test_cell_that_is_no_array_of_that_size_says_why",
+        "unit/test_segments_reading.py::test_cell_that_is_no_array_of_that_size_says_why",
     ),
     # -- h36m/gzip_stream.py, h36m/extract/, extract_all.py
     Fault(
@@ -247,63 +248,63 @@ FAULTS = (
         "h36m/gzip_stream.py",
         "if member is not None or file.tell() == 0:",
         "if file.tell() == 0:",
-        "test_extracting.py::test_gzip_file_that_is_cut_off_anywhere_is_refused",
+        "unit/test_extracting.py::test_gzip_file_that_is_cut_off_anywhere_is_refused",
     ),
     Fault(
         "a gzip file that is damaged ends without an error",
         "h36m/gzip_stream.py",
         'raise BadArchiveError("is damaged: its gzip stream does not hold its own CRC") from None',
         "return",
-        "test_extracting.py::test_gzip_file_with_a_flipped_bit_is_refused",
+        "unit/test_extracting.py::test_gzip_file_with_a_flipped_bit_is_refused",
     ),
     Fault(
         "the trailer of an archive is not read",
         "h36m/extract/unpack.py",
         "for _ in pieces:",
         "for _ in ():",
-        "test_extracting.py::test_trailer_far_behind_the_last_member_is_read_too",
+        "unit/test_extracting.py::test_trailer_far_behind_the_last_member_is_read_too",
     ),
     Fault(
         "a member may lie outside of its folder",
         "h36m/extract/unpack.py",
         'or ".." in as_windows_reads_it.parts ',
         "",
-        "test_extracting.py::test_paths_outside_of_the_folder_are_refused",
+        "unit/test_extracting.py::test_paths_outside_of_the_folder_are_refused",
     ),
     Fault(
         "drive letters and backslashes are not seen",
         "h36m/extract/unpack.py",
         "PureWindowsPath(name)",
         "PurePosixPath(name)",
-        "test_extracting.py::test_paths_outside_of_the_folder_are_refused",
+        "unit/test_extracting.py::test_paths_outside_of_the_folder_are_refused",
     ),
     Fault(
         "another subject's files are unpacked",
         "h36m/extract/unpack.py",
         "subject_of_member(member.name) not in (None, subject)",
         "False",
-        "test_extracting.py::test_archive_with_a_harmful_or_strange_member_is_refused",
+        "unit/test_extracting.py::test_archive_with_a_harmful_or_strange_member_is_refused",
     ),
     Fault(
         "a member overwrites another",
         "h36m/extract/unpack.py",
         'target.open("xb")',
         'target.open("wb")',
-        "test_extracting.py::test_archive_with_a_harmful_or_strange_member_is_refused",
+        "unit/test_extracting.py::test_archive_with_a_harmful_or_strange_member_is_refused",
     ),
     Fault(
         "sizes beyond 4 GiB are taken for small ones",
         "h36m/extract/unpack.py",
         "length += -(-missing // LENGTH_MODULUS) * LENGTH_MODULUS",
         "length += 0",
-        "test_extracting.py::test_unpacked_size_beyond_4_gib_is_made_up_for",
+        "unit/test_extracting.py::test_unpacked_size_beyond_4_gib_is_made_up_for",
     ),
     Fault(
         "an archive that has changed is not unpacked again",
         "extract_all.py",
         "(task.folder.is_dir() and record.holds(task.archive))",
         "task.folder.is_dir()",
-        "test_extracting.py::test_plan_takes_an_archive_that_has_changed",
+        "unit/test_extracting.py::test_plan_takes_an_archive_that_has_changed",
     ),
     # -- h36m/process/
     Fault(
@@ -311,168 +312,168 @@ FAULTS = (
         "h36m/process/selection.py",
         "return np.array(chosen, dtype=np.int64)",
         "return np.arange(len(poses))",
-        "test_selection.py::test_movement_counts_from_the_last_kept_frame",
+        "unit/test_selection.py::test_movement_counts_from_the_last_kept_frame",
     ),
     Fault(
         "movement by exactly the distance is not kept",
         "h36m/process/selection.py",
         "squared_movement >= millimetres**2",
         "squared_movement > millimetres**2",
-        "test_selection.py::test_movement_by_exactly_the_distance_is_kept",
+        "unit/test_selection.py::test_movement_by_exactly_the_distance_is_kept",
     ),
     Fault(
         "movement is counted from the frame before",
         "h36m/process/selection.py",
         "block - poses[chosen[-1]]",
         "block - poses[start - 1]",
-        "test_selection.py::test_movement_adds_up_over_blocks",
+        "unit/test_selection.py::test_movement_adds_up_over_blocks",
     ),
     Fault(
         "the frame after a block is left out",
         "h36m/process/selection.py",
         "start += len(block)",
         "start += len(block) + 1",
-        "test_selection.py::test_movement_is_found_wherever_a_block_ends",
+        "unit/test_selection.py::test_movement_is_found_wherever_a_block_ends",
     ),
     Fault(
         "an edited rule may choose negative frames",
         "h36m/process/selection.py",
         "if first < 0 or last >= len(poses):",
         "if last >= len(poses):",
-        "test_selection.py::test_wrong_result_of_an_edited_rule_is_an_error_in_one_line",
+        "unit/test_selection.py::test_wrong_result_of_an_edited_rule_is_an_error_in_one_line",
     ),
     Fault(
         "S9 is shifted the other way",
         "h36m/process/s9.py",
         "[-200.0, 0.0, 0.0]",
         "[200.0, 0.0, 0.0]",
-        "test_sequence.py::test_correction_moves_poses_by_minus_200_mm_along_x",
+        "unit/test_sequence.py::test_correction_moves_poses_by_minus_200_mm_along_x",
     ),
     Fault(
         "boxes are cut at the wrong edges",
         "h36m/process/s9.py",
         "[width, height, width, height]",
         "[height, width, height, width]",
-        "test_sequence.py::test_boxes_are_cut_at_the_images_edges_and_vanish_beyond",
+        "unit/test_sequence.py::test_boxes_are_cut_at_the_images_edges_and_vanish_beyond",
     ),
     Fault(
         "--correct-s9 is not in the settings",
         "h36m/process/resume.py",
         '        "correct_s9": options.correct_s9 and is_shifted(sequence),\n',
         "",
-        "test_resume.py::test_sequence_processed_with_other_options_is_to_be_done",
+        "unit/test_resume.py::test_sequence_processed_with_other_options_is_to_be_done",
     ),
     Fault(
         "--cameras is not in the settings",
         "h36m/process/resume.py",
         '        "cameras": list(options.cameras),\n',
         "",
-        "test_resume.py::test_sequence_processed_with_other_options_is_to_be_done",
+        "unit/test_resume.py::test_sequence_processed_with_other_options_is_to_be_done",
     ),
     Fault(
         "missing images are not seen",
         "h36m/process/resume.py",
         "if not annotations.read_images(folder / ANNOTATIONS_FILE) <= images:",
         "if False:",
-        "test_resume.py::test_sequence_with_something_missing_is_to_be_done",
+        "unit/test_resume.py::test_sequence_with_something_missing_is_to_be_done",
     ),
     Fault(
         "changed inputs are not seen",
         "h36m/process/resume.py",
         'attributes["inputs"].get(name, [])[:compared] != state[:compared]',
         "False",
-        "test_resume.py::test_sequence_with_a_changed_input_is_to_be_done",
+        "unit/test_resume.py::test_sequence_with_a_changed_input_is_to_be_done",
     ),
     Fault(
         "a copied tree is processed again",
         "h36m/process/resume.py",
         'compared = 3 if len(attributes["problems"]) else 2',
         "compared = 3",
-        "test_resume.py::test_change_of_state_counts_only_where_there_was_a_problem",
+        "unit/test_resume.py::test_change_of_state_counts_only_where_there_was_a_problem",
     ),
     Fault(
         "an unfinished sequence is taken for done",
         "h36m/process/resume.py",
         "if (folder / UNFINISHED_SEQUENCE).exists():",
         "if False:",
-        "test_resume.py::test_sequence_that_a_run_is_at_work_on_is_to_be_done",
+        "unit/test_resume.py::test_sequence_that_a_run_is_at_work_on_is_to_be_done",
     ),
     Fault(
         "frame numbers count from 0",
         "h36m/process/sequence.py",
         "np.concatenate([view.frames for view in views]) + 1",
         "np.concatenate([view.frames for view in views])",
-        "test_sequence.py::test_rows_are_one_view_after_the_other_in_order",
+        "unit/test_sequence.py::test_rows_are_one_view_after_the_other_in_order",
     ),
     Fault(
         "a missing box is at 0, 0",
         "h36m/process/sequence.py",
         "np.full((count, 4), NO_BOX, dtype=np.int32)",
         "np.zeros((count, 4), dtype=np.int32)",
-        "test_sequence.py::test_view_without_boxes_has_no_box_in_each_row",
+        "unit/test_sequence.py::test_view_without_boxes_has_no_box_in_each_row",
     ),
     Fault(
         "annot.h5 appears before its images",
         "h36m/process/sequence.py",
         "for name in (IMAGES, PART_LABEL_IMAGES, PREVIEW_FILE, ANNOTATIONS_FILE):",
         "for name in (ANNOTATIONS_FILE, IMAGES, PART_LABEL_IMAGES, PREVIEW_FILE):",
-        "test_sequence.py::test_annotations_are_never_seen_without_their_images",
+        "unit/test_sequence.py::test_annotations_are_never_seen_without_their_images",
     ),
     Fault(
         "corrected poses are not projected again",
         "h36m/process/sequence.py",
         "pose_2d=project(pose_3d, camera),",
         "pose_2d=view.pose_2d,",
-        "test_sequence.py::test_corrected_view_has_its_poses_projected_again",
+        "unit/test_sequence.py::test_corrected_view_has_its_poses_projected_again",
     ),
     Fault(
         "frames of annot.h5 are read as their numbers",
         "h36m/process/annotations.py",
         "numbers[cameras == camera] - 1",
         "numbers[cameras == camera]",
-        "test_sequence.py::test_frames_and_images_of_annotations_are_read_by_camera",
+        "unit/test_sequence.py::test_frames_and_images_of_annotations_are_read_by_camera",
     ),
     Fault(
         "frames are numbered in the order of the file",
         "h36m/process/packets.py",
         "key=lambda position: packets[position].time,",
         "key=lambda position: position,",
-        "test_packets.py::test_frames_are_numbered_in_the_order_of_presentation",
+        "unit/test_packets.py::test_frames_are_numbered_in_the_order_of_presentation",
     ),
     Fault(
         "hidden frames are numbered, too",
         "h36m/process/packets.py",
         "if not packet.is_hidden)",
         "if True)",
-        "test_packets.py::test_frames_are_numbered_in_the_order_of_presentation",
+        "unit/test_packets.py::test_frames_are_numbered_in_the_order_of_presentation",
     ),
     Fault(
         "decoding starts within an open group",
         "h36m/process/packets.py",
         "packets[start].is_random_access_point and packets[start].time <= packets[position].time",
         "packets[start].is_random_access_point",
-        "test_packets.py::test_decoding_starts_where_it_can_and_ends_at_the_wanted_frame",
+        "unit/test_packets.py::test_decoding_starts_where_it_can_and_ends_at_the_wanted_frame",
     ),
     Fault(
         "wanted frames that no other needs are not decoded",
         "h36m/process/video.py",
         '"DEFAULT" if position in wanted else "NONREF"',
         '"NONREF"',
-        "test_packets.py::test_wanted_frames_are_those_of_a_full_decode",
+        "unit/test_packets.py::test_wanted_frames_are_those_of_a_full_decode",
     ),
     Fault(
         "images are named by the frame after theirs",
         "h36m/process/video.py",
         "image = folder / image_name(index)",
         "image = folder / image_name(index + 1)",
-        "test_packets.py::test_images_are_named_by_their_frame_and_show_it",
+        "unit/test_packets.py::test_images_are_named_by_their_frame_and_show_it",
     ),
     Fault(
         "the range of JPEG is not expanded",
         "h36m/process/jpeg.py",
         "(FULL_RANGE_LUMA, FULL_RANGE_CHROMA, FULL_RANGE_CHROMA)",
         "(None, None, None)",
-        "test_packets.py::test_video_range_becomes_the_full_range_of_jpeg",
+        "unit/test_packets.py::test_video_range_becomes_the_full_range_of_jpeg",
     ),
     # -- process_all.py
     Fault(
@@ -480,21 +481,21 @@ FAULTS = (
         "process_all.py",
         "[which - 1 :: count]",
         "[which - 1 :]",
-        "test_scripts.py::test_shares_make_up_the_whole_and_do_not_overlap",
+        "unit/test_scripts.py::test_shares_make_up_the_whole_and_do_not_overlap",
     ),
     Fault(
         "shares depend on the order of the sequences",
         "process_all.py",
         "sorted(sequences)[which",
         "sequences[which",
-        "test_scripts.py::test_share_depends_on_the_names_and_not_on_their_order",
+        "unit/test_scripts.py::test_share_depends_on_the_names_and_not_on_their_order",
     ),
     Fault(
         "problems of a view are not reported",
         "process_all.py",
         "problems += outcome.problems",
         "pass",
-        "test_scripts.py::test_report_adds_up_and_returns_what_failed",
+        "unit/test_scripts.py::test_report_adds_up_and_returns_what_failed",
     ),
     # -- h36m/download/
     Fault(
@@ -502,42 +503,42 @@ FAULTS = (
         "h36m/download/verify.py",
         "        beginning = file.read(512)\n",
         "        return Verdict(None, expected_md5, is_whole=True)\n",
-        "test_verifying.py::test_archive_is_accepted_only_if_all_of_it_is_right",
+        "unit/test_verifying.py::test_archive_is_accepted_only_if_all_of_it_is_right",
     ),
     Fault(
         "every MD5 is the published one",
         "h36m/download/verify.py",
         "if md5 == expected_md5:",
         "if md5:",
-        "test_verifying.py::test_archive_is_accepted_only_if_all_of_it_is_right",
+        "unit/test_verifying.py::test_archive_is_accepted_only_if_all_of_it_is_right",
     ),
     Fault(
         "another subject's archive is accepted",
         "h36m/download/verify.py",
         "if inner not in (None, subject):",
         "if False:",
-        "test_verifying.py::test_archive_is_accepted_only_if_all_of_it_is_right",
+        "unit/test_verifying.py::test_archive_is_accepted_only_if_all_of_it_is_right",
     ),
     Fault(
         "the cookie is sent to hosts whose name begins like the site's",
         "h36m/download/site.py",
         "urlsplit(url)[:2] == urlsplit(self.base_url)[:2]",
         "urlsplit(url).netloc.startswith(urlsplit(self.base_url).netloc)",
-        "test_verifying.py::test_cookie_may_go_to_the_sites_own_host_only",
+        "unit/test_verifying.py::test_cookie_may_go_to_the_sites_own_host_only",
     ),
     Fault(
         "an error quotes the line that holds the password",
         "h36m/download/config.py",
         "{path}: line {line} cannot be understood",
         "{path}: {error} cannot be understood",
-        "test_verifying.py::test_error_about_the_configuration_does_not_quote_it",
+        "unit/test_verifying.py::test_error_about_the_configuration_does_not_quote_it",
     ),
     Fault(
         "config.ini with the session is readable by everybody",
         "h36m/download/config.py",
         'write_atomically(path, "".join(lines), PRIVATE)',
         'write_atomically(path, "".join(lines))',
-        "test_verifying.py::test_session_is_saved_and_all_else_is_kept",
+        "unit/test_verifying.py::test_session_is_saved_and_all_else_is_kept",
     ),
 )
 
@@ -549,9 +550,9 @@ def main(words: list[str]) -> int:
         return 2
     try:
         with tempfile.TemporaryDirectory(prefix="h36m-mutations-") as folder:
-            require_tests_that_pass(faults, Path(folder))
+            project = copy_that_passes(faults, Path(folder))
             with ThreadPoolExecutor(os.cpu_count()) as pool:
-                noticed = list(pool.map(lambda fault: is_noticed(fault, Path(folder)), faults))
+                noticed = list(pool.map(partial(is_noticed, project), faults))
     except FaultTableError as error:
         print(error)
         return 2
@@ -562,21 +563,39 @@ def main(words: list[str]) -> int:
     return 1 if survivors else 0
 
 
-def require_tests_that_pass(faults: list[Fault], folder: Path) -> None:
-    """Check that each fault can be applied, and that the tests pass without any: else they would show nothing.
+def copy_that_passes(faults: list[Fault], folder: Path) -> Path:
+    """Copy the project to a folder, run all the tests there, and return the copy.
 
     Raises:
-        FaultTableError: an old text does not occur once, or a test fails or does not exist.
+        FaultTableError: a fault cannot be applied; or a test does not exist, or fails without any fault.
     """
     for fault in faults:
-        with_fault(fault)
-    copy = copy_project(folder / "without a fault")
-    status, output = run_tests([test for fault in faults for test in fault.tests.split()], copy)
+        text_with(fault)
+    project = folder / "project"
+    shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns(*NOT_COPIED))
+    status, output = run_tests([test for fault in faults for test in fault.tests.split()], project)
     if status != PASSED:
         raise FaultTableError(f"the tests must pass without a fault, but pytest ended with {status}:\n{output}")
+    return project
 
 
-def with_fault(fault: Fault) -> str:
+def is_noticed(project: Path, fault: Fault) -> bool:
+    """Apply a fault to a copy of the project and return whether its tests fail there.
+
+    Raises:
+        FaultTableError: the tests do not run to a result.
+    """
+    copy = project.with_name(f"{FAULTS.index(fault)}")
+    shutil.copytree(project, copy)  # with what Python has compiled there
+    (copy / fault.file).write_text(text_with(fault), encoding="utf-8")
+    status, output = run_tests(fault.tests.split(), copy)
+    if status not in (PASSED, FAILED):
+        raise FaultTableError(f"{fault.name}: pytest ended with {status}:\n{output}")
+    shutil.rmtree(copy)
+    return status == FAILED
+
+
+def text_with(fault: Fault) -> str:
     """Return the text of a fault's file with the fault in it.
 
     Raises:
@@ -586,45 +605,29 @@ def with_fault(fault: Fault) -> str:
     text = file.read_text(encoding="utf-8") if file.is_file() else ""
     if text.count(fault.old) != 1:
         raise FaultTableError(
-            f"{fault.name}: expected once in {fault.file}, found {text.count(fault.old)}: {fault.old}"
+            f"{fault.name}: expected once in {fault.file}, found {text.count(fault.old)} times: {fault.old}"
         )
     return text.replace(fault.old, fault.new)
 
 
-def is_noticed(fault: Fault, folder: Path) -> bool:
-    """Apply a fault to a copy of the project and return whether the tests fail.
-
-    Raises:
-        FaultTableError: the tests do not run to a result.
-    """
-    copy = copy_project(folder / fault.name.replace("/", " "))
-    (copy / fault.file).write_text(with_fault(fault), encoding="utf-8")
-    status, output = run_tests(fault.tests.split(), copy)
-    if status not in (PASSED, FAILED):
-        raise FaultTableError(f"{fault.name}: pytest ended with {status}:\n{output}")
-    shutil.rmtree(copy)
-    return status == FAILED
-
-
-def copy_project(folder: Path) -> Path:
-    shutil.copytree(PROJECT, folder, ignore=shutil.ignore_patterns(*NOT_COPIED))
-    return folder
-
-
 def run_tests(tests: list[str], project: Path) -> tuple[int, str]:
-    """Run tests in a copy of the project; return pytest's exit status and output."""
-    unit = [f"tests/unit/{test}" for test in tests if (project / "tests/unit" / test.partition("::")[0]).is_file()]
-    others = [f"tests/{test}" for test in tests if (project / "tests" / test.partition("::")[0]).is_file()]
-    ended = subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *dict.fromkeys(unit + others)],
-        cwd=project,
-        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-        | {"PYTHONDONTWRITEBYTECODE": "1"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS_FOR_TESTS,
-    )
+    """Run tests, named by their paths below `tests/`, in a copy of the project; return pytest's exit status and output.
+
+    A run that takes too long counts as one without a result.
+    """
+    paths = dict.fromkeys(f"tests/{test}" for test in tests)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *paths],
+            cwd=project,
+            env={name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "PYTHON"))},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS_FOR_TESTS,
+        )
+    except subprocess.TimeoutExpired:
+        return TIMED_OUT, f"no result after {SECONDS_FOR_TESTS} s"
     return ended.returncode, ended.stdout + ended.stderr
 
 
