@@ -26,7 +26,7 @@ from helpers.scripts import finish, wait_until
 
 from demo.site import LOGIN_PAGE
 from h36m.dataset import BOXES, PART_LABELS
-from h36m.download.axel import read_gaps
+from h36m.download.partial import PartialDownload
 
 SCRIPT = "download_seg_mat_gt_pl.py"
 NAMES = ("Segments_mat_gt_bb_S1", "Segments_mat_gt_pl_S1")
@@ -74,8 +74,9 @@ def first_bytes(site, archive: str) -> list[int]:
 def bytes_lacking(downloads: Downloads) -> int:
     """Return how many bytes of the first archive a later run will fetch, by what lies beside it."""
     size = (downloads.site.archives / f"{NAMES[0]}.tgz").stat().st_size
-    gaps = read_gaps(downloads.part(NAMES[0]), size)
-    return size if gaps is None else sum(end - start for start, end in gaps)  # None: axel is just writing its state
+    partial = PartialDownload(downloads.part(NAMES[0]))
+    is_known = partial.version.size is not None and partial.missing is not None  # axel may just be writing its state
+    return size - partial.bytes_done if is_known else size
 
 
 def wait_for_share(downloads: Downloads, share: float) -> int:

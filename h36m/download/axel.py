@@ -1,11 +1,13 @@
-"""axel, the download accelerator: run it, watch it, stop it, and read and write the state file it keeps."""
+"""axel, the download accelerator: run it, watch that its file grows, and stop it.
+
+Its state file is read and written in h36m.download.partial.
+"""
 
 import contextlib
 import ctypes
 import functools
 import os
 import signal
-import struct
 import subprocess
 import sys
 import threading
@@ -15,75 +17,6 @@ from pathlib import Path
 
 WATCH_SECONDS = 0.2  # how often a running axel's file is looked at
 STOP_SECONDS = 5  # axel writes its state when it is asked to stop, and needs no time for it
-
-# axel 2.17's state file: number of connections, bytes done, then for each connection the next byte to fetch and the
-# first byte that is not its own any more. (Found by experiment; little endian on every machine axel is packaged for.)
-STATE_HEADER = struct.Struct("<Hq")
-STATE_CONNECTION = struct.Struct("<qq")
-
-# Ranges that a file still lacks: (first byte, end), where an end of None is one that nobody knows yet.
-Gaps = list[tuple[int, int | None]]
-
-
-def state_path(part: Path) -> Path:
-    """Return where axel keeps its state of an unfinished file."""
-    return part.with_name(part.name + ".st")
-
-
-def read_gaps(part: Path, size: int | None) -> Gaps | None:
-    """Return the ranges that an unfinished file still lacks, as (first byte, end) in order.
-
-    Args:
-        part: the unfinished file. With axel's state file beside it, that rules; without, the bytes up to the file's
-            length are there, since only axel leaves holes.
-        size: bytes of the whole file; None if unknown.
-
-    Returns:
-        None if the file cannot be trusted: it is too long, or axel's state is cut off, or of another file.
-    """
-    try:
-        state = state_path(part).read_bytes()
-    except FileNotFoundError:
-        length = part.stat().st_size if part.exists() else 0
-        if size is None:
-            return [(length, None)]
-        if length > size:
-            return None
-        return [(length, size)] if length < size else []
-    if len(state) < STATE_HEADER.size or size is None or not part.exists():
-        return None
-    connections, done = STATE_HEADER.unpack_from(state)
-    if len(state) != STATE_HEADER.size + connections * STATE_CONNECTION.size:
-        return None
-    gaps = sorted(STATE_CONNECTION.iter_unpack(state[STATE_HEADER.size :]))
-    gaps = [(start, end) for start, end in gaps if start < end]
-    ends = [0, *(end for _, end in gaps)]
-    in_order = all(previous_end <= start for previous_end, (start, _) in zip(ends, gaps, strict=False))
-    if not in_order or ends[-1] > size or done != size - sum(end - start for start, end in gaps):
-        return None
-    return gaps
-
-
-def write_gaps(part: Path, gaps: Gaps, size: int) -> None:
-    """Write axel's state file, so that axel, or a later run without it, goes on with these ranges."""
-    done = size - sum(end - start for start, end in gaps)
-    state = STATE_HEADER.pack(len(gaps), done) + b"".join(STATE_CONNECTION.pack(*gap) for gap in gaps)
-    temporary = part.with_name(part.name + ".st.tmp")
-    temporary.write_bytes(state)
-    temporary.replace(state_path(part))
-
-
-def split_gaps(gaps: Gaps, connections: int) -> Gaps:
-    """Cut the largest ranges in two until there is one for each connection."""
-    gaps = list(gaps)
-    while len(gaps) < connections:
-        start, end = max(gaps, key=lambda gap: gap[1] - gap[0])
-        if end - start < 2:
-            break
-        middle = (start + end) // 2
-        gaps.remove((start, end))
-        gaps += [(start, middle), (middle, end)]
-    return sorted(gaps)
 
 
 def bytes_on_disk(part: Path) -> int:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from h36m.cli import UsageError
 from h36m.storage import PRIVATE, write_atomically
 
+CONFIGURATION_FILE = "config.ini"  # the default of --config, in the current directory
 DEFAULTS = {
     "PHPSESSID": "",
     "Username": "",

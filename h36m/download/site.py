@@ -1,9 +1,11 @@
-"""The dataset's site: who we are there, a session that stays alive, and the cookie that goes nowhere else."""
+"""The dataset's site: log in, keep a valid session, request archives, and send the cookie nowhere else."""
 
 import atexit
 import getpass
 import os
 import re
+import socket
+import ssl
 import sys
 import threading
 import warnings
@@ -21,8 +23,10 @@ except ImportError:  # Windows has none
     termios = None
 
 from h36m.cli import Say, TaskError, UsageError
-from h36m.dataset import KIND_FACTS, SITE_SUBJECT_NUMBERS, archive_name
+from h36m.dataset import ARCHIVE_EXTENSION, KIND_FACTS, SITE_SUBJECT_NUMBERS, archive_name
 from h36m.download.config import Configuration, save_session
+from h36m.download.partial import Version
+from h36m.download.retry import NotAnArchiveError, TemporaryError, UnreachableError, is_caused_by, seconds_to_wait
 from h36m.gzip_stream import GZIP_MAGIC, describe_page
 
 # What PHP makes session names of. Anything else, such as an e-mail address, was put there by mistake.
@@ -32,62 +36,41 @@ CONNECT_SECONDS = 30  # a far-away server answers the first packet in well under
 # No byte for this long means that none will come: people see servers pause for 10 to 20 seconds. Tests set it lower.
 STALL_SECONDS = float(os.environ.get("H36M_STALL_SECONDS", "60"))
 MOST_REDIRECTS = 5  # http to https, www, a login page: the site needs two
-LONGEST_RETRY_AFTER = 600  # seconds; a server that wants more than ten minutes is better left for a later run
 FIRST_BYTES = 512  # enough to tell an archive from a page
 
 
-class TemporaryError(Exception):
-    """The site failed in a way that may pass. The message is one line.
-
-    Attributes:
-        wait: seconds that the site asked to be left alone for; None where it did not say.
-    """
-
-    def __init__(self, message: str, wait: float | None = None):
-        super().__init__(message)
-        self.wait = wait
-
-
-class UnreachableError(TemporaryError):
-    """There is no connection to the site: no such host, or nobody who listens there."""
-
-
-class NotAnArchiveError(Exception):
-    """The site sent a page where an archive was asked for: most likely the session is dead. The message is one line."""
-
-
 @dataclass
-class Answer:
-    """The site's answer to a request for an archive: the bytes themselves, or a part of them.
+class ArchiveResponse:
+    """The server's response to a request for an archive or a part of it.
 
     Attributes:
-        start: offset in the archive of the first byte that comes.
-        size: bytes of the whole archive; None if the site does not say.
-        is_past_end: there are no bytes at the offset that was asked for; nothing comes.
-        has_ranges: the site sent the range that was asked for, so resuming and several connections work.
-        identity: what tells one edition of the file from another: size, etag, last_modified, each may be None.
-        url: where the answer came from, after redirects.
-        is_own_host: the answer came from the site itself, which may see the cookie.
-        chunks: yields the bytes; raises TemporaryError when they stop too early.
+        start: offset in the archive of the first byte in this response.
+        size: bytes of the whole archive; None if the server does not say.
+        is_past_end: the archive has no bytes at the requested offset (HTTP 416); `chunks` yields nothing.
+        has_ranges: the server sent the requested range, so resuming and several connections work.
+        version: which version of the archive this is.
+        url: where the response came from, after redirects.
+        is_own_host: the response came from the site itself, which may receive the cookie.
+        chunks: yields the bytes; raises TemporaryError when they end too early.
     """
 
     start: int
     size: int | None
     is_past_end: bool
     has_ranges: bool
-    identity: dict
+    version: Version
     url: str
     is_own_host: bool
     chunks: Iterator[bytes]
 
 
 class Site:
-    """The site and our session there; threads may share it."""
+    """The site and the session there; threads may share it."""
 
     def __init__(self, configuration: Configuration, say: Say):
         self.configuration = configuration
         self.base_url = configuration.base_url
-        self.session: str | None = None  # the live PHPSESSID
+        self.session: str | None = None  # the valid PHPSESSID
         self._say = say
         self._login_lock = threading.Lock()
         if not configuration.verify_tls:
@@ -97,37 +80,37 @@ class Site:
     def host(self) -> str:
         return urlsplit(self.base_url).netloc
 
-    def begin(self) -> None:
-        """Find a live session: a configured one, or else log in.
+    def start_session(self) -> None:
+        """Find a valid session: a configured one, or else log in.
 
         Raises:
-            UsageError: no live session, and no user name and password, or wrong ones.
-            TemporaryError: the site is not well.
+            UsageError: no valid session, and no user name and password, or wrong ones.
+            TemporaryError: the site failed.
         """
         for session in self.configuration.sessions:
             if not PHPSESSID_PATTERN.fullmatch(session):
                 self._say(
                     "the configured PHPSESSID is not one (letters and digits only; a user name, perhaps?): not used"
                 )
-            elif self.is_alive(session):
+            elif self.is_valid(session):
                 self.session = session
                 return
             else:
                 self._say("the configured PHPSESSID is no longer alive: logging in")
         self._log_in()
 
-    def renew(self, dead_session: str | None) -> None:
-        """Log in again, unless another thread has done so since `dead_session` was in use.
+    def renew(self, expired_session: str | None) -> None:
+        """Log in again, unless another thread has done so since `expired_session` was in use.
 
-        Raises: as `begin`.
+        Raises: as `start_session`.
         """
         with self._login_lock:
-            if self.session == dead_session:
+            if self.session == expired_session:
                 self._say(f"{self.host}: the session has ended: logging in again")
                 self._log_in()
 
-    def is_alive(self, session: str) -> bool:
-        """Ask the site whether a session lives."""
+    def is_valid(self, session: str) -> bool:
+        """Ask the site whether a session is valid."""
         with self._get(self.base_url + "filebrowser.php", session) as response:
             self._raise_for_failure(response, "asking whether the session is alive")
             return response.status_code == 200 and urlsplit(response.url).path.endswith("/filebrowser.php")
@@ -150,7 +133,7 @@ class Site:
         session = cookies.get("PHPSESSID", "")
         if not PHPSESSID_PATTERN.fullmatch(session):
             raise TaskError(f"{self.host} let us in and sent no PHPSESSID; log in with a browser and configure its one")
-        if not self.is_alive(session):
+        if not self.is_valid(session):
             raise TaskError(f"{self.host} let us in, but its session is not alive; try again later")
         self.session = session
         try:
@@ -184,67 +167,64 @@ class Site:
         query = {
             "download": 1,
             "filepath": KIND_FACTS[kind].site_path,
-            "filename": f"SubjectSpecific_{SITE_SUBJECT_NUMBERS[subject]}.tgz",
+            "filename": f"SubjectSpecific_{SITE_SUBJECT_NUMBERS[subject]}{ARCHIVE_EXTENSION}",
             "downloadname": subject,
         }
         return f"{self.base_url}filebrowser.php?{urlencode(query, safe='/')}"
 
     @contextmanager
-    def open_archive(self, kind: str, subject: str, start: int, end: int | None, identity: dict) -> Iterator[Answer]:
-        """Ask for an archive's bytes from `start` to before `end` (None: to its end).
+    def open_archive(
+        self, kind: str, subject: str, start: int, end: int | None, version: Version
+    ) -> Iterator[ArchiveResponse]:
+        """Request an archive's bytes from `start` to before `end` (None: to its end).
 
         Args:
-            identity: of the edition that earlier bytes came from (see Answer); if the site has another now, it is
-                asked to send that from the beginning.
+            version: that earlier bytes came from; if the server has another one now, it is asked to send that from
+                the beginning.
 
         Raises:
-            NotAnArchiveError: the site sent a page.
-            TemporaryError: the site failed, or the connection.
-            TaskError: the site does not have this archive.
+            NotAnArchiveError: the server sent a page.
+            TemporaryError: the server failed, or the connection.
+            TaskError: the server does not have this archive.
         """
-        name = archive_name(kind, subject)
+        name = f"{archive_name(kind, subject)}{ARCHIVE_EXTENSION}"
         headers = {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
-        etag = identity.get("etag")
-        if start and etag and not etag.startswith("W/"):  # a weak one may not be used for ranges
-            headers["If-Range"] = etag
-        elif start and identity.get("last_modified"):
-            headers["If-Range"] = identity["last_modified"]
+        if start and version.etag and not version.etag.startswith("W/"):  # a weak one may not be used for ranges
+            headers["If-Range"] = version.etag
+        elif start and version.last_modified:
+            headers["If-Range"] = version.last_modified
         with self._get(self.archive_url(kind, subject), self.session, headers) as response:
-            self._raise_for_failure(response, f"asking for {name}.tgz")
+            self._raise_for_failure(response, f"asking for {name}")
             status = response.status_code
             if status in (401, 403):
-                raise NotAnArchiveError(f"{self.host} does not let us have {name}.tgz (status {status})")
+                raise NotAnArchiveError(f"{self.host} does not let us have {name} (status {status})")
             if status not in (200, 206, 416) and not response.is_redirect:
-                raise TaskError(f"{name}.tgz: {self.host} answered {status} {response.reason}; is it still published?")
+                raise TaskError(f"{name}: {self.host} answered {status} {response.reason}; is it still published?")
             if response.is_redirect:
-                raise NotAnArchiveError(f"{self.host} redirects {name}.tgz in circles")
-            yield self._answer(response, name)
+                raise NotAnArchiveError(f"{self.host} redirects {name} in circles")
+            yield self._archive_response(response, name)
 
-    def _answer(self, response: requests.Response, name: str) -> Answer:
+    def _archive_response(self, response: requests.Response, name: str) -> ArchiveResponse:
         content_range = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", ""))
         length = response.headers.get("Content-Length", "")
         start, size = 0, int(length) if length.isdecimal() else None
         if response.status_code in (206, 416):
             if not content_range or (response.status_code == 206) != bool(content_range[1]):
-                raise TemporaryError(f"{name}.tgz: {self.host} sent a range without saying which")
+                raise TemporaryError(f"{name}: {self.host} sent a range without saying which")
             size = int(content_range[2]) if content_range[2] != "*" else None
             start = int(content_range[1]) if content_range[1] else size or 0
         chunks = self._chunks(response, name)
         if start == 0 and response.status_code != 416:
             first = next(chunks, b"")
             if not first.startswith(GZIP_MAGIC):
-                raise NotAnArchiveError(f"{self.host} sent something else than {name}.tgz: {describe_page(first)}")
+                raise NotAnArchiveError(f"{self.host} sent something else than {name}: {describe_page(first)}")
             chunks = _with_first(first, chunks)
-        return Answer(
+        return ArchiveResponse(
             start=start,
             size=size,
             is_past_end=response.status_code == 416,
             has_ranges=response.status_code == 206,
-            identity={
-                "size": size,
-                "etag": response.headers.get("ETag"),
-                "last_modified": response.headers.get("Last-Modified"),
-            },
+            version=Version(size, response.headers.get("ETag"), response.headers.get("Last-Modified")),
             url=response.url,
             is_own_host=self._is_own(response.url),
             chunks=chunks,
@@ -260,9 +240,9 @@ class Site:
                 yield chunk
                 first_size = size
         except urllib3.exceptions.ReadTimeoutError:
-            raise TemporaryError(f"{name}.tgz: no byte for {STALL_SECONDS:g} seconds") from None
+            raise TemporaryError(f"{name}: no byte for {STALL_SECONDS:g} seconds") from None
         except (urllib3.exceptions.HTTPError, OSError):
-            raise TemporaryError(f"{name}.tgz: the connection to {self.host} broke") from None
+            raise TemporaryError(f"{name}: the connection to {self.host} broke") from None
 
     def _get(self, url: str, session: str | None, headers: dict[str, str] | None = None) -> requests.Response:
         """GET, redirects followed; the cookie is sent to the site's own host and to no other."""
@@ -300,7 +280,7 @@ class Site:
                 timeout=(min(CONNECT_SECONDS, STALL_SECONDS), STALL_SECONDS),
             )
         except requests.exceptions.SSLError as error:
-            if "CERTIFICATE_VERIFY_FAILED" not in str(error):
+            if not is_caused_by(error, ssl.SSLCertVerificationError):
                 raise TemporaryError(f"{host}: the encrypted connection failed") from None
             raise TaskError(
                 f"{host}: its certificate is not trusted; someone may be listening. If you know why and trust the "
@@ -309,9 +289,9 @@ class Site:
         except requests.exceptions.ReadTimeout:
             raise TemporaryError(f"{host}: no answer for {STALL_SECONDS:g} seconds") from None
         except requests.exceptions.ConnectionError as error:
-            if "NameResolutionError" in repr(error):
+            if is_caused_by(error, socket.gaierror):
                 raise UnreachableError(f"{host}: host not found; check BaseURL and the network") from None
-            if "NewConnectionError" in repr(error) or isinstance(error, requests.exceptions.ConnectTimeout):
+            if is_caused_by(error, urllib3.exceptions.NewConnectionError, requests.exceptions.ConnectTimeout):
                 raise UnreachableError(f"{host}: cannot be reached; check BaseURL and the network") from None
             raise TemporaryError(f"{host}: hung up") from None
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, ValueError):
@@ -321,9 +301,8 @@ class Site:
         """Raise TemporaryError for the answers that mean: not now."""
         status = response.status_code
         if status in (408, 425, 429) or status >= 500:
-            wait = response.headers.get("Retry-After", "")
-            seconds = min(float(wait), LONGEST_RETRY_AFTER) if wait.isdecimal() else None
-            raise TemporaryError(f"{doing}: {self.host} answered {status} {response.reason}", seconds)
+            wait = seconds_to_wait(response.headers.get("Retry-After", ""))
+            raise TemporaryError(f"{doing}: {self.host} answered {status} {response.reason}", wait)
 
 
 def _ask(question: str) -> str:

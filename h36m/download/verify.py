@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from h36m.cli import UsageError
-from h36m.dataset import subject_of_member
+from h36m.dataset import ARCHIVE_EXTENSION, ARCHIVES, subject_of_member
 from h36m.gzip_stream import CHUNK_BYTES, GZIP_MAGIC, BadArchiveError, GzipStream, decompressed, describe_page
 
 
@@ -40,26 +40,25 @@ def read_checksums(path: Path) -> dict[str, str]:
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
             continue
-        match = re.fullmatch(r"([0-9a-fA-F]{32}) [ *](?:.*/)?([^/]+\.tgz)\s*", line)
+        match = re.fullmatch(rf"([0-9a-fA-F]{{32}}) [ *](?:.*/)?([^/]+{re.escape(ARCHIVE_EXTENSION)})\s*", line)
         if not match:
-            raise UsageError(f"checksums: line {number} of {path} is not 'MD5  archives/NAME.tgz'")
+            raise UsageError(f"checksums: line {number} of {path} is not 'MD5  {ARCHIVES}/NAME{ARCHIVE_EXTENSION}'")
         checksums[match[2]] = match[1].lower()
     return checksums
 
 
-def check_archive(path: Path, name: str, expected_md5: str | None) -> Verdict:
+def check_archive(path: Path, subject: str, expected_md5: str | None) -> Verdict:
     """Read an archive once and say whether it is what its name says.
 
     Args:
         path: the file, which may still have another name.
-        name: the archive's name without its ending, `Videos_S1`.
+        subject: whose files the archive has to hold, `S1`.
         expected_md5: the published MD5; None to read the gzip stream to its end instead.
     """
     with path.open("rb") as file:
         beginning = file.read(512)
     if not beginning.startswith(GZIP_MAGIC):
         return Verdict(f"is not a gzip file; {describe_page(beginning)}")
-    subject = name.rpartition("_")[2]
     inner = inner_subject(path)
     if inner not in (None, subject):
         return Verdict(f"holds the folder {inner} where its name says {subject}", is_whole=True)

@@ -1,0 +1,177 @@
+"""One archive: verify what is there, download what is missing, and give it its final name once it is verified."""
+
+import shutil
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from h36m.cli import Progress, Say, TaskError
+from h36m.dataset import (
+    ARCHIVE_EXTENSION,
+    ARCHIVES,
+    CHANGED_EXTENSION,
+    PARTIAL_EXTENSION,
+    REJECTED_EXTENSION,
+    archive_name,
+)
+from h36m.download.config import Configuration
+from h36m.download.partial import PartialDownload
+from h36m.download.site import Site
+from h36m.download.transfer import Transfer, complete
+from h36m.download.verify import Verdict, check_archive
+from h36m.storage import Record, free_name
+
+# A downloaded file that fails its check is downloaded again until two agree; three that differ are no accident.
+MOST_DOWNLOADS = 3
+
+
+@dataclass
+class Run:
+    """What the archives of one run share.
+
+    Attributes:
+        folder: `archives/`.
+        checksums: the published MD5s by file name, read from `checksums_file`.
+        stop: set when the run is to end.
+    """
+
+    folder: Path
+    configuration: Configuration
+    site: Site
+    checksums: dict[str, str]
+    checksums_file: Path
+    record: Record
+    say: Say
+    quiet: bool
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+def check_existing(run: Run, kind: str, subject: str) -> list[Verdict] | None:
+    """Verify the files of one archive that are in the folder.
+
+    Returns:
+        None if the archive is there and good; else what was wrong with the one that was there, if there was one.
+
+    Raises:
+        TaskError: the archive has changed on the server, and its new version is not accepted yet.
+    """
+    target = run.folder / f"{archive_name(kind, subject)}{ARCHIVE_EXTENSION}"
+    changed = with_extension(target, CHANGED_EXTENSION)
+    expected = run.checksums.get(target.name)
+    if run.record.holds(target, expected):
+        return None
+    if target.exists():
+        run.say(f"{target.name}: there; checking it ({target.stat().st_size:,} bytes)")
+        verdict = check_archive(target, subject, expected)
+        if verdict.fault is None:
+            _discard_partial(target)
+            run.record.add(target, verdict.md5)
+            return None
+        # Somebody put it there and may want to keep it: it is renamed and never deleted.
+        aside = free_name(with_extension(target, REJECTED_EXTENSION))
+        target.rename(aside)
+        run.say(f"{target.name} {verdict.fault}: renamed to {aside.name}, fetching it")
+        return [verdict]
+    if changed.exists():
+        _discard_partial(target)
+        md5 = run.record.md5(changed)
+        if md5 is None or md5 == expected or expected is None:
+            verdict = check_archive(changed, subject, expected)
+            md5 = verdict.md5
+            if verdict.fault is None:
+                changed.rename(target)
+                run.record.add(target, md5)
+                run.say(f"{target.name}: the site's new edition, now accepted")
+                return None
+            run.record.add(changed, md5)
+        raise TaskError(_changed_message(run, target, md5))
+    return []
+
+
+def obtain(run: Run, kind: str, subject: str, verdicts: list[Verdict]) -> None:
+    """Download one archive, verify it and give it its final name.
+
+    Args:
+        verdicts: on files of this archive that were found bad before.
+
+    Raises:
+        TaskError: it failed, and why.
+        UsageError: the site no longer accepts the user name and password.
+    """
+    target = run.folder / f"{archive_name(kind, subject)}{ARCHIVE_EXTENSION}"
+    expected = run.checksums.get(target.name)
+    partial = PartialDownload(with_extension(target, PARTIAL_EXTENSION))
+    uses_axel = run.configuration.downloader != "requests" and shutil.which("axel")
+    connections = run.configuration.connections if uses_axel else 1
+    for downloads_left in reversed(range(MOST_DOWNLOADS)):
+        by = _download(run, kind, subject, partial, connections)
+        verdict = check_archive(partial.path, subject, expected)
+        if verdict.fault is None:
+            _keep(run, partial, target, verdict)
+            run.say(f"{target.name}: fetched by {by}, {'MD5' if expected else 'gzip stream'} checked")
+            return
+        if verdict in verdicts:
+            if not verdict.is_whole or verdict.md5 is None:
+                partial.discard()
+                raise TaskError(
+                    f"{target.name} {verdict.fault}; fetched again, it was the same. Try again on another day"
+                )
+            _keep(run, partial, with_extension(target, CHANGED_EXTENSION), verdict)
+            raise TaskError(_changed_message(run, target, verdict.md5))
+        verdicts = [*verdicts, verdict]
+        partial.discard()
+        if downloads_left:
+            run.say(f"{target.name} {verdict.fault}: fetching it once more")
+        connections = 1  # axel may have put a page between the bytes of an archive; requests looks at what comes
+    raise TaskError(f"{target.name} {verdict.fault}; fetched {MOST_DOWNLOADS} times, it was never the same twice")
+
+
+def _download(run: Run, kind: str, subject: str, partial: PartialDownload, connections: int) -> str:
+    """Download what is missing; return who did it, in words.
+
+    Args:
+        connections: how many axel may open; 1 leaves the archive to requests.
+    """
+    transfer = Transfer(
+        site=run.site,
+        kind=kind,
+        subject=subject,
+        partial=partial,
+        expected_md5=run.checksums.get(partial.path.stem),
+        connections=connections,
+        verify_tls=run.configuration.verify_tls,
+        say=run.say,
+        stop=run.stop,
+    )
+    try:
+        with Progress(desc=partial.path.stem, unit="B", unit_scale=True, disable=run.quiet) as bar:
+            return complete(transfer, bar)
+    finally:
+        partial.close()
+
+
+def _keep(run: Run, partial: PartialDownload, path: Path, verdict: Verdict) -> None:
+    """Give a file that was read to its end its final name.
+
+    The record is written last: if the run is killed before, the next one verifies the file again.
+    """
+    partial.move_to(path)
+    run.record.add(path, verdict.md5)
+
+
+def with_extension(target: Path, extension: str) -> Path:
+    """Return the path beside an archive whose name has an extension more: `Videos_S1.tgz.part`."""
+    return target.with_name(target.name + extension)
+
+
+def _discard_partial(target: Path) -> None:
+    """Remove a partial download that a killed run did not get to remove, or that is no longer needed."""
+    PartialDownload(with_extension(target, PARTIAL_EXTENSION)).discard()
+
+
+def _changed_message(run: Run, target: Path, md5: str | None) -> str:
+    return (
+        f"{target.name}: the site has changed this file: its MD5 is {md5}, not {run.checksums.get(target.name)}; "
+        f"it is kept as {with_extension(target, CHANGED_EXTENSION)}. To accept it, put this line in place of the old "
+        f"one into {run.checksums_file} and run again: {md5}  {ARCHIVES}/{target.name}"
+    )

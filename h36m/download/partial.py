@@ -1,0 +1,264 @@
+"""One unfinished download: its bytes, which of them are missing, and which version of the archive they come from.
+
+    NAME.tgz.part          the bytes
+    NAME.tgz.part.st       axel's state file: the byte ranges that are missing. Without one, all bytes up to the
+                           file's length are present: only ranges that are downloaded side by side leave holes.
+    NAME.tgz.part.about    the version: size, ETag and date, as the server sent them
+
+A run may be killed between any two steps here, and the next run believes what it finds. So each step keeps this true:
+the files claim no byte that is not in `NAME.tgz.part`.
+"""
+
+import contextlib
+import json
+import struct
+import threading
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from h36m.dataset import ARCHIVE_EXTENSION, PARTIAL_EXTENSION
+from h36m.storage import write_atomically
+
+# Appended to the name of the unfinished file.
+STATE_EXTENSION, VERSION_EXTENSION = ".st", ".about"
+
+# axel 2.17's state file: number of connections, bytes done, then for each connection the next byte to download and the
+# end of its range. (Found by experiment; little endian on every machine that axel is packaged for.)
+STATE_HEADER = struct.Struct("<Hq")
+STATE_CONNECTION = struct.Struct("<qq")
+
+# Byte ranges as (first byte, end), in order. An end of None is the archive's end, while its size is unknown.
+Ranges = list[tuple[int, int | None]]
+
+
+class Version(NamedTuple):
+    """What tells one version of an archive on the server from another; None for what the server did not say."""
+
+    size: int | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+
+    def contradicts(self, other: "Version") -> bool:
+        """Return whether two descriptions cannot be of one version; what one of them does not know does not count."""
+        return any(None not in pair and pair[0] != pair[1] for pair in zip(self, other, strict=True))
+
+
+class PartialDownload:
+    """An unfinished download. Threads may share it and write different ranges.
+
+    Attributes:
+        path: the file with the bytes; it may not exist yet.
+        version: that the bytes come from, as recorded beside the file.
+        missing: the byte ranges that are missing, [] for a complete file; None where the files cannot be trusted (too
+            long, or a state file that is cut off or belongs to another file). Then `discard` is all that is left.
+        has_state: whether axel's state file exists; without one, the file's length says what is missing.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._state_path = path.with_name(path.name + STATE_EXTENSION)
+        self._version_path = path.with_name(path.name + VERSION_EXTENSION)
+        self._lock = threading.RLock()
+        self._file: BinaryIO | None = None
+        self.reload()
+
+    @property
+    def length(self) -> int:
+        """The file's length in bytes, holes included; 0 for no file."""
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    @property
+    def bytes_done(self) -> int:
+        """How many bytes are present."""
+        missing, size = self.missing, self.version.size
+        if missing is None or size is None:
+            return self.length
+        return size - sum(end - start for start, end in missing)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no byte is missing. The content is not verified yet."""
+        return self.missing == []
+
+    def reload(self) -> None:
+        """Read from the files what is missing, as after a run of axel."""
+        with self._lock:
+            self.close()
+            self.version = _read_version(self._version_path)
+            self._read_missing()
+
+    def set_version(self, version: Version) -> None:
+        """Record the version that the bytes come from. With another size, what is missing is read again."""
+        with self._lock:
+            if version == self.version:
+                return
+            write_atomically(self._version_path, json.dumps(version._asdict()))
+            has_new_size = version.size != self.version.size
+            self.version = version
+            if has_new_size:
+                self._read_missing()
+
+    def write(self, position: int, data: bytes | memoryview) -> None:
+        """Write bytes within one missing range; they are no longer missing.
+
+        Args:
+            position: offset in the archive of the first byte.
+
+        Raises:
+            ValueError: not all of these bytes are in one missing range.
+            OSError: such as a full disk. What was written until then is no longer missing.
+        """
+        rest = memoryview(data)
+        with self._lock:
+            self._range_with(position, len(rest))
+            # This write makes the file longer than what is present: from now on the state has to say what is missing.
+            if position > self.missing[0][0] and not self._is_noted:
+                self.note()
+            if self._file is None:
+                self._file = self.path.open("r+b" if self.path.exists() else "xb", buffering=0)
+            self._file.seek(position)
+            while rest:  # a disk that fills up takes only a part
+                written = self._file.write(rest)
+                self._mark_present(position, position + written)
+                position, rest = position + written, rest[written:]
+
+    def note(self) -> None:
+        """Record in axel's state file what is missing, so that axel, or a later run without it, resumes from there.
+
+        Raises:
+            ValueError: the size is unknown, or the files cannot be trusted.
+        """
+        with self._lock:
+            if self.missing is None or self.version.size is None:
+                raise ValueError(f"{self.path}: a state needs the size of the archive and files that can be trusted")
+            temporary = self._state_path.with_name(f"{self._state_path.name}.tmp")
+            temporary.write_bytes(_pack_state(self.missing, self.version.size))
+            temporary.replace(self._state_path)
+            self.has_state = self._is_noted = True
+
+    def split(self, count: int) -> None:
+        """Cut the largest missing ranges in two until there are `count`, or only single bytes; not on disk yet."""
+        with self._lock:
+            if not self.missing or self.version.size is None:
+                return
+            missing = list(self.missing)
+            while len(missing) < count:
+                start, end = max(missing, key=lambda each: each[1] - each[0])
+                if end - start < 2:
+                    break
+                middle = (start + end) // 2
+                missing.remove((start, end))
+                missing += [(start, middle), (middle, end)]
+            self.missing = sorted(missing)
+
+    def trust_length(self) -> None:
+        """Remove the state file: from now on all bytes up to the file's length are present."""
+        with self._lock:
+            self._state_path.unlink(missing_ok=True)
+            self._read_missing()
+
+    def discard(self) -> None:
+        """Remove the file and what is recorded about it."""
+        with self._lock:
+            self.close()
+            # In this order: without its state, a file with holes would claim them.
+            for path in (self.path, self._state_path, self._version_path):
+                path.unlink(missing_ok=True)
+            self.reload()
+
+    def move_to(self, path: Path) -> None:
+        """Give the complete file its final name, and remove what was recorded about it."""
+        with self._lock:
+            self.close()
+            self.path.replace(path)
+            self.discard()
+
+    def close(self) -> None:
+        """Close the file; a later write opens it again."""
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+
+    def _read_missing(self) -> None:
+        """Set what is missing by the files. `_is_noted`: the state file claims no byte that is missing."""
+        length, size = self.length, self.version.size
+        try:
+            state = self._state_path.read_bytes()
+        except FileNotFoundError:
+            state = None
+        self.has_state, self._is_noted = state is not None, False
+        self.missing: Ranges | None = None
+        if size is not None and length > size:
+            return
+        if state is None:
+            self.missing = [(length, size)] if length != size else []
+        elif size is not None and (noted := _unpack_state(state, size)) is not None:
+            self.missing = _with_all_from(length, noted, size)
+            self._is_noted = self.missing == noted
+
+    def _range_with(self, position: int, length: int) -> int:
+        """Return the index of the missing range that holds these bytes."""
+        for index, (start, end) in enumerate(self.missing or []):
+            if start <= position and (end is None or position + length <= end):
+                return index
+        raise ValueError(f"{self.path}: bytes {position} to {position + length} are not in one missing range")
+
+    def _mark_present(self, position: int, end: int) -> None:
+        index = self._range_with(position, end - position)
+        range_start, range_end = self.missing[index]
+        before = [(range_start, position)] if range_start < position else []
+        after = [(end, range_end)] if range_end is None or end < range_end else []
+        # A new list: other threads may be reading the old one.
+        self.missing = [*self.missing[:index], *before, *after, *self.missing[index + 1 :]]
+
+
+def remove_temporary_files(folder: Path) -> None:
+    """Remove what killed runs were just writing beside partial downloads."""
+    for path in folder.glob(f"*{ARCHIVE_EXTENSION}{PARTIAL_EXTENSION}.*.tmp"):
+        path.unlink()
+
+
+def _with_all_from(length: int, noted: Ranges, size: int) -> Ranges:
+    """Return the missing ranges of a file that may be shorter than its state claims, as after a power cut."""
+    claimed_end = size
+    for start, end in reversed(noted):
+        if end != claimed_end:
+            break
+        claimed_end = start
+    if claimed_end <= length:
+        return noted
+    return [(start, min(end, length)) for start, end in noted if start < length] + [(length, size)]
+
+
+def _unpack_state(state: bytes, size: int) -> Ranges | None:
+    """Return the missing ranges that a state file lists; None if it is cut off, or the state of another file."""
+    if len(state) < STATE_HEADER.size:
+        return None
+    connections, done = STATE_HEADER.unpack_from(state)
+    if len(state) != STATE_HEADER.size + connections * STATE_CONNECTION.size:
+        return None
+    ranges = sorted(STATE_CONNECTION.iter_unpack(state[STATE_HEADER.size :]))
+    ranges = [(start, end) for start, end in ranges if start < end]  # the others are done
+    ends = [0, *(end for _, end in ranges)]
+    is_in_order = all(previous_end <= start for previous_end, (start, _) in zip(ends, ranges, strict=False))
+    if not is_in_order or ends[-1] > size or done != size - sum(end - start for start, end in ranges):
+        return None
+    return ranges
+
+
+def _pack_state(missing: Ranges, size: int) -> bytes:
+    done = size - sum(end - start for start, end in missing)
+    return STATE_HEADER.pack(len(missing), done) + b"".join(STATE_CONNECTION.pack(*each) for each in missing)
+
+
+def _read_version(path: Path) -> Version:
+    """Return the recorded version; one of which nothing is known if there is no record, or none that can be read."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        version = Version(**json.loads(path.read_text(encoding="utf-8")))
+        if version.size is None or isinstance(version.size, int):
+            return version
+    return Version()

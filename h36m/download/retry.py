@@ -1,0 +1,95 @@
+"""Failures of the server that may pass, and how long to wait before the next attempt."""
+
+import os
+import threading
+from collections.abc import Callable
+
+from h36m.cli import RunStoppedError, Say, TaskError
+
+# How many attempts in a row may fail without a byte more of an archive, and the first of the pauses between them: 5,
+# 10, 20, 40, 80 and 160 seconds give a server that restarts five minutes. Tests set the first pause lower.
+TRIES_WITHOUT_PROGRESS = 7
+FIRST_PAUSE_SECONDS = float(os.environ.get("H36M_RETRY_SECONDS", "5"))
+LONGEST_RETRY_AFTER = 600  # seconds; a server that wants more than ten minutes is better left for a later run
+
+
+class TemporaryError(Exception):
+    """The site failed in a way that may pass. The message is one line.
+
+    Attributes:
+        wait: seconds that the server asked to wait; None where it did not say.
+    """
+
+    def __init__(self, message: str, wait: float | None = None):
+        super().__init__(message)
+        self.wait = wait
+
+
+class UnreachableError(TemporaryError):
+    """There is no connection to the site: the host is not found, or does not accept connections."""
+
+
+class NotAnArchiveError(Exception):
+    """The site sent a page in place of an archive: most likely the session has expired. The message is one line."""
+
+
+def seconds_to_wait(retry_after: str) -> float | None:
+    """Return how long a Retry-After header asks to wait; None for no header, or one that is no number of seconds."""
+    return min(float(retry_after), LONGEST_RETRY_AFTER) if retry_after.isdecimal() else None
+
+
+def pause_seconds(number: int, wait: float | None) -> float:
+    """Return how long to wait after a failure: as long as the server asked, or else longer each time.
+
+    Args:
+        number: of failures in a row before this one.
+        wait: seconds that the server asked to wait, if it did.
+    """
+    return FIRST_PAUSE_SECONDS * 2**number if wait is None else wait
+
+
+def pause(error: TemporaryError, number: int, say: Say, stop: threading.Event) -> None:
+    """Wait before the next attempt.
+
+    Raises:
+        RunStoppedError: `stop` was set meanwhile.
+    """
+    seconds = pause_seconds(number, error.wait)
+    say(f"{error}; trying again in {seconds:g} s")
+    if stop.wait(seconds):
+        raise RunStoppedError
+
+
+def retry(action: Callable[[], None], say: Say, stop: threading.Event) -> None:
+    """Do something at the site, again and again while the site fails; give up at once if it cannot be reached.
+
+    Raises:
+        TaskError: the site keeps failing or cannot be reached.
+    """
+    for number in range(TRIES_WITHOUT_PROGRESS):
+        try:
+            return action()
+        except UnreachableError as error:
+            raise TaskError(str(error)) from None
+        except TemporaryError as error:
+            if number == TRIES_WITHOUT_PROGRESS - 1:
+                raise TaskError(f"{error}; tried {TRIES_WITHOUT_PROGRESS} times") from None
+            pause(error, number, say, stop)
+
+
+def is_caused_by(error: BaseException, *types: type[BaseException]) -> bool:
+    """Return whether an error, or one of those that led to it, is of one of these types.
+
+    requests and urllib3 wrap an error in others: as an argument, as `reason`, or as what was being handled.
+    """
+    waiting: list[object] = [error]
+    seen: list[BaseException] = []
+    while waiting:
+        found = waiting.pop()
+        if not isinstance(found, BaseException) or any(found is each for each in seen):
+            continue
+        if isinstance(found, types):
+            return True
+        seen.append(found)
+        waiting += [*found.args, getattr(found, "reason", None), found.__cause__, found.__context__]
+    return False
