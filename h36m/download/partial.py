@@ -10,11 +10,12 @@ the files claim no byte that is not in `NAME.tgz.part`.
 """
 
 import contextlib
+import io
 import json
 import struct
 import threading
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from h36m.dataset import ARCHIVE_EXTENSION, PARTIAL_EXTENSION
 from h36m.storage import write_atomically
@@ -59,7 +60,8 @@ class PartialDownload:
         self._state_path = path.with_name(path.name + STATE_EXTENSION)
         self._version_path = path.with_name(path.name + VERSION_EXTENSION)
         self._lock = threading.RLock()
-        self._file: BinaryIO | None = None
+        self._file: io.FileIO | None = None
+        self.missing: Ranges | None
         self.reload()
 
     @property
@@ -76,7 +78,7 @@ class PartialDownload:
         missing, size = self.missing, self.version.size
         if missing is None or size is None:
             return self.length
-        return size - sum(end - start for start, end in missing)
+        return size - _bytes_in(missing, size)
 
     @property
     def is_complete(self) -> bool:
@@ -113,9 +115,9 @@ class PartialDownload:
         """
         rest = memoryview(data)
         with self._lock:
-            self._range_with(position, len(rest))
-            # This write makes the file longer than what is present: from now on the state has to say what is missing.
-            if position > self.missing[0][0] and not self._is_noted:
+            missing, _ = self._range_with(position, len(rest))
+            # This write leaves a hole, which the file's length would claim: from now on there has to be a state.
+            if position > missing[0][0] and not self._is_noted:
                 self.note()
             if self._file is None:
                 self._file = self.path.open("r+b" if self.path.exists() else "xb", buffering=0)
@@ -142,17 +144,19 @@ class PartialDownload:
     def split(self, count: int) -> None:
         """Cut the largest missing ranges in two until there are `count`, or only single bytes; not on disk yet."""
         with self._lock:
-            if not self.missing or self.version.size is None:
+            size = self.version.size
+            if not self.missing or size is None:
                 return
             missing = list(self.missing)
             while len(missing) < count:
-                start, end = max(missing, key=lambda each: each[1] - each[0])
-                if end - start < 2:
+                largest = max(missing, key=lambda each: _bytes_in([each], size))
+                if _bytes_in([largest], size) < 2:
                     break
-                middle = (start + end) // 2
-                missing.remove((start, end))
-                missing += [(start, middle), (middle, end)]
-            self.missing = sorted(missing)
+                start = largest[0]
+                middle = start + _bytes_in([largest], size) // 2
+                index = missing.index(largest)
+                missing[index : index + 1] = [(start, middle), (middle, largest[1])]
+            self.missing = missing
 
     def trust_length(self) -> None:
         """Remove the state file: from now on all bytes up to the file's length are present."""
@@ -191,7 +195,7 @@ class PartialDownload:
         except FileNotFoundError:
             state = None
         self.has_state, self._is_noted = state is not None, False
-        self.missing: Ranges | None = None
+        self.missing = None
         if size is not None and length > size:
             return
         if state is None:
@@ -200,20 +204,21 @@ class PartialDownload:
             self.missing = _with_all_from(length, noted, size)
             self._is_noted = self.missing == noted
 
-    def _range_with(self, position: int, length: int) -> int:
-        """Return the index of the missing range that holds these bytes."""
-        for index, (start, end) in enumerate(self.missing or []):
+    def _range_with(self, position: int, length: int) -> tuple[Ranges, int]:
+        """Return the missing ranges and the index of the one that holds these bytes."""
+        missing = self.missing or []
+        for index, (start, end) in enumerate(missing):
             if start <= position and (end is None or position + length <= end):
-                return index
+                return missing, index
         raise ValueError(f"{self.path}: bytes {position} to {position + length} are not in one missing range")
 
     def _mark_present(self, position: int, end: int) -> None:
-        index = self._range_with(position, end - position)
-        range_start, range_end = self.missing[index]
-        before = [(range_start, position)] if range_start < position else []
-        after = [(end, range_end)] if range_end is None or end < range_end else []
+        missing, index = self._range_with(position, end - position)
+        range_start, range_end = missing[index]
+        before: Ranges = [(range_start, position)] if range_start < position else []
+        after: Ranges = [(end, range_end)] if range_end is None or end < range_end else []
         # A new list: other threads may be reading the old one.
-        self.missing = [*self.missing[:index], *before, *after, *self.missing[index + 1 :]]
+        self.missing = [*missing[:index], *before, *after, *missing[index + 1 :]]
 
 
 def remove_temporary_files(folder: Path) -> None:
@@ -222,7 +227,11 @@ def remove_temporary_files(folder: Path) -> None:
         path.unlink()
 
 
-def _with_all_from(length: int, noted: Ranges, size: int) -> Ranges:
+def _bytes_in(ranges: Ranges, size: int) -> int:
+    return sum((size if end is None else end) - start for start, end in ranges)
+
+
+def _with_all_from(length: int, noted: list[tuple[int, int]], size: int) -> Ranges:
     """Return the missing ranges of a file that may be shorter than its state claims, as after a power cut."""
     claimed_end = size
     for start, end in reversed(noted):
@@ -230,11 +239,11 @@ def _with_all_from(length: int, noted: Ranges, size: int) -> Ranges:
             break
         claimed_end = start
     if claimed_end <= length:
-        return noted
-    return [(start, min(end, length)) for start, end in noted if start < length] + [(length, size)]
+        return [*noted]
+    return [*((start, min(end, length)) for start, end in noted if start < length), (length, size)]
 
 
-def _unpack_state(state: bytes, size: int) -> Ranges | None:
+def _unpack_state(state: bytes, size: int) -> list[tuple[int, int]] | None:
     """Return the missing ranges that a state file lists; None if it is cut off, or the state of another file."""
     if len(state) < STATE_HEADER.size:
         return None
@@ -251,7 +260,7 @@ def _unpack_state(state: bytes, size: int) -> Ranges | None:
 
 
 def _pack_state(missing: Ranges, size: int) -> bytes:
-    done = size - sum(end - start for start, end in missing)
+    done = size - _bytes_in(missing, size)
     return STATE_HEADER.pack(len(missing), done) + b"".join(STATE_CONNECTION.pack(*each) for each in missing)
 
 

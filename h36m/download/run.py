@@ -176,7 +176,7 @@ def _download_in_threads(run: Run, missing: dict[Archive, list[Verdict]], jobs: 
             except queue.Empty:
                 return
             try:
-                obtain(run, *archive, verdicts)
+                obtain(run, archive[0], archive[1], verdicts)
                 results.put((archive, None))
             except Exception as error:  # handed to the main thread, which knows what to do with each kind
                 results.put((archive, error))

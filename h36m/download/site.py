@@ -20,7 +20,7 @@ import urllib3
 try:
     import termios
 except ImportError:  # Windows has none
-    termios = None
+    termios = None  # type: ignore[assignment]
 
 from h36m.cli import Say, TaskError, UsageError
 from h36m.dataset import ARCHIVE_EXTENSION, KIND_FACTS, SITE_SUBJECT_NUMBERS, archive_name
@@ -109,7 +109,7 @@ class Site:
                 self._say(f"{self.host}: the session has ended: logging in again")
                 self._log_in()
 
-    def is_valid(self, session: str) -> bool:
+    def is_valid(self, session: str | None) -> bool:
         """Ask the site whether a session is valid."""
         with self._get(self.base_url + "filebrowser.php", session) as response:
             self._raise_for_failure(response, "asking whether the session is alive")
@@ -263,7 +263,7 @@ class Site:
         return urlsplit(url)[:2] == urlsplit(self.base_url)[:2]
 
     def _own_cookies(self, response: requests.Response) -> dict[str, str]:
-        return {cookie.name: cookie.value for cookie in response.cookies}
+        return {cookie.name: cookie.value or "" for cookie in response.cookies}
 
     def _send(self, method: str, url: str, headers: dict[str, str], data=None) -> requests.Response:
         """Send one request, without cookies of its own and without following redirects; say failures in one line."""

@@ -225,6 +225,7 @@ def _write_response(transfer: Transfer, response: ArchiveResponse, bar: Progress
         TemporaryError: they ended too early.
     """
     partial = transfer.partial
+    assert partial.missing, "see _is_usable"
     position, end = partial.missing[0]
     noted = position
     try:
@@ -255,6 +256,7 @@ def _axel_can_continue(transfer: Transfer, response: ArchiveResponse) -> bool:
     axel opens as many connections as its state file has ranges, so it cannot use fewer than the ranges it left.
     """
     partial, connections = transfer.partial, transfer.connections
+    assert partial.missing, "see _is_usable"
     is_possible = response.has_ranges and response.size is not None and response.is_own_host
     return is_possible and connections > 1 and (len(partial.missing) <= connections or partial.bytes_done == 0)
 
@@ -262,6 +264,7 @@ def _axel_can_continue(transfer: Transfer, response: ArchiveResponse) -> bool:
 def _let_axel_download(transfer: Transfer, response: ArchiveResponse, session: str | None, bar: Progress) -> None:
     """Let axel download what is missing; if it does not finish, it gets fewer connections next time."""
     partial, connections, size = transfer.partial, transfer.connections, response.size
+    assert size is not None, "see _axel_can_continue"
     before = partial.bytes_done
     if before:
         partial.split(connections)
@@ -271,7 +274,7 @@ def _let_axel_download(transfer: Transfer, response: ArchiveResponse, session: s
         partial.set_version(response.version)
 
     def show(on_disk: int) -> None:
-        bar.update(max(0, min(on_disk, size) - bar.n))
+        bar.update(max(0, min(on_disk, size) - bar.n))  # a file's last block counts in full
 
     partial.close()
     run_axel(
