@@ -196,7 +196,7 @@ def start_work(
     tell_beforehand(plan.to_do, options, metadata, say)
     work = partial(process, options=options, metadata=metadata)
     if scheduler:
-        return cluster.run_on_cluster(client, work, plan.to_do, jobs, preload=MODULES_OF_WORKERS)
+        return cluster.run_on_cluster(client, work, plan.to_do, jobs, debug)
     return run_in_processes(work, plan.to_do, at_a_time, preload=MODULES_OF_WORKERS, debug=debug)
 
 

@@ -18,9 +18,13 @@ from helpers.demos import ACTION_OPTIONS, SUBJECT_OPTIONS
 from helpers.releases import contents
 from helpers.scripts import PROJECT, errors_in, run_script
 
-from h36m.parallel.cluster import environment_of_units
+from h36m.cli import UsageError
+from h36m.parallel.cluster import connect, environment_of_tasks
 
 OPTIONS = [*SUBJECT_OPTIONS, *ACTION_OPTIONS]
+# What is processed quickly: the four sequences, and one of them.
+FAST = ["--cameras", "54138969", "--every", "60", "--no-segments"]
+ONE = ["--subjects", "S1", "--actions", "Walking-1", *FAST]
 # The machine may be busy with other things.
 PATIENCE = 240
 
@@ -111,7 +115,7 @@ def own_cluster(tmp_path):
 
 def start_run(root: Path, scheduler: str, *options, scripts: Path = PROJECT) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, scripts / "process_all.py", "--root", root, *OPTIONS, "--scheduler", scheduler, *options],
+        [sys.executable, scripts / "process_all.py", "--root", root, *OPTIONS, *options, "--scheduler", scheduler],
         cwd=root,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -126,7 +130,7 @@ def begun(root: Path) -> list[Path]:
 
 
 def processes_of(folder: Path) -> list[str]:
-    """Return the command lines of the processes beside a cluster's workers: those of units among them."""
+    """Return the command lines of the processes beside a cluster's workers, one per task."""
     found = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
@@ -148,34 +152,26 @@ def scripts_with(rule: str, folder: Path) -> Path:
     return folder
 
 
-def test_two_workers_from_another_directory_write_what_one_machine_writes(cluster, demo_run, root):
-    ended = run_script("process_all.py", "--root", root, *OPTIONS, "--preview", "--scheduler", cluster.file, cwd=root)
-    assert (ended.returncode, errors_in(ended.stderr)) == (0, [])
-    said = ended.stdout.splitlines()
+def test_two_workers_write_what_one_machine_writes(cluster, demo_run, root):
+    run = start_run(root, cluster.file, "--preview")
+    seen = set()
+    while run.poll() is None:
+        seen |= {number for number in (0, 1) if processes_of(cluster.folder / f"worker {number}")}
+        time.sleep(0.01)
+    output, errors = run.communicate()
+    assert (run.returncode, errors_in(errors)) == (0, [])
+    said = output.splitlines()
     assert said[0] == "4 sequences to process, 2 at a time; 0 are done"
     assert said[-1] == demo_run.joinpath("output.txt").read_text().splitlines()[-3].replace(
         str(demo_run / "data"), str(root)
     )
     assert contents(root / "processed") == contents(demo_run / "data" / "processed")
-    servers = processes_of(cluster.folder)
-    assert all(any(str(cluster.folder / f"worker {number}") in line for line in servers) for number in (0, 1)), (
-        "expected both workers to have had a unit"
-    )
+    assert seen == {0, 1}, "expected both workers to have run a task"
+    assert not processes_of(cluster.folder), "expected each process to end with its task"
 
 
-def test_an_address_serves_as_well_and_a_second_run_has_nothing_to_do(cluster, root):
-    few = [
-        "--root",
-        root,
-        "--subjects",
-        "S1",
-        "--actions",
-        "Walking-1",
-        "--scheduler",
-        cluster.address,
-        "--every",
-        "50",
-    ]
+def test_with_an_address_a_second_run_has_nothing_to_do(cluster, root):
+    few = ["--root", root, *ONE, "--scheduler", cluster.address]
     ended = run_script("process_all.py", *few)
     assert (ended.returncode, errors_in(ended.stderr)) == (0, [])
     ended = run_script("process_all.py", *few)
@@ -184,21 +180,20 @@ def test_an_address_serves_as_well_and_a_second_run_has_nothing_to_do(cluster, r
 
 
 @pytest.mark.slow
-def test_a_rule_of_ones_own_with_a_module_beside_the_script_reaches_the_workers_each_time_it_changes(
-    cluster, root, tmp_path
-):
+def test_an_edited_rule_reaches_the_workers_each_time(cluster, root, tmp_path):
+    """With a module beside the script, which the rule imports and which changes between two runs."""
     scripts = scripts_with("import my_rule\nreturn np.array(my_rule.FRAMES)", tmp_path / "my scripts")
     for frames in ([0, 7], [5]):
         (scripts / "my_rule.py").write_text(f"FRAMES = {frames}\n")
         shutil.rmtree(root / "processed", ignore_errors=True)
-        run = start_run(root, cluster.address, scripts=scripts)
+        run = start_run(root, cluster.address, "--cameras", "54138969", scripts=scripts)
         _, errors = run.communicate(timeout=PATIENCE)
         assert (run.returncode, errors_in(errors)) == (0, [])
         images = {image.name for image in root.glob("processed/*/*/imageSequence/*/*")}
         assert images == {f"img_{frame + 1:06d}.jpg" for frame in frames}
 
 
-def test_a_unit_that_fails_for_its_data_is_named_with_the_reason_and_not_tried_again(cluster, root, tmp_path):
+def test_a_task_that_fails_for_its_data_is_not_retried(cluster, root, tmp_path):
     tries = tmp_path / "tries"
     rule = (
         f"with open({str(tries)!r}, 'a') as file:\n    file.write(subject + ' ')\n"
@@ -219,35 +214,107 @@ def test_a_unit_that_fails_for_its_data_is_named_with_the_reason_and_not_tried_a
     assert sorted(tries.read_text().split()) == ["S1", "S1", "S9", "S9"]
 
 
-def test_ctrl_c_ends_the_units_on_the_workers(own_cluster, root):
+def test_ctrl_c_ends_the_tasks_on_the_workers(own_cluster, root):
     run = start_run(root, own_cluster.address, "--all-frames")
-    wait_until(lambda: begun(root), "a unit to begin")
+    wait_until(lambda: begun(root), "a task to begin")
     run.send_signal(signal.SIGINT)
     _, errors = run.communicate(timeout=PATIENCE)
     assert run.returncode == 130
     assert errors_in(errors) == ["process_all.py: stopped; run it again to go on from here"]
-    wait_until(lambda: not processes_of(own_cluster.folder), "the units' processes to end")
+    wait_until(lambda: not processes_of(own_cluster.folder), "the tasks' processes to end")
     left = [file for file in root.glob("processed/**/*") if file.is_file() and ".locks" not in file.parts]
     assert not left, "expected what was begun to be given up and cleared away"
 
 
 @pytest.mark.slow
-def test_killing_a_worker_in_the_middle_of_a_unit_changes_nothing_in_the_output(own_cluster, demo_run, root):
-    run = start_run(root, own_cluster.address, "--preview")
-    wait_until(lambda: len(begun(root)) == 2, "both workers to be at a unit")
+def test_killing_a_worker_changes_nothing_in_the_output(own_cluster, demo_run, root):
+    run = start_run(root, own_cluster.address, "--preview", "--actions", "Walking-1")
+    wait_until(lambda: len(begun(root)) == 2, "both workers to run a task")
     own_cluster.workers[0].kill()
     assert own_cluster.workers[0].wait() == -signal.SIGKILL
-    assert not list(root.glob("processed/*/*/annot.h5")), "expected the kill to come in the middle of a unit"
+    assert not list(root.glob("processed/*/*/annot.h5")), "expected the kill to come in the middle of a task"
     _, errors = run.communicate(timeout=PATIENCE)
     assert (run.returncode, errors_in(errors)) == (0, [])
-    assert contents(root / "processed") == contents(demo_run / "data" / "processed")
-    wait_until(lambda: not processes_of(own_cluster.folder / "worker 0"), "what the lost worker had begun to end")
+    expected = contents(demo_run / "data" / "processed")
+    assert contents(root / "processed") == {name: data for name, data in expected.items() if "/Walking-1/" in name}
+    wait_until(lambda: not processes_of(own_cluster.folder), "the process of the killed worker to end")
+
+
+BLOCKED = "import time\nopen({file!r}, 'w').close()\ntime.sleep(1000)"
+# Shorter than the 30 s after which a process that clears nothing away is ended by force; it takes half a second.
+SECONDS_TO_END = 15
+
+
+def wait_for_the_end(processes, root: Path) -> None:
+    """Wait until processes whose parent was killed have ended, and check that they cleared their folders away."""
+    killed = time.monotonic()
+    wait_until(lambda: not processes(), "the orphans to end")
+    assert time.monotonic() - killed < SECONDS_TO_END
+    assert list(root.glob("processed/*/*")) == []
+
+
+def processes_of_session(session: int) -> list[str]:
+    """Return the ids of the processes of a session that have not ended."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, _, its_session = file.read_text().rpartition(")")[2].split()[:4]
+            if int(its_session) == session and state not in "ZX":
+                found.append(file.parent.name)
+    return found
+
+
+def test_a_killed_run_with_a_blocked_rule_leaves_nothing(root, tmp_path):
+    """On one machine: neither a process nor the folder of its unfinished sequence."""
+    at_it = tmp_path / "at it"
+    scripts = scripts_with(BLOCKED.format(file=str(at_it)), tmp_path / "scripts")
+    command = [sys.executable, scripts / "process_all.py", "--root", root, *ONE[:-3]]
+    run = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+    wait_until(at_it.exists, "the rule to be called")
+    run.kill()
+    run.wait()
+    wait_for_the_end(lambda: processes_of_session(run.pid), root)
+
+
+def test_a_killed_worker_with_a_blocked_rule_leaves_nothing(root, tmp_path):
+    """Neither the process beside it nor the folder of its unfinished sequence."""
+    at_it = tmp_path / "at it"
+    scripts = scripts_with(BLOCKED.format(file=str(at_it)), tmp_path / "scripts")
+    with cluster_of(tmp_path / "a cluster", 1) as cluster:
+        run = start_run(root, cluster.address, *ONE[:4], scripts=scripts)
+        wait_until(at_it.exists, "the rule to be called")
+        assert len(processes_of(cluster.folder)) == 1
+        cluster.workers[0].kill()
+        wait_for_the_end(lambda: processes_of(cluster.folder), root)
+        run.send_signal(signal.SIGINT)
+        run.communicate(timeout=PATIENCE)
+
+
+def test_debug_prints_the_tasks_log_and_traceback(cluster, root, tmp_path):
+    """As a run on one machine does. What a task prints is not taken for its result."""
+    rule = "print('printed', flush=True)\nimport logging\nlogging.getLogger('h36m.rule').debug('logged for ' + subject)"
+    scripts = scripts_with(f"{rule}\nreturn np.array([0])", tmp_path / "scripts")
+    module = scripts / "h36m" / "process" / "sequence.py"
+    where = "    inputs = input_files(sequence, options)\n"
+    assert module.read_text().count(where) == 1
+    fault = "    if sequence.subject == 'S9':\n        raise RuntimeError('a fault')\n"
+    module.write_text(module.read_text().replace(where, fault + where))
+    few = ["--actions", "Walking-1", "--cameras", "54138969"]
+    run = start_run(root, cluster.address, *few, "--debug", scripts=scripts)
+    output, errors = run.communicate(timeout=PATIENCE)
+    assert run.returncode == 1
+    assert errors_in(errors) == ["logged for S1", "process_all.py: S9 Walking-1: unexpected RuntimeError: a fault"]
+    assert "Traceback (most recent call last):\n" in output and "sequence.py" in output
+    assert "printed" not in output
+    run = start_run(root, cluster.address, *few, scripts=scripts)
+    output, errors = run.communicate(timeout=PATIENCE)
+    assert errors_in(errors) == ["process_all.py: S9 Walking-1: unexpected RuntimeError: a fault"]
+    assert "Traceback" not in output
 
 
 @pytest.mark.slow
-def test_a_unit_whose_process_is_killed_each_time_is_named_at_the_end_and_the_others_are_done(
-    own_cluster, root, tmp_path
-):
+def test_a_task_whose_process_is_killed_each_time_is_named(own_cluster, root, tmp_path):
+    """At the end, and the other task is done."""
     tries = tmp_path / "tries"
     rule = f"import os\nif subject == 'S1':\n    open({str(tries)!r}, 'a').write('x')\n    os.kill(os.getpid(), 9)"
     scripts = scripts_with(rule, tmp_path / "scripts")
@@ -261,17 +328,9 @@ def test_a_unit_whose_process_is_killed_each_time_is_named_at_the_end_and_the_ot
 
 
 @pytest.mark.slow
-def test_a_unit_that_kills_every_worker_is_named_at_the_end_and_the_others_are_done(tmp_path, root):
-    rule = (
-        "import os, pathlib, time\n"
-        "process = os.getpid()\n"
-        "while subject == 'S1':\n"
-        "    command = pathlib.Path(f'/proc/{process}/cmdline').read_bytes()\n"
-        "    if b'project.zip' not in command and b'forkserver' not in command:\n"
-        "        os.kill(process, 9)\n"
-        "        time.sleep(100)\n"
-        "    process = int(pathlib.Path(f'/proc/{process}/stat').read_text().rpartition(')')[2].split()[1])"
-    )
+def test_a_task_that_kills_every_worker_is_named(tmp_path, root):
+    """At the end, and the other task is done."""
+    rule = "import os, time\nif subject == 'S1':\n    os.kill(os.getppid(), 9)\n    time.sleep(100)"
     scripts = scripts_with(rule, tmp_path / "scripts")
     with cluster_of(tmp_path / "a cluster", 0) as cluster:
         cluster.start_worker("--nanny")  # which starts a killed worker anew
@@ -286,7 +345,7 @@ def test_a_unit_that_kills_every_worker_is_named_at_the_end_and_the_others_are_d
 @pytest.mark.slow
 def test_a_scheduler_that_is_lost_ends_the_run_in_one_line(own_cluster, root):
     run = start_run(root, own_cluster.address, "--all-frames")
-    wait_until(lambda: begun(root), "a unit to begin")
+    wait_until(lambda: begun(root), "a task to begin")
     own_cluster.scheduler.kill()
     _, errors = run.communicate(timeout=PATIENCE)
     assert run.returncode == 1
@@ -295,7 +354,7 @@ def test_a_scheduler_that_is_lost_ends_the_run_in_one_line(own_cluster, root):
 
 
 @pytest.mark.slow
-def test_without_a_worker_the_run_says_so_and_begins_when_one_comes(tmp_path, root):
+def test_a_run_without_a_worker_waits_for_one(tmp_path, root):
     with cluster_of(tmp_path / "a cluster", 0) as cluster:
         run = start_run(root, cluster.address, "--actions", "Walking-1", "--every", "50")
         assert run.stdout.readline() == "no Dask worker is there yet: waiting for one\n"
@@ -306,8 +365,8 @@ def test_without_a_worker_the_run_says_so_and_begins_when_one_comes(tmp_path, ro
 
 
 @pytest.mark.slow
-def test_jobs_limits_how_many_units_the_cluster_does_at_a_time(own_cluster, root):
-    run = start_run(root, own_cluster.address, "--jobs", "1")
+def test_jobs_limits_how_many_tasks_run_at_a_time(cluster, root):
+    run = start_run(root, cluster.address, *FAST, "--jobs", "1")
     most = 0
     while run.poll() is None:
         most = max(most, len(begun(root)))
@@ -332,29 +391,29 @@ def test_a_worker_with_another_python_is_refused(tmp_path, root):
     assert not (root / "processed").exists()
 
 
-def test_units_do_not_get_the_setting_by_which_dask_keeps_its_workers_small(monkeypatch):
+def test_tasks_do_not_get_the_memory_setting_of_dasks_nanny(monkeypatch):
     nanny = dask.config.get("distributed.nanny.pre-spawn-environ")
     for name, value in nanny.items():
         monkeypatch.setenv(name, str(value))
     assert "MALLOC_TRIM_THRESHOLD_" in nanny, "Dask sets it"
-    assert "MALLOC_TRIM_THRESHOLD_" not in environment_of_units()
-    assert environment_of_units()["PATH"] == os.environ["PATH"]
+    assert "MALLOC_TRIM_THRESHOLD_" not in environment_of_tasks()
+    assert environment_of_tasks()["PATH"] == os.environ["PATH"]
 
 
-@pytest.mark.slow
-def test_what_is_no_scheduler_is_told_in_one_line_with_status_2(cluster, root, tmp_path):
+def test_what_is_no_scheduler_is_an_error_of_one_line(cluster, root, tmp_path):
     file, empty = tmp_path / "no scheduler.json", tmp_path / "empty.json"
     file.write_text("{}")
     empty.touch()
     worker = re.search(r"Start worker at: +(\S+)", cluster.log(0))[1]
+    expected = "--scheduler: expected the address of a running `dask scheduler`"
     for scheduler in ("tcp://127.0.0.1:1", "nowhere", "tcp://127.0.0.1:port", file, empty, worker):
-        ended = run_script("process_all.py", "--root", root, *OPTIONS, "--scheduler", scheduler)
-        assert ended.returncode == 2
-        assert ended.stdout == ""
-        assert ended.stderr.startswith(
-            "process_all.py: --scheduler: expected the address of a running `dask scheduler`"
-        )
-        assert f", found {scheduler}: " in ended.stderr and ended.stderr.count("\n") == 1
+        with pytest.raises(UsageError) as error:
+            connect(str(scheduler), root)
+        message = str(error.value)
+        assert message.startswith(expected) and f", found {scheduler}: " in message and "\n" not in message
+    ended = run_script("process_all.py", "--root", root, *OPTIONS, "--scheduler", worker)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith(f"process_all.py: {expected}") and ended.stderr.count("\n") == 1
 
 
 @pytest.fixture
@@ -385,7 +444,6 @@ def test_without_dask_scheduler_says_what_to_install_with_status_2(no_dask, root
 
 def test_without_scheduler_no_process_of_a_run_imports_dask(no_dask, root):
     environment, noted = no_dask
-    few = ["--subjects", "S1", "--actions", "Walking-1", "--every", "50"]
-    ended = run_script("process_all.py", "--root", root, *few, environment=environment)
+    ended = run_script("process_all.py", "--root", root, *ONE, environment=environment)
     assert (ended.returncode, errors_in(ended.stderr)) == (0, [])
     assert not noted.exists()

@@ -434,7 +434,7 @@ def outcome_of(unit: str) -> str:
 
 
 def test_a_unit_that_fails_or_whose_process_dies_does_not_stop_the_others():
-    ended = {one.unit: one for one in run_in_processes(outcome_of, UNITS, jobs=2)}
+    ended = {one.task: one for one in run_in_processes(outcome_of, UNITS, jobs=2)}
     assert set(ended) == set(UNITS)
     assert {unit: one.result for unit, one in ended.items() if one.result} == {"a": "A", "b": "B"}
     assert "was killed" in ended["dies"].failure and "status 3" in ended["ends"].failure

@@ -1,12 +1,12 @@
-"""Units of work on a Dask cluster that sees the same files: as h36m.parallel.workers does them on one machine.
+"""Tasks on a Dask cluster that sees the same files: as h36m.parallel.workers runs them on one machine.
 
-Only a run with `--scheduler` imports this module, and with it Dask. What runs in a worker, at the end of it, goes there
-by value, so it must not use the project's other modules: they need not be there. See h36m.parallel.serve for what does.
+Only a run with `--scheduler` imports this module, and with it Dask. What runs in a worker, at the end of this file, is
+sent there by value, so it must not use the project's other modules: a worker need not have them. It starts a process
+per task, which has them: h36m.parallel.task.
 """
 
 import asyncio
 import contextlib
-import hashlib
 import io
 import itertools
 import json
@@ -16,8 +16,7 @@ import pickle
 import re
 import subprocess
 import sys
-import threading
-import time
+import tempfile
 import traceback
 import uuid
 import warnings
@@ -27,8 +26,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from h36m.cli import TaskError, UsageError
-from h36m.parallel.workers import Finished
+from h36m.parallel.workers import Finished, how_it_ended
 
 try:
     import cloudpickle
@@ -42,25 +43,22 @@ PROJECT = Path(__file__).resolve().parent.parent.parent
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 CONNECT_SECONDS = 10
-# How often a unit is begun again whose process was killed, out of memory say: another worker may have more.
+# How often a task is retried whose process was killed, out of memory say: another worker may have more.
 RETRIES = 2
 WORKERS_LOST = "each worker that began it was lost (out of memory?); run again to do it"
-# How soon a worker notices that a unit is no longer wanted.
+# How soon a worker notices that a task was cancelled.
 SECONDS_BETWEEN_LOOKS = 0.5
-# After this long without a unit a process is not trusted with another: it may be about to end by itself, see
-# h36m.parallel.serve.IDLE_SECONDS.
-FRESH_SECONDS = 30
 
 
 def connect(scheduler: str, root: Path) -> distributed.Client:
-    """Connect to a cluster whose workers can do the units.
+    """Connect to a cluster whose workers can run the tasks.
 
     Args:
         scheduler: tcp://HOST:8786, or the path of the file that `dask scheduler --scheduler-file` writes.
         root: the folder that all workers must see.
 
     Raises:
-        UsageError: there is none, or one of its workers could not do a unit.
+        UsageError: there is none, or one of its workers could not run a task.
     """
     for logger in ("distributed", "distributed.client"):  # what fails is told in one line, here
         logging.getLogger(logger).setLevel(logging.CRITICAL)
@@ -130,63 +128,63 @@ def requirements() -> list[str]:
 
 
 def pack_project() -> bytes:
-    """Return a zip file of the scripts and their helpers that Python can run, see h36m.parallel.serve."""
+    """Return a zip file of the scripts and their helpers that Python can run, see h36m.parallel.task."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted([*PROJECT.glob("*.py"), *PROJECT.glob("h36m/**/*.py")]):
             archive.write(file, file.relative_to(PROJECT).as_posix())
-        archive.writestr("__main__.py", "from h36m.parallel.serve import serve\n\nserve()\n")
+        archive.writestr("__main__.py", "from h36m.parallel.task import main\n\nmain()\n")
     return packed.getvalue()
 
 
 def run_on_cluster(
     client: distributed.Client,
     work: Callable[[Any], Any],
-    units: list,
+    tasks: list,
     jobs: int | None = None,
-    preload: tuple[str, ...] = (),
+    debug: bool = False,
 ) -> Iterator[Finished]:
-    """Do units of work on a cluster; yield how each ended, in the order of ending. The client is closed at the end.
+    """Run tasks on a cluster; yield how each ended, in the order of ending. The client is closed at the end.
 
-    Dask does the unit of a lost worker again elsewhere, and gives it up when it has lost several so. A unit that fails
-    for its data is not done again. When the caller stops early, or is killed, what is running is ended.
+    Dask runs the task of a lost worker again elsewhere, and gives it up when it has lost several so. A task that fails
+    for its data is not retried. When the caller stops early, or is killed, what is running is ended.
 
     Args:
         client: from connect().
-        work: called with a unit; importable by name, and it and what it returns can be pickled. The script that runs
+        work: called with a task; importable by name, and it and what it returns can be pickled. The script that runs
             may define it, or parts of it.
-        units: what to do.
+        tasks: what to do.
         jobs: how many at a time at most; None for as many as the workers have threads.
-        preload: names of the modules worth importing once.
+        debug: print what this project's modules logged, to standard error, when a task has ended.
 
     Raises:
         TaskError: the scheduler was lost.
     """
     project, script = pack_project(), Path(sys.modules["__main__"].__file__).stem
-    waiting = iter(units)
+    waiting = iter(tasks)
     running: dict[distributed.Future, Any] = {}
     completed = distributed.as_completed([], loop=client.loop)
-    # Units whose workers were lost each time. Dask blames all that a lost worker had, so each gets a last try alone.
+    # Tasks whose workers were lost each time. Dask blames all that a lost worker had, so each gets a last try alone.
     suspects: list[Any] = []
     alone = False
 
-    def submit(unit: Any) -> None:
-        call = pickle.dumps((preload, (script, pickle.dumps((work, unit)))))
-        future = client.submit(do_unit, project, call, key=f"{unit} {uuid.uuid4()}", pure=False, retries=RETRIES)
-        running[future] = unit
+    def submit(task: Any) -> None:
+        call = pickle.dumps((script, pickle.dumps((work, task)), debug))
+        future = client.submit(run_beside, project, call, key=f"{task} {uuid.uuid4()}", pure=False, retries=RETRIES)
+        running[future] = task
         completed.add(future)
 
     try:
-        for unit in itertools.islice(waiting, jobs or len(units)):
-            submit(unit)
+        for task in itertools.islice(waiting, jobs or len(tasks)):
+            submit(task)
         while running:
             future = next(completed)
-            unit = running.pop(future)
-            finished = how_it_ended(unit, future)
+            task = running.pop(future)
+            finished = finish(task, future)
             for follower in itertools.islice(waiting, 1):
                 submit(follower)
             if finished.failure == WORKERS_LOST and not alone:
-                suspects.append(unit)
+                suspects.append(task)
             else:
                 yield finished
             if not running and suspects:
@@ -197,8 +195,8 @@ def run_on_cluster(
         client.close()
 
 
-def how_it_ended(unit: Any, future: distributed.Future) -> Finished:
-    """Return what came of a unit whose future is done.
+def finish(task: Any, future: distributed.Future) -> Finished:
+    """Return how a task ended whose future is done, and print what it logged.
 
     Raises:
         TaskError: nobody knows, because the scheduler is gone.
@@ -207,18 +205,22 @@ def how_it_ended(unit: Any, future: distributed.Future) -> Finished:
         raise TaskError("the Dask scheduler was lost, or told to stop; run it again to go on from here")
     error = future.exception()
     if error is None:
-        return Finished(unit, *pickle.loads(future.result()))
+        ending, log = pickle.loads(future.result())
+        if log:
+            tqdm.write(log, file=sys.stderr, end="")
+        return Finished(task, *ending)
     if isinstance(error, distributed.KilledWorker):
-        return Finished(unit, None, WORKERS_LOST, None)
-    trace = None if isinstance(error, ChildProcessError) else "".join(traceback.format_exception(error))
-    return Finished(unit, None, f"{error}", trace)
+        return Finished(task, None, WORKERS_LOST, None)
+    if isinstance(error, ChildProcessError):
+        return Finished(task, None, how_it_ended(*error.args), None)
+    return Finished(task, None, f"{error}", "".join(traceback.format_exception(error)))
 
 
 # From here on: what runs in a worker.
 
 
 def what_lacks(root: str, packages: list[str]) -> str | None:
-    """Say what keeps this worker from doing units; None if nothing does."""
+    """Say what keeps this worker from running tasks; None if nothing does."""
     for package in packages:
         try:
             metadata.version(package)
@@ -228,81 +230,46 @@ def what_lacks(root: str, packages: list[str]) -> str | None:
     return None if extracted.is_dir() else f"sees no folder {extracted}: it needs the same files under the same path"
 
 
-def do_unit(project: bytes, call: bytes) -> bytes:
-    """Do one unit of work in a process beside the worker's.
+def run_beside(project: bytes, call: bytes) -> bytes:
+    """Run one task in a process beside the worker's, which ends with the worker and when the task is cancelled.
 
     Args:
         project: from pack_project().
-        call: what h36m.parallel.serve expects.
+        call: the content of h36m.parallel.task's call file.
 
     Returns:
-        a pickle of what `Finished` has after the unit.
+        the content of its result file.
 
     Raises:
-        ChildProcessError: the unit's process ended without a word, each time it was tried.
+        ChildProcessError: the process ended without a result; its exit code is the only argument.
     """
     worker = distributed.get_worker()
     key = worker.get_current_task()
-    server = take_server(worker, project)
-    answers = []
-
-    def ask() -> None:
-        # It answers nothing if it ends before.
-        with contextlib.suppress(OSError, EOFError, pickle.UnpicklingError):
-            server.stdin.write(call)
-            server.stdin.flush()
-            answers.append(pickle.load(server.stdout))
-
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    while asking.is_alive():
-        asking.join(SECONDS_BETWEEN_LOOKS)
-        task = worker.state.tasks.get(key)
-        if task is None or task.state == "cancelled":
-            server.terminate()
-    if not answers:
-        raise ChildProcessError(f"its process ended with status {server.wait()}; run again to do it")
-    [(told, finished)] = answers
-    idle_servers(worker, project).append((server, time.monotonic()))
-    if not told:
-        raise ChildProcessError(pickle.loads(finished)[1])
-    return finished
+    with tempfile.TemporaryDirectory(None, "h36m-", worker.local_directory, ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        (folder / "project.zip").write_bytes(project)
+        (folder / "call").write_bytes(call)
+        # Its directory is not the worker's, where another version of the project may be.
+        command = [sys.executable, str(folder / "project.zip")]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=folder, env=environment_of_tasks()) as process:
+            while process.poll() is None:
+                task = worker.state.tasks.get(key)
+                if task is None or task.state == "cancelled":
+                    process.stdin.close()  # by which it ends
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(SECONDS_BETWEEN_LOOKS)
+        try:
+            return (folder / "result").read_bytes()
+        except FileNotFoundError:
+            raise ChildProcessError(process.returncode) from None
 
 
-def take_server(worker: distributed.Worker, project: bytes) -> subprocess.Popen:
-    """Return a process that does calls for this thread alone: one that has done some, or a new one."""
-    idle = idle_servers(worker, project)
-    with contextlib.suppress(IndexError):
-        while True:
-            server, since = idle.pop()
-            if server.poll() is None and time.monotonic() - since < FRESH_SECONDS:
-                return server
-            server.stdin.close()
-    folder = Path(worker.local_directory, f"h36m-{hashlib.sha256(project).hexdigest()}")
-    file = folder / "project.zip"
-    if not file.exists():
-        folder.mkdir(exist_ok=True)
-        part = folder / f"{uuid.uuid4().hex}.part"  # another thread may be at it too
-        part.write_bytes(project)
-        part.replace(file)
-    return subprocess.Popen(
-        [sys.executable, str(file)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=folder,  # and not the worker's, where another edition of the project may lie
-        env=environment_of_units(),
-    )
+def environment_of_tasks() -> dict[str, str]:
+    """Return the worker's environment with numpy kept to one thread, since tasks fill the cores.
 
-
-def environment_of_units() -> dict[str, str]:
-    """Return the worker's environment without what Dask's nanny sets there to hold its worker's memory down.
-
-    It makes the C library give memory back at once and fetch it anew for each picture: a unit then takes 1.45 times the
-    CPU time. A unit's process gives all of its memory back when it ends.
+    Dask's nanny sets MALLOC_TRIM_THRESHOLD_ there to hold its worker's memory down. It makes the C library give memory
+    back at once and fetch it again for each picture: a task then takes 1.45 times the CPU time, and its process gives
+    all of its memory back when it ends.
     """
-    return {name: value for name, value in os.environ.items() if name != "MALLOC_TRIM_THRESHOLD_"}
-
-
-def idle_servers(worker: distributed.Worker, project: bytes) -> list[tuple[subprocess.Popen, float]]:
-    """Return the processes of this edition of the project that wait for a unit, and since when."""
-    return vars(worker).setdefault(f"h36m {hashlib.sha256(project).hexdigest()}", [])
+    environment = {name: value for name, value in os.environ.items() if name != "MALLOC_TRIM_THRESHOLD_"}
+    return environment | {"OPENBLAS_NUM_THREADS": "1"}

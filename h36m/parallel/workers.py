@@ -1,4 +1,4 @@
-"""Units of work in processes of their own: a unit that fails, or whose process is killed, costs that unit only."""
+"""Tasks in processes of their own: a task that fails, or whose process is killed, costs that task only."""
 
 import logging
 import multiprocessing
@@ -10,33 +10,36 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection, wait
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 # How long a process whose parent is gone may take to delete a few thousand images, on a slow disk too.
 SECONDS_TO_CLEAR_AWAY = 30
 
+# How a task ended: result, or failure in one line and its traceback.
+Ending = tuple[Any, str | None, str | None]
+
 
 class Finished(NamedTuple):
-    """How a unit of work ended: with a result, or with one line that says why there is none."""
+    """How a task ended: with a result, or with one line that says why there is none."""
 
-    unit: Any
+    task: Any
     result: Any
     failure: str | None
     traceback: str | None
 
 
 def run_in_processes(
-    work: Callable[[Any], Any], units: Iterable, jobs: int, preload: tuple[str, ...] = (), debug: bool = False
+    work: Callable[[Any], Any], tasks: Iterable, jobs: int, preload: tuple[str, ...] = (), debug: bool = False
 ) -> Iterator[Finished]:
-    """Do units of work, `jobs` at a time, each in a process of its own; yield how each ended, in the order of ending.
+    """Run tasks, `jobs` at a time, each in a process of its own; yield how each ended, in the order of ending.
 
-    A process a unit keeps memory bounded and lets the system kill one of them without harm to the others. Where the
+    A process per task keeps memory bounded and lets the system kill one of them without harm to the others. Where the
     platform can fork, each is forked from a small server that has imported the modules before, so it starts at once.
     When the caller stops early (Ctrl-C included) the processes are ended; when it is killed they end themselves.
 
     Args:
-        work: called with a unit; importable by name, and it and what it returns can be pickled.
-        units: what to do.
+        work: called with a task; importable by name, and it and what it returns can be pickled.
+        tasks: what to do.
         jobs: how many at a time.
         preload: names of the modules worth importing once.
         debug: print what this project's modules log on the way, to standard error.
@@ -44,16 +47,16 @@ def run_in_processes(
     context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
     if hasattr(os, "fork"):
         _start_server(preload)
-    waiting = iter(units)
+    waiting = iter(tasks)
     running: dict[Connection, tuple[Any, multiprocessing.Process]] = {}
 
     def start_next() -> None:
-        for unit in waiting:
+        for task in waiting:
             receiver, sender = context.Pipe(duplex=False)
-            process = context.Process(target=_work_and_send, args=(work, unit, sender, debug), daemon=True)
+            process = context.Process(target=_run_and_send, args=(work, task, sender, debug), daemon=True)
             process.start()
             sender.close()
-            running[receiver] = (unit, process)
+            running[receiver] = (task, process)
             return
 
     try:
@@ -61,13 +64,13 @@ def run_in_processes(
             start_next()
         while running:
             for receiver in wait(list(running)):
-                unit, process = running.pop(receiver)
+                task, process = running.pop(receiver)
                 try:
-                    finished = Finished(unit, *receiver.recv())
+                    finished = Finished(task, *receiver.recv())
                     process.join()
                 except (EOFError, OSError):  # the process ended without a word, or within one
                     process.join()
-                    finished = Finished(unit, None, _how_it_ended(process.exitcode), None)
+                    finished = Finished(task, None, how_it_ended(process.exitcode), None)
                 receiver.close()
                 start_next()
                 yield finished
@@ -87,7 +90,7 @@ def _start_server(preload: tuple[str, ...]) -> None:
     # Up to Python 3.12 it looks for modules in the current directory instead of where this process does, and goes on
     # without those that are not there.
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # units fill the cores: numpy's threads would only wait, and busily
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # tasks fill the cores: numpy's threads would only wait, and busily
     try:
         forkserver.ensure_running()
     finally:
@@ -95,33 +98,73 @@ def _start_server(preload: tuple[str, ...]) -> None:
         os.environ.update(before)
 
 
-def _work_and_send(work: Callable[[Any], Any], unit: Any, sender: Connection, debug: bool) -> None:
-    # Ctrl-C reaches every process of a terminal; the parent decides, and ends this one with SIGTERM, after which it
-    # still clears its unfinished files away.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    if debug:
-        logging.basicConfig(format="%(message)s")
-        logging.getLogger("h36m").setLevel(logging.DEBUG)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        sender.send((work(unit), None, None))
-    except Exception as error:  # a fault in the program: told with its unit, and the others go on
-        sender.send((None, f"unexpected {type(error).__name__}: {error}", traceback.format_exc()))
+def _run_and_send(work: Callable[[Any], Any], task: Any, sender: Connection, debug: bool) -> None:
+    parent = multiprocessing.parent_process().sentinel
+    run_task(work, task, sender.send, lambda: wait([parent]), sys.stderr if debug else None)
 
 
-def _end_with_parent() -> None:
-    """End this process when the one that asked for the work is gone, however it went.
+def run_task(
+    work: Callable[[Any], Any],
+    task: Any,
+    send: Callable[[Ending], None],
+    wait_for_parent: Callable[[], Any],
+    log: IO[str] | None,
+) -> None:
+    """Run one task in this process, which was started for it, and send how it ended.
 
-    That may be while it was starting this process, so that it did not know of it yet when it ended the others.
+    Args:
+        work: called with the task.
+        task: what to do.
+        send: takes how it ended.
+        wait_for_parent: returns when the process that started this one is gone, or does not want the task any more.
+        log: where this project's modules log to at debug level; None for nowhere.
     """
-    wait([multiprocessing.parent_process().sentinel])
-    signal.raise_signal(signal.SIGTERM)  # the main thread clears its unfinished files away
-    time.sleep(SECONDS_TO_CLEAR_AWAY)
-    os._exit(1)
+    end_with_parent(wait_for_parent)
+    if log:
+        logging.basicConfig(format="%(message)s", stream=log)
+        logging.getLogger("h36m").setLevel(logging.DEBUG)
+    try:
+        send((work(task), None, None))
+    except Exception as error:  # a fault in the program: sent as this task's failure, and the others go on
+        send((None, f"unexpected {type(error).__name__}: {error}", traceback.format_exc()))
 
 
-def _how_it_ended(exitcode: int) -> str:
+def end_with_parent(wait_for_parent: Callable[[], Any]) -> None:
+    """Have SIGTERM, and the end of the parent however it comes, end this process; Ctrl-C does nothing.
+
+    The main thread, which calls this, gets a SystemExit wherever it is, so that it clears its unfinished files away.
+    """
+    gone = threading.Event()
+
+    def stop(number: int, _) -> None:
+        # Ctrl-C reaches every process of a terminal, and the parent decides what comes of it.
+        if number == signal.SIGTERM or gone.is_set():
+            for each in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(each, signal.SIG_IGN)  # a second one would interrupt the clearing away
+            sys.exit(1)
+
+    def watch() -> None:
+        wait_for_parent()
+        gone.set()
+        # It has to wake a main thread that sleeps. On Windows only SIGINT does so, from whichever thread.
+        if hasattr(signal, "pthread_kill"):
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        else:
+            signal.raise_signal(signal.SIGINT)
+        time.sleep(SECONDS_TO_CLEAR_AWAY)
+        os._exit(1)
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def how_it_ended(exitcode: int) -> str:
+    """Return what to print about a process that ended without a result.
+
+    Args:
+        exitcode: its status, or the negative number of the signal that ended it.
+    """
     if exitcode == -getattr(signal, "SIGKILL", 9):
         return "its process was killed (out of memory? try fewer --jobs); run again to do it"
     return f"its process ended with status {exitcode}; run again to do it"
