@@ -1,0 +1,173 @@
+"""h36m.parallel where no process of a run and no cluster is needed."""
+
+import io
+import logging
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from h36m.parallel import cluster
+from h36m.parallel.workers import how_it_ended, run_task
+
+
+@pytest.mark.parametrize(
+    ("exitcode", "expected"),
+    [
+        (-9, "its process was killed (out of memory? try fewer --jobs); run again to do it"),
+        (-11, "its process ended with status -11; run again to do it"),
+        (0, "its process ended with status 0; run again to do it"),
+        (9, "its process ended with status 9; run again to do it"),
+    ],
+)
+def test_only_a_killed_process_is_said_to_be_out_of_memory(exitcode, expected):
+    assert how_it_ended(exitcode) == expected
+
+
+@pytest.fixture
+def run_here(monkeypatch):
+    """A function that runs a task in this process: what it sends, and what it logs with debug."""
+    monkeypatch.setattr("h36m.parallel.workers.end_with_parent", lambda wait_for_parent: None)
+    logger = logging.getLogger("h36m")
+    level = logger.level
+
+    def run(work, given, debug=False):
+        sent, log = [], io.StringIO()
+        monkeypatch.setattr(logging.getLogger(), "handlers", [])  # of pytest
+        run_task(work, given, sent.append, threading.Event().wait, log if debug else None)
+        [ending] = sent
+        return ending, log.getvalue()
+
+    yield run
+    logger.setLevel(level)
+
+
+def fail(given):
+    raise ValueError(f"no {given}")
+
+
+def log_both(given):
+    logging.getLogger("h36m.x").debug("ours: %s", given)
+    logging.getLogger("other").debug("a library's")
+
+
+def test_a_task_ends_with_its_result(run_here):
+    assert run_here(str.upper, "a") == (("A", None, None), "")
+
+
+def test_a_fault_ends_as_a_failure_with_its_traceback(run_here):
+    (result, failure, trace), _ = run_here(fail, "a")
+    assert (result, failure) == (None, "unexpected ValueError: no a")
+    assert trace.startswith("Traceback ") and "in fail\n" in trace
+
+
+@pytest.mark.parametrize(("debug", "expected"), [(True, "ours: a\n"), (False, "")])
+def test_with_debug_only_the_projects_own_log_is_kept(run_here, debug, expected):
+    assert run_here(log_both, "a", debug)[1] == expected
+
+
+def test_tasks_get_the_environment_but_for_two_variables(monkeypatch):
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "8")
+    found = cluster.environment_of_tasks()
+    assert found.pop("OPENBLAS_NUM_THREADS") == "1"
+    assert found == {k: v for k, v in os.environ.items() if k not in ("MALLOC_TRIM_THRESHOLD_", "OPENBLAS_NUM_THREADS")}
+
+
+def test_requirements_are_the_names_alone(monkeypatch, tmp_path):
+    (tmp_path / "requirements.txt").write_text(
+        "# a comment\n\nnumpy>=1.21\nPillow\nruamel.yaml~=0.17; python_version>'3'\n"
+    )
+    monkeypatch.setattr(cluster, "PROJECT", tmp_path)
+    assert cluster.requirements() == ["numpy", "Pillow", "ruamel.yaml"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", "null", '"tcp://127.0.0.1:1"'])
+def test_a_file_without_an_address_is_an_error(tmp_path, content):
+    file = tmp_path / "scheduler.json"
+    file.write_text(content)
+    with pytest.raises(ValueError, match="a file that names no address"):
+        cluster.address_in(file)
+
+
+def test_the_address_of_a_scheduler_file_is_read(tmp_path):
+    file = tmp_path / "scheduler.json"
+    file.write_text('{"type": "Scheduler", "address": "tcp://127.0.0.1:8786"}')
+    assert cluster.address_in(file) == "tcp://127.0.0.1:8786"
+
+
+@pytest.mark.parametrize(
+    ("packages", "folder", "expected"),
+    [
+        (["numpy"], True, None),
+        (["numpy", "no-such-package"], True, "lacks the package no-such-package: install what requirements.txt says"),
+        (["numpy"], False, "sees no folder "),
+    ],
+)
+def test_a_worker_that_lacks_something_says_what(tmp_path, packages, folder, expected):
+    if folder:
+        (tmp_path / "extracted").mkdir()
+    found = cluster.what_lacks(str(tmp_path), packages)
+    assert found is None if expected is None else found.startswith(expected)
+
+
+def test_the_packed_project_holds_the_scripts_and_the_package():
+    with zipfile.ZipFile(io.BytesIO(cluster.pack_project())) as archive:
+        names = set(archive.namelist())
+    package = {file.relative_to(cluster.PROJECT).as_posix() for file in cluster.PROJECT.glob("h36m/**/*.py")}
+    assert {"process_all.py", "__main__.py", "h36m/parallel/task.py"} <= names
+    assert package <= names
+
+
+def call_of(script: str, work, given, debug: bool = False) -> bytes:
+    return pickle.dumps((script, pickle.dumps((work, given)), debug))
+
+
+def run_packed(folder: Path, call: bytes) -> subprocess.CompletedProcess:
+    """Run the packed project as a Dask worker does, with a standard input that is held open until it ends."""
+    (folder / "project.zip").write_bytes(cluster.pack_project())
+    (folder / "call").write_bytes(call)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, folder / "project.zip"]
+    with subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
+        output = run.stdout.read()
+        run.wait()
+    return subprocess.CompletedProcess(command, run.returncode, output)
+
+
+def test_the_packed_project_runs_a_call_and_ends(tmp_path):
+    ended = run_packed(tmp_path, call_of("extract_all", str.upper, "a"))
+    assert ended.returncode == 0
+    assert pickle.loads((tmp_path / "result").read_bytes()) == (("A", None, None), "")
+
+
+def test_what_a_task_prints_is_not_in_its_result(tmp_path):
+    ended = run_packed(tmp_path, call_of("extract_all", print, "noise"))
+    assert (ended.returncode, ended.stdout) == (0, b"noise\n")
+    assert pickle.loads((tmp_path / "result").read_bytes()) == ((None, None, None), "")
+
+
+def test_a_call_that_cannot_be_loaded_is_a_failure(tmp_path):
+    run_packed(tmp_path, call_of("no_such_script", str.upper, "a"))
+    (result, failure, trace), _ = pickle.loads((tmp_path / "result").read_bytes())
+    assert (result, failure) == (None, "unexpected ModuleNotFoundError: No module named 'no_such_script'")
+    assert "Traceback" in trace
+
+
+def test_a_task_whose_worker_is_gone_is_interrupted_in_its_sleep(tmp_path):
+    """It leaves no result, and ends long before the 30 s after which it would be ended by force."""
+    (tmp_path / "project.zip").write_bytes(cluster.pack_project())
+    blocked = "import time; print('sleeps', flush=True); time.sleep(1000)"
+    (tmp_path / "call").write_bytes(call_of("extract_all", exec, blocked))
+    command = [sys.executable, tmp_path / "project.zip"]
+    with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
+        assert run.stdout.readline() == b"sleeps\n"
+        assert run.poll() is None
+        run.stdin.close()
+        assert run.wait(20) == 1
+    assert not (tmp_path / "result").exists()
