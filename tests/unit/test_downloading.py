@@ -1,0 +1,544 @@
+"""The parts of downloading that need no script: checks, responses, retries, errors, config.ini, README's numbers."""
+
+import contextlib
+import gzip
+import hashlib
+import io
+import os
+import re
+import socket
+import stat
+import tarfile
+import threading
+from pathlib import Path
+
+import pytest
+import requests
+import urllib3
+from helpers.faulty_site import made_certificate
+
+from h36m.cli import RunStoppedError, TaskError, UsageError
+from h36m.dataset import ARCHIVES, VERIFIED_RECORD, VIDEOS, archive_file
+from h36m.download import archive, config, partial, retry, run, site, transfer, verify
+from h36m.download.partial import Version
+from h36m.download.transfer import Outcome
+from h36m.storage import Record
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+
+# -- verifying ---------------------------------------------------------------------------------------------------------
+
+MD5 = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    "line, name",
+    [
+        (f"{MD5}  archives/Videos_S1.tgz", "Videos_S1.tgz"),
+        (f"{MD5} *archives/Videos_S1.tgz", "Videos_S1.tgz"),
+        (f"{MD5}  Videos_S1.tgz", "Videos_S1.tgz"),
+        (f"{MD5}  /data/my archives/Videos_S1.tgz ", "Videos_S1.tgz"),
+        (f"{MD5.upper()}  archives/Videos_S1.tgz", "Videos_S1.tgz"),
+    ],
+)
+def test_checksums_are_read_as_md5sum_writes_them(tmp_path, line, name):
+    path = tmp_path / "checksums.txt"
+    path.write_text(f"# a comment\n\n{line}\n{MD5[::-1]}  archives/Videos_S5.tgz\r\n")
+    assert verify.read_checksums(path) == {name: MD5, "Videos_S5.tgz": MD5[::-1]}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"{MD5[1:]}  archives/Videos_S1.tgz",
+        f"{MD5}0  archives/Videos_S1.tgz",
+        f"{MD5} archives/Videos_S1.tgz",
+        f"{MD5}  archives/Videos_S1.tar",
+        f"{MD5}  archives/Videos_S1_tgz",
+        f"{MD5}  archives/.tgz/",
+        "Videos_S1.tgz",
+    ],
+)
+def test_a_wrong_line_of_checksums_is_named(tmp_path, line):
+    path = tmp_path / "checksums.txt"
+    path.write_text(f"{MD5}  archives/Videos_S5.tgz\n{line}\n")
+    with pytest.raises(UsageError, match=r"line 2 of .*checksums\.txt is not 'MD5  archives/NAME\.tgz'"):
+        verify.read_checksums(path)
+
+
+def test_checksums_that_cannot_be_read_are_named(tmp_path):
+    (tmp_path / "latin.txt").write_bytes(b"\xff\xfe")
+    for name in ("none.txt", "latin.txt"):
+        with pytest.raises(UsageError, match=name):
+            verify.read_checksums(tmp_path / name)
+
+
+def tar(names: list[str], size: int = 5000) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as opened:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.size = size
+            opened.addfile(member, io.BytesIO(os.urandom(size)))
+    return file.getvalue()
+
+
+GOOD = gzip.compress(tar(["S1/Videos/Walking.54138969.mp4"]))
+OTHER_SUBJECT = gzip.compress(tar(["S11/Videos/Walking.54138969.mp4"]))
+FLIPPED = bytes(byte ^ (number == len(GOOD) // 2) for number, byte in enumerate(GOOD))
+NO_TAR = gzip.compress(b"no tar")
+LOGIN_PAGE = b"<!DOCTYPE html><html><body>Please log in</body></html>"
+
+
+def md5_of(data: bytes) -> str:
+    return hashlib.md5(data).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "data, expected, fault, is_whole",
+    [
+        (GOOD, None, None, True),
+        (GOOD, md5_of(GOOD), None, True),
+        (GOOD, MD5, f"has the MD5 {md5_of(GOOD)}, and {MD5} was expected", True),
+        (GOOD[:-1], None, "is cut off", False),
+        (GOOD[:-1], MD5, "is cut off", False),
+        (GOOD[:3000], None, "is cut off", False),
+        (FLIPPED, None, "is damaged", False),
+        (FLIPPED, MD5, "is damaged", False),
+        (LOGIN_PAGE, None, "is not a gzip file; it looks like an HTML page: 'Please log in'", False),
+        (LOGIN_PAGE, md5_of(LOGIN_PAGE), "is not a gzip file", False),
+        (b"", None, "is not a gzip file; it is empty", False),
+        (OTHER_SUBJECT, None, "holds the folder S11 where its name says S1", True),
+        (OTHER_SUBJECT, md5_of(OTHER_SUBJECT), "holds the folder S11 where its name says S1", True),
+        (gzip.compress(tar(["./S1/Videos/a.mp4", "./S11/a"])), None, None, True),
+        (gzip.compress(tar(["README"])), None, None, True),
+        (NO_TAR, md5_of(NO_TAR), None, True),
+    ],
+)
+def test_an_archive_is_judged_by_its_md5_or_its_gzip_stream(tmp_path, data, expected, fault, is_whole):
+    path = tmp_path / "Videos_S1.tgz.part"
+    path.write_bytes(data)
+    verdict = verify.check_archive(path, "S1", expected)
+    assert (verdict.fault or "").startswith(fault or "") and (verdict.fault is None) == (fault is None)
+    assert verdict.is_whole == is_whole
+    assert verdict.md5 in (None, md5_of(data)), "of the file, or not computed"
+    assert verdict.md5 or not (is_whole and expected and "folder" not in str(fault)), "what to put into the list"
+
+
+def test_two_faults_of_one_kind_in_two_files_are_two(tmp_path):
+    """What was downloaded again is compared with what came before: only the same bytes are the same archive."""
+    path, verdicts = tmp_path / "file", []
+    for _ in range(2):
+        path.write_bytes(gzip.compress(tar(["S1/Videos/a.mp4"])))
+        verdicts.append(verify.check_archive(path, "S1", MD5))
+    assert verdicts[0] != verdicts[1]
+    assert verify.check_archive(path, "S1", MD5) == verdicts[1]
+
+
+# -- the response and the partial download -----------------------------------------------------------------------------
+
+
+def response(start: int, size: int | None, is_past_end: bool = False, etag: str | None = None, date=None):
+    return site.ArchiveResponse(
+        start=start,
+        size=size,
+        is_past_end=is_past_end,
+        has_ranges=True,
+        version=Version(size, etag, date),
+        url="https://host/",
+        is_own_host=True,
+        chunks=iter(()),
+    )
+
+
+NONE_YET, REST = [(0, None)], [(50, 100)]
+HOLES = [(50, 60), (80, 100)]
+
+
+@pytest.mark.parametrize(
+    "missing, version, answered, outcome",
+    [
+        (NONE_YET, Version(), response(0, 100), Outcome.USABLE),
+        (NONE_YET, Version(), response(0, None), Outcome.USABLE),
+        (REST, Version(100), response(50, 100), Outcome.USABLE),
+        (HOLES, Version(100), response(50, 100), Outcome.USABLE),
+        ([(50, None)], Version(), response(50, 100), Outcome.USABLE),
+        (REST, Version(100, "a", "x"), response(50, 100, etag="a", date="x"), Outcome.USABLE),
+        (REST, Version(100, "a"), response(50, 100), Outcome.USABLE),
+        (REST, Version(100), response(50, None, etag="a"), Outcome.USABLE),
+        (None, Version(100), response(0, 100), Outcome.USABLE),
+        ([(100, None)], Version(), response(100, 100, is_past_end=True), Outcome.COMPLETE),
+        ([(100, 120)], Version(120), response(100, 100, is_past_end=True), Outcome.COMPLETE),
+        ([(100, 120), (130, 140)], Version(140), response(100, 100, is_past_end=True), Outcome.CHANGED),
+        ([(120, None)], Version(), response(100, 100, is_past_end=True), Outcome.CHANGED),
+        ([(90, None)], Version(), response(100, 100, is_past_end=True), Outcome.CHANGED),
+        (None, Version(), response(100, 100, is_past_end=True), Outcome.CHANGED),
+        (REST, Version(100), response(50, 101), Outcome.CHANGED),
+        (REST, Version(100), response(0, 101), Outcome.CHANGED),
+        (REST, Version(100, "a"), response(50, 100, etag="b"), Outcome.CHANGED),
+        (REST, Version(100, "a"), response(0, 100, etag="b"), Outcome.CHANGED),
+        (REST, Version(100, "a", "x"), response(50, 100, etag="a", date="y"), Outcome.CHANGED),
+        (REST, Version(100), response(0, 100), Outcome.NO_RANGES),
+        ([(50, None)], Version(), response(0, None), Outcome.NO_RANGES),
+        (REST, Version(100), response(40, 100), Outcome.OTHER_RANGE),
+        (HOLES, Version(100), response(80, 100), Outcome.OTHER_RANGE),
+        (NONE_YET, Version(), response(10, 100), Outcome.OTHER_RANGE),
+    ],
+)
+def test_a_response_and_a_partial_download_are_reconciled(missing, version, answered, outcome):
+    assert transfer.reconcile(missing, version, answered) is outcome
+
+
+# -- retries -----------------------------------------------------------------------------------------------------------
+
+
+def test_each_pause_is_twice_as_long_unless_the_server_asks_for_another():
+    assert [retry.pause_seconds(number, None) for number in range(6)] == [5, 10, 20, 40, 80, 160]
+    assert [retry.pause_seconds(number, 7) for number in range(3)] == [7, 7, 7]
+    assert retry.pause_seconds(3, 0) == 0
+
+
+@pytest.mark.parametrize(
+    "header, seconds",
+    [("0", 0), ("30", 30), ("600", 600), ("601", 600), ("999999999999", 600)]
+    + [(text, None) for text in ("", "-1", "1.5", "Wed, 21 Oct 2015 07:28:00 GMT", "²")],
+)
+def test_retry_after_is_heeded_up_to_ten_minutes(header, seconds):
+    assert retry.seconds_to_wait(header) == seconds
+
+
+def test_what_fails_for_a_while_is_tried_seven_times(monkeypatch):
+    monkeypatch.setattr(retry, "FIRST_PAUSE_SECONDS", 0.0001)
+    tried, said = [], []
+
+    def action():
+        tried.append(1)
+        raise retry.TemporaryError("host answered 503")
+
+    with pytest.raises(TaskError, match="host answered 503; tried 7 times"):
+        retry.retry(action, said.append, threading.Event())
+    assert len(tried) == 7 and len(said) == 6, "a pause between two tries, and none after the last"
+    assert said[1] == "host answered 503; trying again in 0.0002 s"
+
+
+def test_what_succeeds_is_not_done_again():
+    tried = []
+    retry.retry(lambda: tried.append(1), print, threading.Event())
+    assert tried == [1]
+
+
+def test_a_site_that_cannot_be_reached_is_not_tried_again():
+    def action():
+        tried.append(1)
+        raise retry.UnreachableError("host not found")
+
+    tried = []
+    with pytest.raises(TaskError, match="host not found"):
+        retry.retry(action, print, threading.Event())
+    assert tried == [1]
+
+
+def test_a_pause_ends_when_the_run_is_stopped():
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(RunStoppedError):
+        retry.pause(retry.TemporaryError("", 600), 0, print, stop)
+
+
+# -- errors by their types ---------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def listening(*, answer=None, tls=None):
+    """Listen on a port, where each connection is answered by a function and closed; None to accept no connection."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0 if answer is None else 5) as server:
+
+        def work():
+            while answer:
+                try:
+                    connection, _ = server.accept()
+                except OSError:  # it was shut down
+                    return
+                with contextlib.suppress(OSError), connection:
+                    connection.settimeout(5)
+                    with tls.wrap_socket(connection, server_side=True) if tls else connection as talking:
+                        answer(talking)
+
+        threading.Thread(target=work, daemon=True).start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+
+
+def error_of(base_url: str, tmp_path, monkeypatch) -> Exception:
+    """Return the error of a request to an address."""
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setattr(site, "STALL_SECONDS", 0.3)
+    path = tmp_path / "config.ini"
+    path.write_text(f"[General]\nBaseURL = {base_url}\nDownloader = requests\n")
+    with pytest.raises((TaskError, retry.TemporaryError)) as caught:
+        site.Site(config.read_configuration(path, {}), print).is_valid("session")
+    return caught.value
+
+
+def hang_up(connection: socket.socket) -> None:
+    connection.recv(1000)
+
+
+def talk_no_http(connection: socket.socket) -> None:
+    connection.recv(1000)
+    connection.sendall(b"220 smtp.example.org\r\n")
+
+
+def test_a_name_that_does_not_resolve_is_a_host_not_found(tmp_path, monkeypatch):
+    for scheme in ("http", "https"):
+        error = error_of(f"{scheme}://host.invalid/", tmp_path, monkeypatch)
+        assert type(error) is retry.UnreachableError and "host not found" in str(error)
+
+
+def test_a_refused_connection_is_an_unreachable_host(tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    error = error_of(f"http://127.0.0.1:{port}/", tmp_path, monkeypatch)
+    assert type(error) is retry.UnreachableError and "cannot be reached" in str(error)
+
+
+def test_a_host_that_accepts_no_connection_is_unreachable(tmp_path, monkeypatch):
+    with listening() as port, contextlib.ExitStack() as waiting:
+        for _ in range(3):  # until the queue is full
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(("127.0.0.1", port))
+        error = error_of(f"http://127.0.0.1:{port}/", tmp_path, monkeypatch)
+    assert type(error) is retry.UnreachableError and "cannot be reached" in str(error)
+
+
+@pytest.mark.parametrize("answer", [hang_up, talk_no_http])
+def test_a_connection_that_breaks_may_work_later(tmp_path, monkeypatch, answer):
+    with listening(answer=answer) as port:
+        error = error_of(f"http://127.0.0.1:{port}/", tmp_path, monkeypatch)
+    assert type(error) is retry.TemporaryError and "hung up" in str(error)
+
+
+def test_no_answer_is_no_hanging_up(tmp_path, monkeypatch):
+    over = threading.Event()
+    with listening(answer=lambda connection: over.wait(5)) as port:
+        error = error_of(f"http://127.0.0.1:{port}/", tmp_path, monkeypatch)
+        over.set()
+    assert type(error) is retry.TemporaryError and "no answer for 0.3 seconds" in str(error)
+
+
+def test_a_certificate_that_is_not_trusted_is_told_from_broken_tls(tmp_path, monkeypatch):
+    tls, certificate = made_certificate(tmp_path)
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
+    with listening(answer=hang_up, tls=tls) as port:
+        error = error_of(f"https://127.0.0.1:{port}/", tmp_path, monkeypatch)
+        assert type(error) is TaskError and "certificate is not trusted" in str(error)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+        error = error_of(f"https://localhost:{port}/", tmp_path, monkeypatch)
+        assert type(error) is TaskError and "certificate is not trusted" in str(error), "it is of another host"
+        assert "hung up" in str(error_of(f"https://127.0.0.1:{port}/", tmp_path, monkeypatch))
+    with listening(answer=talk_no_http) as port:
+        error = error_of(f"https://127.0.0.1:{port}/", tmp_path, monkeypatch)
+    assert type(error) is retry.TemporaryError and "the encrypted connection failed" in str(error)
+
+
+def test_an_address_that_is_none_is_wrong(tmp_path, monkeypatch):
+    error = error_of(f"https://{'a' * 70}.example/", tmp_path, monkeypatch)
+    assert isinstance(error, TaskError) or "host not found" in str(error)
+
+
+def raised_by_urllib3_1() -> Exception:
+    """Return the error for a name that does not resolve as urllib3 1.26 raises it, without a type of its own."""
+    try:
+        try:
+            socket.getaddrinfo("host.invalid", 80)
+        except OSError as error:
+            raise urllib3.exceptions.NewConnectionError(None, f"Failed to establish: {error}")  # noqa: B904
+    except urllib3.exceptions.NewConnectionError as error:
+        return requests.exceptions.ConnectionError(urllib3.exceptions.MaxRetryError(None, "/", error))
+
+
+def test_the_cause_of_an_error_is_found_wherever_it_is():
+    cause = raised_by_urllib3_1()
+    assert retry.is_caused_by(cause, socket.gaierror)
+    assert retry.is_caused_by(cause, urllib3.exceptions.NewConnectionError)
+    assert not retry.is_caused_by(cause, KeyError)
+    assert retry.is_caused_by(ValueError("words", KeyError("x")), IndexError, KeyError)
+    assert not retry.is_caused_by(ValueError("KeyError"), KeyError)
+    chained = ValueError()
+    chained.__cause__ = KeyError()
+    assert retry.is_caused_by(chained, KeyError)
+
+
+def test_errors_that_name_each_other_come_to_an_end():
+    first, second = ValueError(), TypeError()
+    first.__context__, second.args = second, (first,)
+    assert not retry.is_caused_by(first, KeyError)
+
+
+# -- config.ini --------------------------------------------------------------------------------------------------------
+
+
+def configured(tmp_path, text: str | bytes, environment=None) -> config.Configuration:
+    path = tmp_path / "config.ini"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return config.read_configuration(path, environment or {})
+
+
+@pytest.mark.parametrize("text", [None, "", "[General]\n", "[Other]\nUsername = x\n", "[General]\nUsername =\n"])
+def test_every_key_of_the_configuration_has_a_default(tmp_path, text):
+    path = tmp_path / "config.ini"
+    found = config.read_configuration(path, {}) if text is None else configured(tmp_path, text)
+    assert (found.base_url, found.verify_tls) == ("https://vision.imar.ro/human3.6m/", True)
+    assert (found.downloader, found.connections) == ("auto", 24)
+    assert (found.username, found.password, found.sessions) == ("", "", [])
+
+
+def test_the_configuration_is_read(tmp_path):
+    found = configured(
+        tmp_path,
+        "[General]\nPHPSESSID = abc\nUserName: a@b.c\nPassword = p%ss;w=rd \nBaseURL = http://host/x\n"
+        "VerifyTLS = Off\nDownloader = Requests\nConnections = 100\n",
+    )
+    assert (found.base_url, found.verify_tls) == ("http://host/x/", False)
+    assert (found.downloader, found.connections) == ("requests", 100)
+    assert (found.username, found.password, found.sessions) == ("a@b.c", "p%ss;w=rd", ["abc"])
+    assert "abc" not in repr(found) and "p%ss" not in repr(found)
+
+
+def test_the_environment_goes_before_the_configuration(tmp_path):
+    text = "[General]\nPHPSESSID = filesession\nUsername = file\nPassword = filepassword\n"
+    variables = {"H36M_USERNAME": "user", "H36M_PASSWORD": "", "H36M_PHPSESSID": "variable"}
+    found = configured(tmp_path, text, variables)
+    assert (found.username, found.password) == ("user", "filepassword"), "an empty variable counts as none"
+    assert found.sessions == ["variable", "filesession"]
+
+
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ("BaseURL = vision.imar.ro", "BaseURL must begin with https://"),
+        ("BaseURL = ftp://host/", "BaseURL must begin with https://"),
+        ("BaseURL = https:///path", "BaseURL must begin with https://"),
+        ("VerifyTLS = perhaps", "VerifyTLS must be yes or no, not 'perhaps'"),
+        ("Downloader = wget", "Downloader must be auto, axel or requests, not 'wget'"),
+        ("Connections = 0", "Connections must be a number from 1 to 100, not '0'"),
+        ("Connections = 101", "Connections must be a number from 1 to 100"),
+        ("Connections = -1", "Connections must be a number from 1 to 100"),
+        ("Connections = many", "Connections must be a number from 1 to 100"),
+        ("nonsense", "line 2 cannot be understood"),
+    ],
+)
+def test_a_wrong_value_of_the_configuration_is_named(tmp_path, line, words):
+    with pytest.raises(UsageError, match=r"config\.ini: ") as caught:
+        configured(tmp_path, f"[General]\n{line}\n")
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_configuration_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(UsageError, match="not UTF-8"):
+        configured(tmp_path, b"[General]\nPassword = \xff\n")
+    with pytest.raises(UsageError, match="Is a directory"):
+        config.read_configuration(tmp_path, {})
+    with pytest.raises(UsageError) as caught:
+        configured(tmp_path, "Password = secret\n")
+    assert "line 1 cannot be understood" in str(caught.value) and "secret" not in str(caught.value)
+
+
+def test_the_session_is_saved_in_the_file_that_a_link_leads_to(tmp_path):
+    (tmp_path / "real.ini").write_text("[General]\nUsername = a\n")
+    (tmp_path / "config.ini").symlink_to("real.ini")
+    config.save_session(tmp_path / "config.ini", "abc")
+    assert (tmp_path / "config.ini").is_symlink()
+    assert (tmp_path / "real.ini").read_text() == "[General]\nUsername = a\nPHPSESSID = abc\n"
+    assert stat.S_IMODE((tmp_path / "real.ini").stat().st_mode) == 0o600
+
+
+def test_saving_the_session_keeps_bytes_that_are_not_utf8(tmp_path):
+    (tmp_path / "config.ini").write_bytes(b"[General]\n# gr\xfc\xdfe\nPHPSESSID = old\n")
+    config.save_session(tmp_path / "config.ini", "abc")
+    assert (tmp_path / "config.ini").read_bytes() == b"[General]\n# gr\xfc\xdfe\nPHPSESSID = abc\n"
+
+
+def test_a_session_that_cannot_be_saved_leaves_no_file(tmp_path):
+    with pytest.raises(OSError, match="No such file"):
+        config.save_session(tmp_path / "nowhere" / "config.ini", "abc")
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- a run -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "kinds, line",
+    [
+        ([VIDEOS], "nothing to do: 1 archive is there and checked\n"),
+        ([VIDEOS, "Poses_D2_Positions"], "nothing to do: all 2 archives are there and checked\n"),
+    ],
+)
+def test_one_archive_is_and_two_are_there(tmp_path, capsys, kinds, line):
+    (tmp_path / ARCHIVES).mkdir()
+    record = Record(tmp_path / ARCHIVES / VERIFIED_RECORD)
+    for kind in kinds:
+        path = archive_file(tmp_path, kind, "S1")
+        path.write_bytes(GOOD)
+        record.add(path)
+    (tmp_path / "none.txt").write_text("")
+    words = ["--root", str(tmp_path), "--subjects", "S1", "--checksums", str(tmp_path / "none.txt")]
+    arguments = run.download_parser("").parse_args([*words, "--config", str(tmp_path / "config.ini")])
+    assert run.download(arguments, kinds) == []
+    assert capsys.readouterr().out == line
+
+
+def test_what_killed_runs_were_writing_is_removed(tmp_path):
+    kept = ["Videos_S1.tgz", "Videos_S1.tgz.part", "Videos_S1.tgz.part.st", "Videos_S1.tgz.part.about", "mine.tmp"]
+    written = ["Videos_S1.tgz.part.st.tmp", "Videos_S1.tgz.part.about.123.tmp"]
+    for name in (*kept, *written):
+        (tmp_path / name).touch()
+    partial.remove_temporary_files(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
+# -- numbers that README repeats ---------------------------------------------------------------------------------------
+
+NUMBER_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+NUMBERS = {word: number for number, word in enumerate(NUMBER_WORDS, 1)}
+
+
+def numbers_in_readme(pattern: str) -> set[int]:
+    """Return all numbers, in figures or words, that README has in a place; it must have at least one."""
+    found = re.findall(pattern, " ".join((PROJECT / "README.md").read_text().split()))
+    assert found, f"README has no {pattern!r}"
+    return {NUMBERS.get(text) or int(text) for text in found}
+
+
+@pytest.mark.parametrize(
+    "pattern, value",
+    [
+        (r"(?:no byte|no data received) (?:for|comes for) (\d+) s\b", lambda: site.STALL_SECONDS),
+        (r"after (\w+) tries without a byte more", lambda: retry.TRIES_WITHOUT_PROGRESS),
+        (r"`Retry-After`, (\w+) minutes at most", lambda: retry.LONGEST_RETRY_AFTER / 60),
+        (r"begins this archive anew, (\w+) times at most", lambda: transfer.MOST_RESTARTS),
+        (r"comes back with (\d+) connections", lambda: transfer.FEW_CONNECTIONS),
+    ],
+)
+def test_readme_has_the_numbers_of_the_code(pattern, value):
+    assert numbers_in_readme(pattern) == {value()}
+
+
+def test_readme_has_the_pauses_of_the_code():
+    pauses = [retry.pause_seconds(number, None) for number in range(retry.TRIES_WITHOUT_PROGRESS - 1)]
+    assert f"else {', '.join(f'{seconds:g}' for seconds in pauses)} s;" in (PROJECT / "README.md").read_text()
+
+
+def test_readme_has_the_defaults_of_the_options():
+    readme = (PROJECT / "README.md").read_text()
+    defaults = vars(run.download_parser("").parse_args([]))
+    assert defaults["config"] == Path(config.CONFIGURATION_FILE)
+    assert f"`--config FILE` | default: `{defaults['config']}` in the current directory |" in readme
+    assert defaults["checksums"] == PROJECT / "checksums.txt"
+    assert "default: `checksums.txt` beside the scripts" in readme
+    assert archive.MOST_DOWNLOADS == 3 and "fetched once more over one connection" in readme
