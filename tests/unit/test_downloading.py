@@ -345,9 +345,10 @@ def test_a_certificate_that_is_not_trusted_is_told_from_broken_tls(tmp_path, mon
     assert type(error) is retry.TemporaryError and "the encrypted connection failed" in str(error)
 
 
-def test_an_address_that_is_none_is_wrong(tmp_path, monkeypatch):
-    error = error_of(f"https://{'a' * 70}.example/", tmp_path, monkeypatch)
-    assert isinstance(error, TaskError) or "host not found" in str(error)
+@pytest.mark.parametrize("host", ["host..name", "host:99999", f"{'a' * 70}.example"])
+def test_an_invalid_address_is_wrong_configuration(tmp_path, monkeypatch, host):
+    error = error_of(f"https://{host}/", tmp_path, monkeypatch)
+    assert type(error) is TaskError and "check BaseURL" in str(error)
 
 
 def raised_by_urllib3_1() -> Exception:

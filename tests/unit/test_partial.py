@@ -371,8 +371,10 @@ class AnyInterleaving(RuleBasedStateMachine):
         self.reload()
 
     @precondition(lambda self: self.partial.path.exists())
-    @rule(length=st.integers(0, SIZE))
-    def truncate(self, length):
+    @rule(length=st.integers(0, SIZE), is_noted=st.booleans())
+    def truncate(self, length, is_noted):
+        if is_noted:
+            self.partial.note()
         if length < self.partial.length:
             os.truncate(self.partial.path, length)
         self.reload()
@@ -412,5 +414,5 @@ class AnyInterleaving(RuleBasedStateMachine):
 
 TestAnyInterleaving = AnyInterleaving.TestCase
 TestAnyInterleaving.settings = settings(
-    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
