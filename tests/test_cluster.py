@@ -157,7 +157,7 @@ def test_two_workers_write_what_one_machine_writes(cluster, demo_run, root):
     seen = set()
     while run.poll() is None:
         seen |= {number for number in (0, 1) if processes_of(cluster.folder / f"worker {number}")}
-        time.sleep(0.01)
+        time.sleep(0.2)
     output, errors = run.communicate()
     assert (run.returncode, errors_in(errors)) == (0, [])
     said = output.splitlines()
@@ -250,7 +250,7 @@ def wait_for_the_end(processes, root: Path) -> None:
     killed = time.monotonic()
     wait_until(lambda: not processes(), "the orphans to end")
     assert time.monotonic() - killed < SECONDS_TO_END
-    assert list(root.glob("processed/*/*")) == []
+    assert list(root.glob("processed/S*/*")) == []
 
 
 def processes_of_session(session: int) -> list[str]:

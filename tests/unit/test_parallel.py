@@ -162,7 +162,7 @@ def test_a_call_that_cannot_be_loaded_is_a_failure(tmp_path):
 def test_a_task_whose_worker_is_gone_is_interrupted_in_its_sleep(tmp_path):
     """It leaves no result, and ends long before the 30 s after which it would be ended by force."""
     (tmp_path / "project.zip").write_bytes(cluster.pack_project())
-    blocked = "import time; print('sleeps', flush=True); time.sleep(1000)"
+    blocked = "import time; print('sleeps', flush=True); time.sleep(60)"
     (tmp_path / "call").write_bytes(call_of("extract_all", exec, blocked))
     command = [sys.executable, tmp_path / "project.zip"]
     with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
