@@ -356,7 +356,7 @@ def test_a_scheduler_that_is_lost_ends_the_run_in_one_line(own_cluster, root):
 @pytest.mark.slow
 def test_a_run_without_a_worker_waits_for_one(tmp_path, root):
     with cluster_of(tmp_path / "a cluster", 0) as cluster:
-        run = start_run(root, cluster.address, "--actions", "Walking-1", "--every", "50")
+        run = start_run(root, cluster.address, "--actions", "Walking-1", *FAST)
         assert run.stdout.readline() == "no Dask worker is there yet: waiting for one\n"
         cluster.start_worker("--no-nanny")
         _, errors = run.communicate(timeout=PATIENCE)
@@ -400,7 +400,8 @@ def test_tasks_do_not_get_the_memory_setting_of_dasks_nanny(monkeypatch):
     assert environment_of_tasks()["PATH"] == os.environ["PATH"]
 
 
-def test_what_is_no_scheduler_is_an_error_of_one_line(cluster, root, tmp_path):
+def test_what_is_no_scheduler_is_an_error_of_one_line(cluster, root, tmp_path, monkeypatch):
+    monkeypatch.setattr("h36m.parallel.cluster.CONNECT_SECONDS", 2)  # Dask tries that long where nothing listens
     file, empty = tmp_path / "no scheduler.json", tmp_path / "empty.json"
     file.write_text("{}")
     empty.touch()
