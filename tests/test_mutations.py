@@ -5,7 +5,7 @@ import sys
 
 import mutations
 import pytest
-from conftest import PROJECT
+from helpers.scripts import PROJECT
 
 
 @pytest.mark.slow
