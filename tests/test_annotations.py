@@ -172,7 +172,7 @@ def small(tmp_path_factory):
     """One sequence of six frames, and what a run with everything there makes of it. Read it, do not write."""
     root = make_extracted(tmp_path_factory.mktemp("small"), [Recording("S1", "Greeting-2", 6)])
     ended = process(root, *OF_SMALL)
-    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (ended.returncode, ended.errors) == (0, [])
     return root
 
 
@@ -189,7 +189,7 @@ def test_archives_not_unpacked_cost_their_datasets_only(small, tmp_path):
     for kind in missing:
         (root / "extracted" / "S1" / kind).rename(tmp_path / kind)
     ended = process(root, *OF_SMALL)
-    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (ended.returncode, ended.errors) == (0, [])
     for kind, dataset in zip(missing, ("pose/3d-world", "bbox", "partLabels"), strict=True):
         assert f"S1: no {kind} in extracted/, so its sequences come without {dataset}\n" in ended.stdout
     whole = contents(small / "processed")
@@ -200,14 +200,14 @@ def test_archives_not_unpacked_cost_their_datasets_only(small, tmp_path):
     for kind in missing:
         (tmp_path / kind).rename(root / "extracted" / "S1" / kind)
     ended = process(root, *OF_SMALL)
-    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (ended.returncode, ended.errors) == (0, [])
     assert contents(root / "processed") == whole
 
 
 def test_no_segments_leaves_out_boxes_and_labels_and_says_nothing_of_them(small, tmp_path):
     root = linked(small, tmp_path)
     ended = process(root, *OF_SMALL, "--no-segments")
-    assert (ended.returncode, ended.stderr) == (0, "") and "Segments" not in ended.stdout
+    assert (ended.returncode, ended.errors) == (0, []) and "Segments" not in ended.stdout
     assert contents(root / "processed") == without(contents(small / "processed"), "annot.h5/bbox", "partLabels")
 
 
@@ -216,7 +216,7 @@ def test_missing_world_file_costs_the_world_coordinates_only(small, tmp_path):
     root = linked(small, tmp_path)
     (root / "extracted" / "S1" / "Poses_D3_Positions" / "Greeting.cdf").unlink()
     ended = process(root, *OF_SMALL)
-    assert ended.returncode == 1 and ended.stderr.count("\n") == 1
+    assert ended.returncode == 1 and len(ended.errors) == 1
     assert "Greeting.cdf is missing" in ended.stderr and "pose/3d-world is left out" in ended.stderr
     assert contents(root / "processed") == without(contents(small / "processed"), "annot.h5/pose/3d-world")
 
@@ -230,7 +230,7 @@ def test_a_world_file_with_fewer_poses_is_a_problem_with_both_numbers(small, tmp
     with pycdf.CDF(str(file), create=True) as cdf:
         cdf.new("Pose", data=poses[:, :5], type=pycdf.const.CDF_FLOAT)
     ended = process(root, *OF_SMALL)
-    assert ended.returncode == 1 and ended.stderr.count("\n") == 1
+    assert ended.returncode == 1 and len(ended.errors) == 1
     assert "expected 6 poses" in ended.stderr and "found 5" in ended.stderr
     assert contents(root / "processed") == without(contents(small / "processed"), "annot.h5/pose/3d-world")
 
@@ -254,7 +254,7 @@ def test_each_kind_of_bad_segment_file_costs_its_own_view_only_and_is_told(small
         file.write_bytes(content[: len(content) // 2])
     ended = process(root, *OF_SMALL)
     assert ended.returncode == 1
-    lines = ended.stderr.splitlines()
+    lines = ended.errors
     assert len(lines) == 2 and all(f"S1 Greeting-2 {damaged}: " in line and damaged + ".mat" in line for line in lines)
     for what, name in (("box", "boxes"), ("part labels", "part labels")):
         assert f"S1 Greeting-2 {missing}: no Greeting.{missing}.mat among the {name}" in ended.stdout
@@ -311,7 +311,7 @@ def test_describe_prints_every_dataset(demo_run, tmp_path):
     """With shape, type, unit, coordinate frame and meaning."""
     file = demo_run / "data" / "processed" / "S1" / "Walking-1" / "annot.h5"
     ended = run_script("process_all.py", "--describe", file, cwd=tmp_path)
-    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (ended.returncode, ended.errors) == (0, [])
     lines = {line.split("  ")[0]: line for line in ended.stdout.splitlines()}
     meanings = {dataset.name: dataset for dataset in DATASETS}
     with h5py.File(file) as annotations:
@@ -346,12 +346,12 @@ def test_describing_something_else_is_told_in_one_line(demo_run, tmp_path, conte
         content = (demo_run / "data/processed/S1/Walking-1/annot.h5").read_bytes()[:5000]
     file.write_bytes(content)
     ended = run_script("process_all.py", "--describe", file)
-    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1) and str(file) in ended.stderr
+    assert (ended.returncode, ended.stdout, len(ended.errors)) == (1, "", 1) and str(file) in ended.stderr
 
 
 def test_describing_a_file_that_is_not_there_is_wrong_use(tmp_path):
     ended = run_script("process_all.py", "--describe", tmp_path / "annot.h5")
-    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1) and "annot.h5" in ended.stderr
+    assert (ended.returncode, ended.stdout, len(ended.errors)) == (2, "", 1) and "annot.h5" in ended.stderr
 
 
 def test_describe_tells_datasets_that_others_added(tmp_path):

@@ -50,7 +50,7 @@ def process_both(root, *options) -> str:
     output = ""
     for subject, names in (("S1", SHIFTED[:1]), ("S9", NAMES)):
         ended = process(root, "--subjects", subject, "--actions", *names, "--all-frames", *options)
-        assert (ended.returncode, ended.stderr) == (0, "")
+        assert (ended.returncode, ended.errors) == (0, [])
         output += ended.stdout
     return output
 
@@ -162,7 +162,7 @@ def test_the_correction_needs_no_world_coordinates(both_subjects, corrected, tmp
     root = linked(both_subjects, tmp_path)
     shutil.rmtree(root / "extracted" / "S9" / "Poses_D3_Positions")
     ended = process(root, "--subjects", "S9", "--actions", "Greeting-2", "--all-frames", "--correct-s9")
-    assert (ended.returncode, ended.stderr) == (0, "") and "without pose/3d-world" in ended.stdout
+    assert (ended.returncode, ended.errors) == (0, []) and "without pose/3d-world" in ended.stdout
     start = "S9/Greeting-2/"
     expected = {name: value for name, value in contents(corrected[0] / "processed").items() if name.startswith(start)}
     del expected["S9/Greeting-2/annot.h5/pose/3d-world"]
@@ -298,7 +298,7 @@ def test_failing_rule_is_named_with_its_line(walk, tmp_path, script):
     with pytest.raises(ZeroDivisionError) as words_of_this_python:
         operator.mod(1, 0)
     assert ended.returncode == 1
-    assert sorted(ended.stderr.splitlines()) == [
+    assert sorted(ended.errors) == [
         f"process_all.py: {subject} Walking-1: select_frame_indices_to_include() failed in line {line} "
         f"of process_all.py: ZeroDivisionError: {words_of_this_python.value}"
         for subject in ("S1", "S9")
@@ -397,7 +397,7 @@ def edited(rule) -> FrameRule:
 )
 def test_wrong_use_is_one_clear_line_and_status_2(tmp_path, options, named):
     ended = run_script("process_all.py", *options, cwd=tmp_path)
-    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+    assert (ended.returncode, ended.stdout, len(ended.errors)) == (2, "", 1)
     assert ended.stderr.startswith("process_all.py: ") and named in ended.stderr
     assert not list(tmp_path.iterdir())
 
@@ -409,7 +409,7 @@ def test_missing_or_broken_metadata_is_one_clear_line_and_status_2(walk, tmp_pat
     if metadata is not None:
         script.with_name("metadata.xml").write_text(metadata)
     ended = process(walk, *CHOICE, script=script)
-    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+    assert (ended.returncode, ended.stdout, len(ended.errors)) == (2, "", 1)
     assert str(script.with_name("metadata.xml")) in ended.stderr
 
 
@@ -420,9 +420,9 @@ def test_metadata_without_calibration_costs_the_cameras_only_and_is_told(walk, t
     script.with_name("metadata.xml").write_text(text[:start] + text[end:])
     root, good = linked(walk, tmp_path / "root"), linked(walk, tmp_path / "good")
     ended = process(root, *CHOICE, "--correct-s9", script=script)
-    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1) and "--correct-s9" in ended.stderr
+    assert (ended.returncode, len(ended.errors)) == (2, 1) and "--correct-s9" in ended.stderr
     ended = process(root, *CHOICE, script=script)
-    assert (ended.returncode, ended.stderr) == (0, "") and "no calibration" in ended.stdout
+    assert (ended.returncode, ended.errors) == (0, []) and "no calibration" in ended.stdout
     assert process(good, *CHOICE).returncode == 0
     cameras = ("extrinsics", "calibration", "distortion")
     whole = contents(good / "processed")
@@ -434,5 +434,5 @@ def test_subject_not_unpacked_is_named_and_others_are_processed(walk, tmp_path):
     root = linked(walk, tmp_path)
     shutil.rmtree(root / "extracted" / "S9")
     ended = process(root, *CHOICE[:3], "--actions", "Walking-1", *CHOICE[5:])
-    assert ended.returncode == 1 and ended.stderr.count("\n") == 1 and "S9" in ended.stderr
+    assert ended.returncode == 1 and len(ended.errors) == 1 and "S9" in ended.stderr
     assert (root / "processed/S1/Walking-1/annot.h5").is_file()

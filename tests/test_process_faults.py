@@ -16,7 +16,7 @@ import pytest
 from helpers.marks import needs_proc, slow
 from helpers.processes import parents_in_session, workers_in_session
 from helpers.releases import contents, leftovers_in_processed, times_of_files
-from helpers.scripts import PROJECT, Ended, errors_in, finish, process, start_script, wait_until
+from helpers.scripts import PROJECT, Ended, finish, process, start_script, wait_until
 from helpers.videos import make_packed_video, make_video
 
 from demo.release import write_cdf
@@ -182,7 +182,7 @@ def test_broken_file_costs_its_view_only_and_is_named_once(root, made, faults):
 
     ended = process(root, *ALL)
     assert ended.returncode == 1
-    lines = ended.stderr.splitlines()
+    lines = ended.errors
     assert len(lines) == len(faults)
     for (name, view), (_, _, told) in faults.items():
         (line,) = [line for line in lines if line.startswith(f"process_all.py: S1 {name} {CAMERAS[view]}: ")]
@@ -203,7 +203,7 @@ def test_broken_file_costs_its_view_only_and_is_named_once(root, made, faults):
     # The next run says the same and does nothing.
     before = times_of_files(root / "processed")
     again = process(root, *ALL)
-    assert (again.returncode, sorted(again.stderr.splitlines())) == (
+    assert (again.returncode, sorted(again.errors)) == (
         1,
         sorted(lines),
     ) and "nothing to do" in again.stdout
@@ -214,7 +214,7 @@ def test_broken_file_costs_its_view_only_and_is_named_once(root, made, faults):
         file.unlink(missing_ok=True)
         shutil.copy2(copy, file)
     repaired = process(root, *ALL)
-    assert (repaired.returncode, repaired.stderr) == (0, "")
+    assert (repaired.returncode, repaired.errors) == (0, [])
     assert f"2 sequences to process, {min(2, available_cores())} at a time; 1 is done" in repaired.stdout
     assert_all_there(root, made)
     untouched = [path for path in before if "Greeting-2" in path.parts]
@@ -227,7 +227,7 @@ def test_video_with_fewer_frames_than_poses_is_an_error(root):
     ended = process(root, *ONE)
     assert ended.returncode == 1
     assert f"{short}: expected at least {POSES} frames, found {POSES - 10}" in ended.stderr
-    assert len(ended.stderr.splitlines()) == 1 and leftovers_in_processed(root) == []
+    assert len(ended.errors) == 1 and leftovers_in_processed(root) == []
 
 
 def test_sequence_without_a_good_view_leaves_nothing(root, made):
@@ -235,7 +235,7 @@ def test_sequence_without_a_good_view_leaves_nothing(root, made):
     for camera in CAMERAS:
         input_file(root, POSES_2D, f"Walking 1.{camera}.cdf").write_bytes(b"")
     ended = process(root, *ALL)
-    assert ended.returncode == 1 and len(ended.stderr.splitlines()) == len(CAMERAS)
+    assert ended.returncode == 1 and len(ended.errors) == len(CAMERAS)
     expected = contents(made / "processed")
     assert contents(root / "processed") == {key: expected[key] for key in expected if "Walking-1" not in key}
     assert not (root / "processed" / "S1" / "Walking-1").exists()
@@ -267,10 +267,10 @@ def test_debug_shows_the_workers_reasons_for_decoding_everything(root):
     target = input_file(root, VIDEOS, f"Walking 1.{CAMERA}.mp4")
     shutil.move(make_packed_video(root / "packed.mp4", POSES + 2), target)
     ended = process(root, *ONE[:-1], "--every", "64", "--debug")
-    lines = [line for line in ended.stderr.splitlines() if "decoding everything" in line]
+    lines = [line for line in ended.errors if "decoding everything" in line]
     assert ended.returncode == 0 and len(lines) == 1 and str(target) in lines[0], ended.stderr
     shutil.rmtree(root / "processed")
-    assert process(root, *ONE[:-1], "--every", "64").stderr == ""
+    assert process(root, *ONE[:-1], "--every", "64").errors == []
 
 
 # --- a second run ---
@@ -344,7 +344,7 @@ def test_killed_run_leaves_no_worker_and_the_next_does_the_rest(root, made, seed
     assert contents(root / "processed") != contents(made / "processed")
     assert leftovers_in_processed(root) == []  # the workers, which nobody ended, cleared away what they had begun
     ended = process(root, *ALL)
-    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (ended.returncode, ended.errors) == (0, [])
     assert_all_there(root, made)
 
 
@@ -360,11 +360,11 @@ def test_killed_worker_costs_its_sequence_only(root, made, seed):
     )  # as the system does it where memory runs out
     ended = run.end()
     assert ended.returncode == 1, ended.text
-    (line,) = errors_in(ended.stderr)
+    (line,) = ended.errors
     assert sum(f"S1 {name}: " in line for name in SEQUENCES) == 1
     assert "its process was killed (out of memory? try fewer --jobs)" in line
     ended = process(root, *ALL)
-    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (ended.returncode, ended.errors) == (0, [])
     assert "1 sequence to process, 1 at a time; 2 are done" in ended.stdout
     assert_all_there(root, made)
 
@@ -380,7 +380,7 @@ def test_a_stop_leaves_nothing_half_done_and_no_worker(root, made, how):
         run.process.send_signal(signal.Signals[how])
     ended = run.end()
     assert ended.returncode == 130
-    assert errors_in(ended.stderr) == ["process_all.py: stopped; run it again to go on from here"]
+    assert ended.errors == ["process_all.py: stopped; run it again to go on from here"]
     assert leftovers_in_processed(root) == []
     found, expected = contents(root / "processed"), contents(made / "processed")
     assert found != expected and all(expected[key] == value for key, value in found.items())
@@ -404,12 +404,12 @@ def test_full_disk_costs_what_does_not_fit_and_the_next_run_does_it(root, made, 
         os.posix_fallocate(filler.fileno(), 0, free - int(room * needed) // page * page)
     ended = process(root, *ONE)
     assert ended.returncode == 1
-    (line,) = ended.stderr.splitlines()
+    (line,) = ended.errors
     assert line.startswith("process_all.py: S1 Walking-1 ") and "No space left on device" in line
     assert not list(disk.rglob("*.jpg")) and not list(disk.rglob("annot.h5")) and leftovers_in_processed(root) == []
     (disk / "filler").unlink()
     ended = process(root, *ONE)
-    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (ended.returncode, ended.errors) == (0, [])
     expected = contents(made / "processed" / "S1" / "Walking-1")
     assert contents(root / "processed" / "S1" / "Walking-1") == expected
 

@@ -29,7 +29,7 @@ def options():
     found = {}
     for script in SCRIPTS:
         ended = run_script(script, "--help")
-        assert (ended.returncode, ended.stderr) == (0, "")
+        assert (ended.returncode, ended.errors) == (0, [])
         found[script] = set(OPTION.findall(ended.stdout))
         assert found[script] >= {"--help", "--root", "--subjects", "--quiet"}
     return found

@@ -5,7 +5,7 @@ import re
 import pytest
 from helpers.demos import ACTION_OPTIONS, SUBJECT_OPTIONS
 from helpers.releases import contents
-from helpers.scripts import errors_in, finish, process, start_script
+from helpers.scripts import finish, process, start_script
 
 
 def run_at_once(root, shares: list[list[str]]) -> list[str]:
@@ -15,7 +15,7 @@ def run_at_once(root, shares: list[list[str]]) -> list[str]:
     said = []
     for run in runs:
         ended = finish(run)
-        assert (ended.returncode, errors_in(ended.stderr)) == (0, [])
+        assert (ended.returncode, ended.errors) == (0, [])
         said.append(ended.stdout)
     return said
 
@@ -61,4 +61,4 @@ def test_slice_depends_on_the_names_alone(root):
 def test_a_share_that_is_none_is_told_in_one_line_with_status_2(root, wrong):
     ended = process(root, f"--slice={wrong}")
     assert ended.returncode == 2
-    assert "argument --slice: must be K/N with K from 1 to N" in ended.stderr and ended.stderr.count("\n") == 1
+    assert "argument --slice: must be K/N with K from 1 to N" in ended.stderr and len(ended.errors) == 1

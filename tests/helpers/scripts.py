@@ -31,6 +31,11 @@ class Ended(subprocess.CompletedProcess):
         """What it printed, errors last."""
         return self.stdout + self.stderr
 
+    @property
+    def errors(self) -> list[str]:
+        """The lines of its errors, without those of its progress, which a busy machine brings on."""
+        return errors_in(self.stderr)
+
 
 def environment_without_settings(**more: str) -> dict[str, str]:
     """Return this process's environment without a person's own settings for the scripts."""
