@@ -8,9 +8,9 @@ import numpy as np
 
 from h36m.cameras import Camera, rotation_matrix
 from h36m.cli import UsageError
-from h36m.dataset import Sequence
+from h36m.dataset import PROJECT, Sequence
 
-METADATA_FILE = Path(__file__).resolve().parent.parent / "metadata.xml"
+METADATA_FILE = PROJECT / "metadata.xml"
 
 # The mapping of the official file goes on after these with rows of another kind: 16 actions x 2 subactions count.
 SEQUENCE_ROWS = 32

@@ -15,7 +15,7 @@ from h36m.cli import (
     positive_integer,
     speaker,
 )
-from h36m.dataset import ARCHIVE_EXTENSION, ARCHIVES, CHANGED_EXTENSION, VERIFIED_RECORD, archive_name
+from h36m.dataset import ARCHIVE_EXTENSION, ARCHIVES, CHANGED_EXTENSION, PROJECT, VERIFIED_RECORD, archive_name
 from h36m.download.archive import Run, check_existing, obtain, with_extension
 from h36m.download.config import CONFIGURATION_FILE, read_configuration
 from h36m.download.partial import remove_temporary_files
@@ -24,7 +24,7 @@ from h36m.download.site import Site
 from h36m.download.verify import Verdict, read_checksums
 from h36m.storage import Record, is_read_only, only_run_in
 
-CHECKSUMS = Path(__file__).parent.parent.parent / "checksums.txt"
+CHECKSUMS = PROJECT / "checksums.txt"
 
 # How long a thread may take to stop axel and note its state after Ctrl-C. One that waits for the network is left.
 SECONDS_TO_STOP = 8

@@ -29,6 +29,7 @@ from typing import Any
 from tqdm import tqdm
 
 from h36m.cli import TaskError, UsageError
+from h36m.dataset import EXTRACTED, PROJECT
 from h36m.parallel.workers import Finished, how_it_ended
 
 try:
@@ -39,7 +40,6 @@ except ImportError as error:
         "--scheduler needs Dask, which is not installed here: python3 -m pip install -r requirements-cluster.txt"
     ) from error
 
-PROJECT = Path(__file__).resolve().parent.parent.parent
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 CONNECT_SECONDS = 10
@@ -160,7 +160,7 @@ def run_on_cluster(
     Raises:
         TaskError: the scheduler was lost.
     """
-    project, script = pack_project(), Path(sys.modules["__main__"].__file__).stem
+    project, script = pack_project(), Path(str(sys.modules["__main__"].__file__)).stem
     waiting = iter(tasks)
     running: dict[distributed.Future, Any] = {}
     completed = distributed.as_completed([], loop=client.loop)
@@ -226,7 +226,7 @@ def what_lacks(root: str, packages: list[str]) -> str | None:
             metadata.version(package)
         except metadata.PackageNotFoundError:
             return f"lacks the package {package}: install what requirements.txt says there too"
-    extracted = Path(root, "extracted")
+    extracted = Path(root, EXTRACTED)
     return None if extracted.is_dir() else f"sees no folder {extracted}: it needs the same files under the same path"
 
 
@@ -252,6 +252,7 @@ def run_beside(project: bytes, call: bytes) -> bytes:
         # Its directory is not the worker's, where another version of the project may be.
         command = [sys.executable, str(folder / "project.zip")]
         with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=folder, env=environment_of_tasks()) as process:
+            assert process.stdin is not None
             while process.poll() is None:
                 task = worker.state.tasks.get(key)
                 if task is None or task.state == "cancelled":

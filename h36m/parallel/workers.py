@@ -44,11 +44,11 @@ def run_in_processes(
         preload: names of the modules worth importing once.
         debug: print what this project's modules log on the way, to standard error.
     """
-    context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
+    context: Any = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
     if hasattr(os, "fork"):
         _start_server(preload)
     waiting = iter(tasks)
-    running: dict[Connection, tuple[Any, multiprocessing.Process]] = {}
+    running: dict[Any, tuple[Any, multiprocessing.Process]] = {}  # by the receiving end of a pipe
 
     def start_next() -> None:
         for task in waiting:
@@ -63,7 +63,8 @@ def run_in_processes(
         for _ in range(jobs):
             start_next()
         while running:
-            for receiver in wait(list(running)):
+            ready: list[Any] = wait(list(running))
+            for receiver in ready:
                 task, process = running.pop(receiver)
                 try:
                     finished = Finished(task, *receiver.recv())
@@ -99,8 +100,9 @@ def _start_server(preload: tuple[str, ...]) -> None:
 
 
 def _run_and_send(work: Callable[[Any], Any], task: Any, sender: Connection, debug: bool) -> None:
-    parent = multiprocessing.parent_process().sentinel
-    run_task(work, task, sender.send, lambda: wait([parent]), sys.stderr if debug else None)
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "this runs in a child process"
+    run_task(work, task, sender.send, lambda: wait([parent.sentinel]), sys.stderr if debug else None)
 
 
 def run_task(
@@ -134,7 +136,7 @@ def end_with_parent(wait_for_parent: Callable[[], Any]) -> None:
 
     The main thread, which calls this, gets a SystemExit wherever it is, so that it clears its unfinished files away.
     """
-    gone = threading.Event()
+    gone, main_thread = threading.Event(), threading.get_ident()
 
     def stop(number: int, _) -> None:
         # Ctrl-C reaches every process of a terminal, and the parent decides what comes of it.
@@ -148,7 +150,7 @@ def end_with_parent(wait_for_parent: Callable[[], Any]) -> None:
         gone.set()
         # It has to wake a main thread that sleeps. On Windows only SIGINT does so, from whichever thread.
         if hasattr(signal, "pthread_kill"):
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            signal.pthread_kill(main_thread, signal.SIGINT)
         else:
             signal.raise_signal(signal.SIGINT)
         time.sleep(SECONDS_TO_CLEAR_AWAY)
@@ -159,7 +161,7 @@ def end_with_parent(wait_for_parent: Callable[[], Any]) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def how_it_ended(exitcode: int) -> str:
+def how_it_ended(exitcode: int | None) -> str:
     """Return what to print about a process that ended without a result.
 
     Args:

@@ -17,6 +17,7 @@ import pytest
 import requests
 import urllib3
 from helpers.faulty_site import made_certificate
+from helpers.scripts import PROJECT
 
 from h36m.cli import RunStoppedError, TaskError, UsageError
 from h36m.dataset import ARCHIVES, VERIFIED_RECORD, VIDEOS, archive_file
@@ -24,8 +25,6 @@ from h36m.download import archive, config, partial, retry, run, site, transfer, 
 from h36m.download.partial import Version
 from h36m.download.transfer import Outcome
 from h36m.storage import Record
-
-PROJECT = Path(__file__).resolve().parent.parent.parent
 
 # -- verifying ---------------------------------------------------------------------------------------------------------
 
@@ -131,8 +130,8 @@ def test_an_archive_is_judged_by_its_md5_or_its_gzip_stream(tmp_path, data, expe
 def test_two_faults_of_one_kind_in_two_files_are_two(tmp_path):
     """What was downloaded again is compared with what came before: only the same bytes are the same archive."""
     path, verdicts = tmp_path / "file", []
-    for _ in range(2):
-        path.write_bytes(compress(tar(["S1/Videos/a.mp4"])))
+    for name in ("a.mp4", "b.mp4"):
+        path.write_bytes(compress(tar([f"S1/Videos/{name}"])))
         verdicts.append(verify.check_archive(path, "S1", MD5))
     assert verdicts[0] != verdicts[1]
     assert verify.check_archive(path, "S1", MD5) == verdicts[1]

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.scripts import PROJECT
 
-PROJECT = Path(__file__).resolve().parent.parent.parent
 LONGEST_MODULE = 350  # lines: what a reader takes in within a few minutes
 
 
