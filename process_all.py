@@ -24,6 +24,7 @@ from h36m.cli import Progress, Say, UsageError, argument_parser, count_of, is_or
 from h36m.dataset import (
     BOXES,
     EXTRACTED,
+    PART_LABEL_IMAGES,
     PART_LABELS,
     POSES_3D_WORLD,
     PROCESSED,
@@ -212,7 +213,7 @@ def tell_beforehand(sequences: list[Sequence], options: Options, metadata: Metad
     if not metadata.cameras:
         say("metadata.xml has no calibration (<w0>): no extrinsics, calibration and distortion are written")
     for subject in dict.fromkeys(sequence.subject for sequence in sequences):
-        for kind, what in ((POSES_3D_WORLD, "pose/3d-world"), (BOXES, "bbox"), (PART_LABELS, "partLabels")):
+        for kind, what in ((POSES_3D_WORLD, "pose/3d-world"), (BOXES, "bbox"), (PART_LABELS, PART_LABEL_IMAGES)):
             wanted = options.segments or kind == POSES_3D_WORLD
             if wanted and not unpacked_folder(options.root, subject, kind).is_dir():
                 say(f"{subject}: no {kind} in extracted/, so its sequences come without {what}")

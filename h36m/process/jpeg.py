@@ -1,6 +1,7 @@
 """JPEG images of decoded frames, by FFmpeg's encoder."""
 
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -27,7 +28,7 @@ def encode_jpeg(frame: av.VideoFrame, qscale: int = JPEG_QSCALE) -> bytes:
         qscale: 1 (best) to 31, FFmpeg's scale.
     """
     frame = with_full_range(frame)
-    encoder = av.CodecContext.create("mjpeg", "w")
+    encoder: Any = av.CodecContext.create("mjpeg", "w")  # typed by some releases of PyAV as any codec's
     encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, frame.format.name
     encoder.color_range = ColorRange.JPEG
     encoder.sample_aspect_ratio = Fraction(1)  # without one FFmpeg leaves the JFIF header out
