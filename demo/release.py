@@ -57,9 +57,9 @@ DEMO = (
 )
 # The same sequences with as few frames as show every rule: S9's Walking-1 has a second frame by the rule for tests.
 SHORT_DEMO = (
-    Recording("S1", "Greeting-2", 20),
+    Recording("S1", "Greeting-2", 14),
     Recording("S1", "Walking-1", 24),
-    Recording("S9", "Greeting-2", 20),
+    Recording("S9", "Greeting-2", 14),
     Recording("S9", "Walking-1", 66),
 )
 

@@ -170,6 +170,7 @@ def test_two_workers_write_what_one_machine_writes(cluster, demo_run, root):
     assert not processes_of(cluster.folder), "expected each process to end with its task"
 
 
+@pytest.mark.slow
 def test_with_an_address_a_second_run_has_nothing_to_do(cluster, root):
     few = ["--root", root, *ONE, "--scheduler", cluster.address]
     ended = run_script("process_all.py", *few)
@@ -376,6 +377,7 @@ def test_jobs_limits_how_many_tasks_run_at_a_time(cluster, root):
     assert run.stdout.readline() == "4 sequences to process, 1 at a time; 0 are done\n"
 
 
+@pytest.mark.slow
 def test_a_worker_with_another_python_is_refused(tmp_path, root):
     # A worker asks its Python for this when it is asked for its versions; the rest of it must not notice.
     preload = tmp_path / "older.py"

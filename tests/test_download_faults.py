@@ -378,7 +378,7 @@ def test_an_archive_that_keeps_changing_is_given_up(tmp_path, release, downloade
         assert downloads.is_right(NAMES[0]) and not (downloads.archives / path.name).exists()
 
 
-@BOTH
+@BOTH_AXEL_SLOW
 def test_untrusted_certificate_ends_the_run_naming_verifytls(tmp_path, release, downloader):
     """With the certificate's authority trusted, or VerifyTLS = no, the run succeeds."""
     tls, certificate = made_certificate(tmp_path)
@@ -525,7 +525,7 @@ def hurried(site) -> None:
     site.plan = lambda request: None
 
 
-@BOTH
+@BOTH_AXEL_SLOW
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_interrupted_run_exits_130_and_keeps_the_partial_download(tmp_path, downloader, signal_number):
     """No axel is left."""
@@ -561,7 +561,7 @@ def test_run_interrupted_while_it_waits_ends_soon(tmp_path, release, fault):
         assert count(site, fault) == 1
 
 
-@BOTH
+@BOTH_AXEL_SLOW
 def test_kill_9_at_any_part_of_a_download_costs_no_archive(tmp_path, downloader):
     release = listed_release(tmp_path / "site", LARGE)
     with slow_site(release, downloader) as site:

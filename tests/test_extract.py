@@ -358,7 +358,7 @@ def test_an_archive_without_a_file_is_not_taken_for_done(root):
 # -- disk and process --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", [0, 1, *map(slow, range(2, 6))])
 def test_kill_9_at_any_moment_then_a_second_run_completes_it(root, seed):
     contents = large_archive(root / "archives" / "Videos_S1.tgz")
     process = start_extract(root)
@@ -379,7 +379,7 @@ def test_kill_9_at_any_moment_then_a_second_run_completes_it(root, seed):
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, slow(signal.SIGTERM)])
 def test_ctrl_c_and_sigterm_end_with_130_and_leave_nothing_half_unpacked(root, signal_number):
-    large_archive(root / "archives" / "Videos_S1.tgz", files=150)
+    large_archive(root / "archives" / "Videos_S1.tgz", files=70)
     process = start_extract(root, "--delete-archives")
     run_until(process, (root / "extracted" / "S1" / ".Videos.unpacking" / "S1" / "Videos" / "3.mp4").exists)
     process.send_signal(signal_number)

@@ -169,7 +169,9 @@ MORE_FAULTS = {
 }
 
 
-@pytest.mark.parametrize("faults", [FAULTS, MORE_FAULTS], ids=["videos", "poses"])
+@pytest.mark.parametrize(
+    "faults", [pytest.param(FAULTS, id="videos"), pytest.param(MORE_FAULTS, id="poses", marks=pytest.mark.slow)]
+)
 def test_broken_file_costs_its_view_only_and_is_named_once(root, made, faults):
     """After the repair only the sequences of repaired files are done again."""
     kept = {}

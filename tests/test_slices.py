@@ -26,6 +26,7 @@ def written(said: str) -> tuple[int, int]:
     return int(frames), int(views)
 
 
+@pytest.mark.slow
 def test_slices_at_once_make_what_one_run_makes(demo_run, root):
     """No sequence is processed twice."""
     said = run_at_once(root, [["--slice", f"{which}/3"] for which in (1, 2, 3)])
