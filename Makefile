@@ -7,9 +7,10 @@ IN_VENV = .venv/bin/python
 demo: .venv/ready  ## the whole pipeline on a small made-up release, to a picture
 	$(IN_VENV) -m demo
 
-# A file's tests share what they have made, so a process takes whole files.
+# A file's tests share what they have made, so a process takes whole files. One process more than there are cores, since
+# some tests wait.
 test: .venv/ready  ## the tests, some two minutes
-	$(IN_VENV) -m pytest -m "not slow" -n 2 --dist loadfile
+	$(IN_VENV) -m pytest -m "not slow" -n 3 --dist loadfile
 
 # These wait most of the time, and the longest are of one file.
 test-slow: .venv/ready  ## the longer tests, some six minutes
