@@ -540,6 +540,42 @@ FAULTS = (
         'write_atomically(path, "".join(lines))',
         "unit/test_secrets.py::test_session_is_saved_and_all_else_is_kept",
     ),
+    # -- h36m/download/partial.py, h36m/parallel
+    Fault(
+        "missing ranges are not split",
+        "h36m/download/partial.py",
+        "            self.missing = missing\n",
+        "",
+        "unit/test_partial.py::test_the_largest_ranges_are_cut_in_two",
+    ),
+    Fault(
+        "a truncated partial download keeps its claims",
+        "h36m/download/partial.py",
+        "if claimed_end <= length:",
+        "if True:",
+        "unit/test_partial.py::test_a_file_cut_off_under_its_state_lacks_its_end",
+    ),
+    Fault(
+        "a hole is not noted",
+        "h36m/download/partial.py",
+        "if position > missing[0][0] and not self._is_noted:",
+        "if False:",
+        "unit/test_partial.py::test_a_hole_is_noted_before_it_is_there",
+    ),
+    Fault(
+        "an orphan sleeps on",
+        "h36m/parallel/workers.py",
+        "signal.pthread_kill(main_thread, signal.SIGINT)",
+        "pass",
+        "unit/test_parallel.py::test_a_task_whose_worker_is_gone_is_interrupted_in_its_sleep",
+    ),
+    Fault(
+        "a killed process is not said to be killed",
+        "h36m/parallel/workers.py",
+        'if exitcode == -getattr(signal, "SIGKILL", 9):',
+        "if exitcode == 9:",
+        "unit/test_parallel.py::test_only_a_killed_process_is_said_to_be_out_of_memory",
+    ),
 )
 
 

@@ -15,8 +15,9 @@ import dask
 import distributed  # noqa: F401  (adds its own settings to Dask's)
 import pytest
 from helpers.demos import ACTION_OPTIONS, SUBJECT_OPTIONS
-from helpers.releases import contents
-from helpers.scripts import PROJECT, errors_in, run_script
+from helpers.processes import command_lines, parents_in_session
+from helpers.releases import contents, copy_of_scripts
+from helpers.scripts import PATIENCE_SECONDS, errors_in, run_script, start_script, wait_until
 
 from h36m.cli import UsageError
 from h36m.parallel.cluster import connect, environment_of_tasks
@@ -25,19 +26,6 @@ OPTIONS = [*SUBJECT_OPTIONS, *ACTION_OPTIONS]
 # What is processed quickly: the four sequences, and one of them.
 FAST = ["--cameras", "54138969", "--every", "60", "--no-segments"]
 ONE = ["--subjects", "S1", "--actions", "Walking-1", *FAST]
-# The machine may be busy with other things.
-PATIENCE = 240
-
-
-def wait_until(condition, what: str):
-    """Return what the condition returns as soon as that is true."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.01)
-    raise AssertionError(f"waited {PATIENCE} s in vain for {what}")
 
 
 def start(folder: Path, program: str, *options, **more) -> subprocess.Popen:
@@ -113,15 +101,9 @@ def own_cluster(tmp_path):
         yield cluster
 
 
-def start_run(root: Path, scheduler: str, *options, scripts: Path = PROJECT) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, scripts / "process_all.py", "--root", root, *OPTIONS, *options, "--scheduler", scheduler],
-        cwd=root,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def start_run(root: Path, scheduler: str, *options, script: str | Path = "process_all.py") -> subprocess.Popen:
+    """Start a run on a cluster."""
+    return start_script(script, "--root", root, *OPTIONS, *options, "--scheduler", scheduler, cwd=root)
 
 
 def begun(root: Path) -> list[Path]:
@@ -129,27 +111,10 @@ def begun(root: Path) -> list[Path]:
     return [images.parent for images in root.glob("processed/*/*/.making/imageSequence")]
 
 
-def processes_of(folder: Path) -> list[str]:
+def processes_of(folder: Path) -> list[list[str]]:
     """Return the command lines of the processes beside a cluster's workers, one per task."""
-    found = []
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            command = file.read_bytes().replace(b"\0", b" ").decode()
-            if str(folder) in command and "project.zip" in command:
-                found.append(command)
-    return found
-
-
-def scripts_with(rule: str, folder: Path) -> Path:
-    """Return a copy of the scripts whose rule for frames begins with the given lines."""
-    shutil.copytree(PROJECT / "h36m", folder / "h36m", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("process_all.py", "metadata.xml", "requirements.txt"):
-        shutil.copy(PROJECT / name, folder)
-    script = folder / "process_all.py"
-    where = "    # To keep every frame:\n"
-    assert script.read_text().count(where) == 1
-    script.write_text(script.read_text().replace(where, "".join(f"    {line}\n" for line in rule.splitlines())))
-    return folder
+    beside = re.compile(re.escape(str(folder)) + r"/.*/project\.zip")
+    return [words for words in command_lines().values() if any(map(beside.match, words))]
 
 
 def test_two_workers_write_what_one_machine_writes(cluster, demo_run, root):
@@ -183,12 +148,12 @@ def test_with_an_address_a_second_run_has_nothing_to_do(cluster, root):
 @pytest.mark.slow
 def test_an_edited_rule_reaches_the_workers_each_time(cluster, root, tmp_path):
     """With a module beside the script, which the rule imports and which changes between two runs."""
-    scripts = scripts_with("import my_rule\nreturn np.array(my_rule.FRAMES)", tmp_path / "my scripts")
+    script = copy_of_scripts(tmp_path / "my scripts", "import my_rule\nreturn np.array(my_rule.FRAMES)")
     for frames in ([0, 7], [5]):
-        (scripts / "my_rule.py").write_text(f"FRAMES = {frames}\n")
+        (script.parent / "my_rule.py").write_text(f"FRAMES = {frames}\n")
         shutil.rmtree(root / "processed", ignore_errors=True)
-        run = start_run(root, cluster.address, "--cameras", "54138969", scripts=scripts)
-        _, errors = run.communicate(timeout=PATIENCE)
+        run = start_run(root, cluster.address, "--cameras", "54138969", script=script)
+        _, errors = run.communicate(timeout=PATIENCE_SECONDS)
         assert (run.returncode, errors_in(errors)) == (0, [])
         images = {image.name for image in root.glob("processed/*/*/imageSequence/*/*")}
         assert images == {f"img_{frame + 1:06d}.jpg" for frame in frames}
@@ -200,13 +165,11 @@ def test_a_task_that_fails_for_its_data_is_not_retried(cluster, root, tmp_path):
         f"with open({str(tries)!r}, 'a') as file:\n    file.write(subject + ' ')\n"
         "if subject == 'S1':\n    raise RuntimeError('no')"
     )
-    scripts = scripts_with(rule, tmp_path / "scripts")
-    run = start_run(root, cluster.address, "--cameras", "54138969", scripts=scripts)
-    _, errors = run.communicate(timeout=PATIENCE)
+    script = copy_of_scripts(tmp_path / "scripts", rule)
+    run = start_run(root, cluster.address, "--cameras", "54138969", script=script)
+    _, errors = run.communicate(timeout=PATIENCE_SECONDS)
     assert run.returncode == 1
-    [line] = [
-        n for n, text in enumerate((scripts / "process_all.py").read_text().splitlines(), 1) if "Error('no')" in text
-    ]
+    [line] = [n for n, text in enumerate(script.read_text().splitlines(), 1) if "Error('no')" in text]
     assert sorted(errors_in(errors)) == [
         f"process_all.py: S1 {name}: select_frame_indices_to_include() failed in line {line} of process_all.py: "
         "RuntimeError: no"
@@ -219,7 +182,7 @@ def test_ctrl_c_ends_the_tasks_on_the_workers(own_cluster, root):
     run = start_run(root, own_cluster.address, "--all-frames")
     wait_until(lambda: begun(root), "a task to begin")
     run.send_signal(signal.SIGINT)
-    _, errors = run.communicate(timeout=PATIENCE)
+    _, errors = run.communicate(timeout=PATIENCE_SECONDS)
     assert run.returncode == 130
     assert errors_in(errors) == ["process_all.py: stopped; run it again to go on from here"]
     wait_until(lambda: not processes_of(own_cluster.folder), "the tasks' processes to end")
@@ -234,7 +197,7 @@ def test_killing_a_worker_changes_nothing_in_the_output(own_cluster, demo_run, r
     own_cluster.workers[0].kill()
     assert own_cluster.workers[0].wait() == -signal.SIGKILL
     assert not list(root.glob("processed/*/*/annot.h5")), "expected the kill to come in the middle of a task"
-    _, errors = run.communicate(timeout=PATIENCE)
+    _, errors = run.communicate(timeout=PATIENCE_SECONDS)
     assert (run.returncode, errors_in(errors)) == (0, [])
     expected = contents(demo_run / "data" / "processed")
     assert contents(root / "processed") == {name: data for name, data in expected.items() if "/Walking-1/" in name}
@@ -254,61 +217,50 @@ def wait_for_the_end(processes, root: Path) -> None:
     assert list(root.glob("processed/S*/*")) == []
 
 
-def processes_of_session(session: int) -> list[str]:
-    """Return the ids of the processes of a session that have not ended."""
-    found = []
-    for file in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, _, _, its_session = file.read_text().rpartition(")")[2].split()[:4]
-            if int(its_session) == session and state not in "ZX":
-                found.append(file.parent.name)
-    return found
-
-
 def test_a_killed_run_with_a_blocked_rule_leaves_nothing(root, tmp_path):
     """On one machine: neither a process nor the folder of its unfinished sequence."""
     at_it = tmp_path / "at it"
-    scripts = scripts_with(BLOCKED.format(file=str(at_it)), tmp_path / "scripts")
-    command = [sys.executable, scripts / "process_all.py", "--root", root, *ONE[:-3]]
+    script = copy_of_scripts(tmp_path / "scripts", BLOCKED.format(file=str(at_it)))
+    command = [sys.executable, script, "--root", root, *ONE[:-3]]
     run = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
     wait_until(at_it.exists, "the rule to be called")
     run.kill()
     run.wait()
-    wait_for_the_end(lambda: processes_of_session(run.pid), root)
+    wait_for_the_end(lambda: parents_in_session(run.pid), root)
 
 
 def test_a_killed_worker_with_a_blocked_rule_leaves_nothing(root, tmp_path):
     """Neither the process beside it nor the folder of its unfinished sequence."""
     at_it = tmp_path / "at it"
-    scripts = scripts_with(BLOCKED.format(file=str(at_it)), tmp_path / "scripts")
+    script = copy_of_scripts(tmp_path / "scripts", BLOCKED.format(file=str(at_it)))
     with cluster_of(tmp_path / "a cluster", 1) as cluster:
-        run = start_run(root, cluster.address, *ONE[:4], scripts=scripts)
+        run = start_run(root, cluster.address, *ONE[:4], script=script)
         wait_until(at_it.exists, "the rule to be called")
         assert len(processes_of(cluster.folder)) == 1
         cluster.workers[0].kill()
         wait_for_the_end(lambda: processes_of(cluster.folder), root)
         run.send_signal(signal.SIGINT)
-        run.communicate(timeout=PATIENCE)
+        run.communicate(timeout=PATIENCE_SECONDS)
 
 
 def test_debug_prints_the_tasks_log_and_traceback(cluster, root, tmp_path):
     """As a run on one machine does. What a task prints is not taken for its result."""
     rule = "print('printed', flush=True)\nimport logging\nlogging.getLogger('h36m.rule').debug('logged for ' + subject)"
-    scripts = scripts_with(f"{rule}\nreturn np.array([0])", tmp_path / "scripts")
-    module = scripts / "h36m" / "process" / "sequence.py"
+    script = copy_of_scripts(tmp_path / "scripts", f"{rule}\nreturn np.array([0])")
+    module = script.parent / "h36m" / "process" / "sequence.py"
     where = "    inputs = input_files(sequence, options)\n"
     assert module.read_text().count(where) == 1
     fault = "    if sequence.subject == 'S9':\n        raise RuntimeError('a fault')\n"
     module.write_text(module.read_text().replace(where, fault + where))
     few = ["--actions", "Walking-1", "--cameras", "54138969"]
-    run = start_run(root, cluster.address, *few, "--debug", scripts=scripts)
-    output, errors = run.communicate(timeout=PATIENCE)
+    run = start_run(root, cluster.address, *few, "--debug", script=script)
+    output, errors = run.communicate(timeout=PATIENCE_SECONDS)
     assert run.returncode == 1
     assert errors_in(errors) == ["logged for S1", "process_all.py: S9 Walking-1: unexpected RuntimeError: a fault"]
     assert "Traceback (most recent call last):\n" in output and "sequence.py" in output
     assert "printed" not in output
-    run = start_run(root, cluster.address, *few, scripts=scripts)
-    output, errors = run.communicate(timeout=PATIENCE)
+    run = start_run(root, cluster.address, *few, script=script)
+    output, errors = run.communicate(timeout=PATIENCE_SECONDS)
     assert errors_in(errors) == ["process_all.py: S9 Walking-1: unexpected RuntimeError: a fault"]
     assert "Traceback" not in output
 
@@ -318,9 +270,9 @@ def test_a_task_whose_process_is_killed_each_time_is_named(own_cluster, root, tm
     """At the end, and the other task is done."""
     tries = tmp_path / "tries"
     rule = f"import os\nif subject == 'S1':\n    open({str(tries)!r}, 'a').write('x')\n    os.kill(os.getpid(), 9)"
-    scripts = scripts_with(rule, tmp_path / "scripts")
-    run = start_run(root, own_cluster.address, "--actions", "Walking-1", scripts=scripts)
-    _, errors = run.communicate(timeout=PATIENCE)
+    script = copy_of_scripts(tmp_path / "scripts", rule)
+    run = start_run(root, own_cluster.address, "--actions", "Walking-1", script=script)
+    _, errors = run.communicate(timeout=PATIENCE_SECONDS)
     assert run.returncode == 1
     [error] = errors_in(errors)
     assert error.startswith("process_all.py: S1 Walking-1: its process was killed")
@@ -332,11 +284,11 @@ def test_a_task_whose_process_is_killed_each_time_is_named(own_cluster, root, tm
 def test_a_task_that_kills_every_worker_is_named(tmp_path, root):
     """At the end, and the other task is done."""
     rule = "import os, time\nif subject == 'S1':\n    os.kill(os.getppid(), 9)\n    time.sleep(100)"
-    scripts = scripts_with(rule, tmp_path / "scripts")
+    script = copy_of_scripts(tmp_path / "scripts", rule)
     with cluster_of(tmp_path / "a cluster", 0) as cluster:
         cluster.start_worker("--nanny")  # which starts a killed worker anew
-        run = start_run(root, cluster.address, "--actions", "Walking-1", scripts=scripts)
-        _, errors = run.communicate(timeout=PATIENCE)
+        run = start_run(root, cluster.address, "--actions", "Walking-1", script=script)
+        _, errors = run.communicate(timeout=PATIENCE_SECONDS)
         assert run.returncode == 1
         [error] = errors_in(errors)
         assert error.startswith("process_all.py: S1 Walking-1: each worker that began it was lost")
@@ -348,7 +300,7 @@ def test_a_scheduler_that_is_lost_ends_the_run_in_one_line(own_cluster, root):
     run = start_run(root, own_cluster.address, "--all-frames")
     wait_until(lambda: begun(root), "a task to begin")
     own_cluster.scheduler.kill()
-    _, errors = run.communicate(timeout=PATIENCE)
+    _, errors = run.communicate(timeout=PATIENCE_SECONDS)
     assert run.returncode == 1
     [error] = errors_in(errors)
     assert error.startswith("process_all.py: the Dask scheduler was lost")
@@ -360,7 +312,7 @@ def test_a_run_without_a_worker_waits_for_one(tmp_path, root):
         run = start_run(root, cluster.address, "--actions", "Walking-1", *FAST)
         assert run.stdout.readline() == "no Dask worker is there yet: waiting for one\n"
         cluster.start_worker("--no-nanny")
-        _, errors = run.communicate(timeout=PATIENCE)
+        _, errors = run.communicate(timeout=PATIENCE_SECONDS)
     assert (run.returncode, errors_in(errors)) == (0, [])
     assert len(list(root.glob("processed/*/*/annot.h5"))) == 2
 
