@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from h36m.cli import TaskError
+from h36m.cli import TaskError, count_of, is_or_are
 from h36m.dataset import JOINTS
 
 
@@ -37,7 +37,8 @@ def read_poses(file: Path, coordinates: int) -> np.ndarray:
     poses = poses[0].astype(np.float64).reshape(-1, JOINTS, coordinates)
     broken = np.flatnonzero(~np.isfinite(poses).all(axis=(1, 2)))
     if len(broken):
-        raise TaskError(f"{file}: {len(broken)} of {len(poses)} poses are not finite numbers, the first at {broken[0]}")
+        found = f"{len(broken)} of {count_of(len(poses), 'pose')} {is_or_are(len(broken))} not finite numbers"
+        raise TaskError(f"{file}: {found}, the first at {broken[0]}")
     return poses
 
 

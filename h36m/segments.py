@@ -7,7 +7,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from h36m.cli import TaskError
+from h36m.cli import TaskError, count_of
 
 # What a box is where its mask is missing or empty.
 NO_BOX = (-1, -1, -1, -1)
@@ -50,7 +50,7 @@ def read_cells(file: Path, variable: str, frames: Iterable[int], size: tuple[int
                 if frame < len(references):
                     yield _read_cell(mat, references[frame], frame, size)
                 else:
-                    yield Cell(frame, None, notice=f"only {len(references)} cells")
+                    yield Cell(frame, None, notice=f"only {count_of(len(references), 'cell')}")
     except (OSError, KeyError) as error:
         raise TaskError(f"{file} cannot be read as a MATLAB v7.3 file with {variable}: {error}") from error
 
@@ -116,5 +116,6 @@ def summarize_missing(what: str, without: list[Cell], count: int) -> tuple[list[
     for field in ("problem", "notice"):
         cells = [cell for cell in without if getattr(cell, field)]
         first = f"; the first is frame {cells[0].frame}: {getattr(cells[0], field)}" if cells else ""
-        lines.append([f"{len(cells)} of {count} frames have no {what}{first}"] if cells else [])
+        have = "has" if len(cells) == 1 else "have"
+        lines.append([f"{len(cells)} of {count_of(count, 'frame')} {have} no {what}{first}"] if cells else [])
     return lines[0], lines[1]

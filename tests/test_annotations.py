@@ -258,9 +258,7 @@ def test_each_kind_of_bad_segment_file_costs_its_own_view_only_and_is_told(small
     assert len(lines) == 2 and all(f"S1 Greeting-2 {damaged}: " in line and damaged + ".mat" in line for line in lines)
     for what, name in (("box", "boxes"), ("part labels", "part labels")):
         assert f"S1 Greeting-2 {missing}: no Greeting.{missing}.mat among the {name}" in ended.stdout
-        assert (
-            f"S1 Greeting-2 {short}: 1 of 3 frames have no {what}; the first is frame 4: only 3 cells" in ended.stdout
-        )
+        assert f"S1 Greeting-2 {short}: 1 of 3 frames has no {what}; the first is frame 4: only 3 cells" in ended.stdout
         assert (
             f"S1 Greeting-2 {empty}: 3 of 3 frames have no {what}; the first is frame 0: an empty cell" in ended.stdout
         )

@@ -145,7 +145,7 @@ def test_part_labels_are_palette_png_upright_with_their_ids(tmp_path):
     other = np.flipud(labels)
     file = write_mat(tmp_path / "a.mat", "Feat", [labels.astype(np.uint8), None, other.astype(np.uint8)])
     problems, notices = write_part_labels(file, np.array([0, 1, 2]), SIZE, tmp_path / "labels")
-    assert problems == [] and notices == ["1 of 3 frames have no part labels; the first is frame 1: an empty cell"]
+    assert problems == [] and notices == ["1 of 3 frames has no part labels; the first is frame 1: an empty cell"]
     assert sorted(image.name for image in (tmp_path / "labels").iterdir()) == ["img_000001.png", "img_000003.png"]
     for name, expected in (("img_000001.png", labels), ("img_000003.png", other)):
         with Image.open(tmp_path / "labels" / name) as image:

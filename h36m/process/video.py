@@ -12,7 +12,7 @@ from pathlib import Path
 
 import av
 
-from h36m.cli import TaskError
+from h36m.cli import TaskError, count_of, is_or_are
 from h36m.dataset import UNFINISHED_IMAGE_EXTENSION, image_name
 from h36m.process.jpeg import JPEG_QSCALE, encode_jpeg
 from h36m.process.packets import (
@@ -122,7 +122,8 @@ def _decode_planned(video: Path, packets: list[PacketFacts], positions: list[int
             if frame.pts in wanted_times:
                 yield frame
         if position == end and expected_times:
-            raise damaged(video, f"{len(expected_times)} frames are missing after packet {position}")
+            missing = f"{count_of(len(expected_times), 'frame')} {is_or_are(len(expected_times))} missing"
+            raise damaged(video, f"{missing} after packet {position}")
         if not runs:
             return
 

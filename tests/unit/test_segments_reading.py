@@ -146,6 +146,6 @@ def test_missing_file_of_boxes_is_a_notice_and_a_broken_one_a_problem(tmp_path):
 def test_missing_cells_are_summed_up_by_kind():
     without = [Cell(4, None, notice="an empty cell"), Cell(5, None, problem="broken"), Cell(6, None, notice="another")]
     problems, notices = summarize_missing("box", without, 9)
-    assert problems == ["1 of 9 frames have no box; the first is frame 5: broken"]
+    assert problems == ["1 of 9 frames has no box; the first is frame 5: broken"]
     assert notices == ["2 of 9 frames have no box; the first is frame 4: an empty cell"]
     assert summarize_missing("box", [], 9) == ([], [])
