@@ -9,11 +9,11 @@ demo: .venv/ready  ## the whole pipeline on a small made-up release, to a pictur
 
 # A file's tests share what they have made, so a process takes whole files. One process more than there are cores, since
 # some tests wait.
-test: .venv/ready  ## the tests, some two minutes
+test: .venv/ready  ## the tests, two to three minutes
 	$(IN_VENV) -m pytest -m "not slow" -n 3 --dist loadfile
 
 # These wait most of the time, and the longest are of one file.
-test-slow: .venv/ready  ## the longer tests, some six minutes
+test-slow: .venv/ready  ## the longer tests, some seven minutes
 	$(IN_VENV) -m pytest -m slow -n 4 --dist worksteal
 
 lint: .venv/ready

@@ -1,4 +1,4 @@
-"""h36m/unpack.py on generated archives: nothing outside of the folder, and what is accepted equals what went in."""
+"""h36m/extract/unpack.py on generated archives: nothing outside of the folder, and accepted content is right."""
 
 import collections
 import gzip

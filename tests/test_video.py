@@ -1,4 +1,4 @@
-"""h36m/video.py: the frames are those of a full decode, the images are those frames, in every shape of video."""
+"""h36m/process/video.py: frames are those of a full decode, and images are those frames, in every shape of video."""
 
 import io
 import logging

@@ -1,4 +1,4 @@
-"""h36m/video.py: a damaged video is an error of one line, never a wrong picture that the decoder knows to be wrong."""
+"""h36m/process/video.py: a damaged video is an error of one line, never a picture that the decoder calls wrong."""
 
 import random
 import re

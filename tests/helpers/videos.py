@@ -1,4 +1,4 @@
-"""Small videos in every shape that the tests of h36m/video.py need, made with PyAV."""
+"""Small videos in every shape that the tests of h36m/process/video.py need, made with PyAV."""
 
 import struct
 from fractions import Fraction
