@@ -8,7 +8,7 @@ from helpers.faulty_site import FaultyServer, write_configuration
 from helpers.scripts import Ended, finish, start_script
 
 # Faults are told from success within seconds here, where a person's run waits for minutes.
-QUICK = {"H36M_STALL_SECONDS": "1", "H36M_RETRY_SECONDS": "0.01"}
+QUICK = {"H36M_STALL_SECONDS": "1.5", "H36M_RETRY_SECONDS": "0.01"}
 
 
 class Downloads:
