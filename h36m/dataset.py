@@ -91,9 +91,14 @@ def archive_name(kind: str, subject: str) -> str:
     return f"{kind}_{subject}"
 
 
+def archive_file_name(kind: str, subject: str) -> str:
+    """Return the name of an archive's file: `archive_file_name("Videos", "S1") == "Videos_S1.tgz"`."""
+    return f"{archive_name(kind, subject)}{ARCHIVE_EXTENSION}"
+
+
 def archive_file(root: Path, kind: str, subject: str) -> Path:
     """Return the path of a complete archive: `archive_file(root, "Videos", "S1")` is root/archives/Videos_S1.tgz."""
-    return root / ARCHIVES / f"{archive_name(kind, subject)}{ARCHIVE_EXTENSION}"
+    return root / ARCHIVES / archive_file_name(kind, subject)
 
 
 def subject_of_member(name: str) -> str | None:

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from h36m.cli import Progress, Say, TaskError
 from h36m.dataset import (
-    ARCHIVE_EXTENSION,
     ARCHIVES,
     CHANGED_EXTENSION,
     PARTIAL_EXTENSION,
     REJECTED_EXTENSION,
-    archive_name,
+    archive_file_name,
 )
 from h36m.download.config import Configuration
 from h36m.download.partial import PartialDownload
@@ -55,7 +54,7 @@ def check_existing(run: Run, kind: str, subject: str) -> list[Verdict] | None:
     Raises:
         TaskError: the archive has changed on the server, and its new version is not accepted yet.
     """
-    target = run.folder / f"{archive_name(kind, subject)}{ARCHIVE_EXTENSION}"
+    target = run.folder / archive_file_name(kind, subject)
     changed = with_extension(target, CHANGED_EXTENSION)
     expected = run.checksums.get(target.name)
     if run.record.holds(target, expected):
@@ -98,7 +97,7 @@ def obtain(run: Run, kind: str, subject: str, verdicts: list[Verdict]) -> None:
         TaskError: it failed, and why.
         UsageError: the site no longer accepts the user name and password.
     """
-    target = run.folder / f"{archive_name(kind, subject)}{ARCHIVE_EXTENSION}"
+    target = run.folder / archive_file_name(kind, subject)
     expected = run.checksums.get(target.name)
     partial = PartialDownload(with_extension(target, PARTIAL_EXTENSION))
     uses_axel = run.configuration.downloader != "requests" and shutil.which("axel")

@@ -15,7 +15,7 @@ from h36m.cli import (
     positive_integer,
     speaker,
 )
-from h36m.dataset import ARCHIVE_EXTENSION, ARCHIVES, CHANGED_EXTENSION, PROJECT, VERIFIED_RECORD, archive_name
+from h36m.dataset import ARCHIVES, CHANGED_EXTENSION, PROJECT, VERIFIED_RECORD, archive_file_name
 from h36m.download.archive import Run, check_existing, obtain, with_extension
 from h36m.download.config import CONFIGURATION_FILE, read_configuration
 from h36m.download.partial import remove_temporary_files
@@ -102,12 +102,8 @@ def download(arguments: argparse.Namespace, kinds: Sequence[str]) -> list[str]:
 def _are_all_verified(folder: Path, wanted: Sequence[Archive], checksums: dict[str, str]) -> bool:
     """Return whether every archive was verified and has not changed since; no archive is opened for that."""
     record = Record(folder / VERIFIED_RECORD)
-    targets = [_target(folder, archive) for archive in wanted]
+    targets = [folder / archive_file_name(*archive) for archive in wanted]
     return all(record.holds(target, checksums.get(target.name)) for target in targets)
-
-
-def _target(folder: Path, archive: Archive) -> Path:
-    return folder / f"{archive_name(*archive)}{ARCHIVE_EXTENSION}"
 
 
 def _remove_temporary_files(folder: Path) -> None:
@@ -137,7 +133,7 @@ def _check_and_download(run: Run, wanted: Sequence[Archive], jobs: int) -> list[
 
 def _may_need_the_site(folder: Path, wanted: Sequence[Archive]) -> bool:
     """Return whether some archive is absent. One kept as changed may only wait to be accepted, and needs no site."""
-    targets = [_target(folder, archive) for archive in wanted]
+    targets = [folder / archive_file_name(*archive) for archive in wanted]
     is_one_changed = any(with_extension(target, CHANGED_EXTENSION).exists() for target in targets)
     return not is_one_changed and not all(target.exists() for target in targets)
 
@@ -193,7 +189,7 @@ def _download_in_threads(run: Run, missing: dict[Archive, list[Verdict]], jobs: 
                 problems[archive] = str(error)
                 run.say(f"not to be had for now: {error}")
             elif isinstance(error, UsageError):
-                left = len([archive for archive in missing if not _target(run.folder, archive).exists()])
+                left = len([archive for archive in missing if not (run.folder / archive_file_name(*archive)).exists()])
                 raise UsageError(f"{error}; {count_of(left, 'archive')} {is_or_are(left)} still missing") from None
             elif error is not None:
                 raise error

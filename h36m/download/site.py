@@ -23,7 +23,7 @@ except ImportError:  # Windows has none
     termios = None  # type: ignore[assignment]
 
 from h36m.cli import Say, TaskError, UsageError
-from h36m.dataset import ARCHIVE_EXTENSION, KIND_FACTS, SITE_SUBJECT_NUMBERS, archive_name
+from h36m.dataset import ARCHIVE_EXTENSION, KIND_FACTS, SITE_SUBJECT_NUMBERS, archive_file_name
 from h36m.download.config import Configuration, save_session
 from h36m.download.partial import Version
 from h36m.download.retry import NotAnArchiveError, TemporaryError, UnreachableError, is_caused_by, seconds_to_wait
@@ -187,7 +187,7 @@ class Site:
             TemporaryError: the server failed, or the connection.
             TaskError: the server does not have this archive.
         """
-        name = f"{archive_name(kind, subject)}{ARCHIVE_EXTENSION}"
+        name = archive_file_name(kind, subject)
         headers = {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
         if start and version.etag and not version.etag.startswith("W/"):  # a weak one may not be used for ranges
             headers["If-Range"] = version.etag
