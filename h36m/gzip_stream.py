@@ -51,12 +51,18 @@ def decompressed(file: io.RawIOBase, on_bytes: Callable[[int], None] = lambda co
 
 def describe_page(beginning: bytes) -> str:
     """Say what the first bytes of something that is no archive look like, in a few printable words."""
+    text = page_text(beginning)
+    if text is not None:
+        return f"it looks like an HTML page: {text!r}"
+    return f"it begins with {beginning[:8]!r}" if beginning else "it is empty"
+
+
+def page_text(beginning: bytes) -> str | None:
+    """Return the first words that an HTML page shows, printable and without tags; None for something else."""
     text = beginning.decode("ascii", errors="replace")
-    words = " ".join(re.sub(r"<[^>]*>?|[^ -~]", " ", text).split())
-    kind = "HTML page" if re.search(r"<!doctype|<html|<head|<body", text, re.IGNORECASE) else "file"
-    if not beginning:
-        return "it is empty"
-    return f"it looks like an {kind}: {words[:60]!r}" if kind == "HTML page" else f"it begins with {beginning[:8]!r}"
+    if not re.search(r"<!doctype|<html|<head|<body", text, re.IGNORECASE):
+        return None
+    return " ".join(re.sub(r"<[^>]*>?|[^ -~]", " ", text).split())[:60]
 
 
 class GzipStream(io.RawIOBase):

@@ -1,0 +1,199 @@
+"""h36m/archive_content.py: whether the first bytes and the member names of a file are those of the archive."""
+
+import bz2
+import gzip
+import io
+import tarfile
+import zlib
+
+import pytest
+
+from h36m.archive_content import BEGINNING_BYTES, fault_in_beginning, fault_of_member
+from h36m.dataset import BOXES, KIND_FACTS, KINDS, PART_LABELS, POSES_2D, POSES_3D, POSES_3D_UNIVERSAL, VIDEOS
+from h36m.dataset import POSES_3D_WORLD as POSES_WORLD
+
+PAGE = b"<!DOCTYPE html><html><body>Please <b>log in</b></body></html>"
+LONG_PAGE = b"<html><head><title>Human3.6M</title></head><body>" + b"<p>Please log in</p>" * 500
+FOLDER = tarfile.DIRTYPE
+
+
+def tar(*members: tuple[str, bytes], format: int = tarfile.GNU_FORMAT, **pax) -> bytes:
+    """Return a tar of members, each a name with its content, or with FOLDER for a folder."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=format, pax_headers=pax or None) as opened:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            member.type = FOLDER if content == FOLDER else tarfile.REGTYPE
+            member.size = 0 if content == FOLDER else len(content)
+            opened.addfile(member, io.BytesIO(content))
+    return file.getvalue()
+
+
+def inner_file(kind: str, subject: str = "S1") -> str:
+    return f"{subject}/{KIND_FACTS[kind].inner_folder}/Walking 1.54138969{KIND_FACTS[kind].extension}"
+
+
+VIDEO = (inner_file(VIDEOS), bytes(range(256)) * 400)
+LONG_NAME = f"S1/Videos/{'x' * 150}.mp4"
+OTHERS_LONG_NAME = f"S11/Videos/{'x' * 150}.mp4"
+
+# -- the first bytes ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("length", [0, 1, 2, 5, 18, 100, 300, 512, 2000, BEGINNING_BYTES])
+def test_beginning_of_a_real_archive_has_no_fault(kind, length):
+    """However few bytes of it there are: nothing is said too early."""
+    for level in (0, 1, 9):
+        archive = gzip.compress(tar((inner_file(kind, "S11"), bytes(range(256)) * 99)), level)
+        assert fault_in_beginning(archive[:length], kind, "S11") is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        tar(("./", FOLDER), ("./S1", FOLDER), ("./S1/Videos", FOLDER), ("./S1/Videos/a.mp4", b"abc")),
+        tar((LONG_NAME, b"abc")),
+        tar((LONG_NAME, b"abc"), format=tarfile.PAX_FORMAT),
+        tar((LONG_NAME, b"abc"), format=tarfile.PAX_FORMAT, comment="made by somebody"),
+        tar(("S1/Videos/ü.mp4", b"abc"), format=tarfile.PAX_FORMAT),
+        tar(("S1/Videos/a.mp4", b"abc"), format=tarfile.USTAR_FORMAT),
+        tar(("README", b"<html>"), ("Videos/x.mp4", b"abc")),
+        tar(("x.mp4", b"<html>")),
+        tar(("S1/new folder/x.mp4", b"abc")),
+    ],
+    ids=["folders", "GNU long name", "pax long name", "global pax", "not ASCII", "ustar", "README", "flat", "folder"],
+)
+def test_ways_to_write_the_archive_have_no_fault(content):
+    assert fault_in_beginning(gzip.compress(content), VIDEOS, "S1") is None
+    for cut in (512, 700, 1024, 1100, 1536, 1700, 2048):
+        pieces = gzip.compress(content[:cut]) + gzip.compress(content[cut:])
+        assert fault_in_beginning(gzip.compress(content, 0)[:cut], VIDEOS, "S1") is None
+        assert fault_in_beginning(pieces, VIDEOS, "S1") is None
+
+
+def test_gzip_header_with_name_and_comment_is_accepted():
+    file = io.BytesIO()
+    with gzip.GzipFile("Videos_S1.tar", "wb", fileobj=file, mtime=0) as zipped:
+        zipped.write(tar(VIDEO))
+    for length in (4, 12, 20, 40, 2000):
+        assert fault_in_beginning(file.getvalue()[:length], VIDEOS, "S1") is None
+
+
+@pytest.mark.parametrize(
+    ("beginning", "fault"),
+    [
+        (PAGE, "is not a gzip file; it looks like an HTML page: 'Please log in'"),
+        (b"<", "is not a gzip file; it begins with b'<'"),
+        (b"\x1f<", r"is not a gzip file; it begins with b'\x1f<'"),
+        (b"PK\3\4 a zip file", r"is not a gzip file; it begins with b'PK\x03\x04 a z'"),
+        (bz2.compress(b"abc"), "is not a gzip file; it begins with b'BZh"),
+        (bytes(5000), "is not a gzip file; it begins with b'"),
+        (tar(VIDEO), "is not a gzip file; it is a tar archive that is not compressed"),
+        (gzip.compress(PAGE), "is a compressed HTML page: 'Please log in'"),
+        (gzip.compress(LONG_PAGE), "is a compressed HTML page: 'Human3.6M Please log in Please log in"),
+        (gzip.compress(LONG_PAGE, 0)[:200], "is a compressed HTML page: 'Human3.6M"),
+        (gzip.compress(b"no tar"), "is gzip, but holds no tar archive; it begins with b'no tar'"),
+        (gzip.compress(b"x" * 5000), "is gzip, but holds no tar archive; it begins with b'xxxxxxxx'"),
+        (gzip.compress(b"x" * 5000, 0)[:600], "is gzip, but holds no tar archive"),
+        (gzip.compress(b""), "is gzip, but holds no tar archive; it is empty"),
+        (gzip.compress(tar(VIDEO)[:300]), "is gzip, but holds no tar archive"),
+        (gzip.compress(gzip.compress(tar(VIDEO))), r"is gzip, but holds no tar archive; it begins with b'\x1f\x8b"),
+        (gzip.compress(b"\1" + tar(VIDEO)[1:]), "is gzip, but holds no tar archive"),
+        (gzip.compress(tar()), "holds no file"),
+        (gzip.compress(bytes(10**8)), "holds no file"),
+        (b"\x1f\x8bnothing of a gzip file", "is damaged: its gzip stream cannot be decompressed"),
+        (gzip.compress(PAGE)[:-8] + bytes(8), "is damaged: its gzip stream cannot be decompressed"),
+        (zlib.compress(tar(VIDEO)), "is not a gzip file"),
+        (gzip.compress(tar((inner_file(VIDEOS, "S11"), b"abc"))), "holds the folder S11 where its name says S1"),
+        (gzip.compress(tar(("S11", FOLDER))), "holds the folder S11 where its name says S1"),
+        (gzip.compress(tar((OTHERS_LONG_NAME, b""))), "holds the folder S11 where its name says S1"),
+        (
+            gzip.compress(tar((OTHERS_LONG_NAME, b""), format=tarfile.PAX_FORMAT)),
+            "holds the folder S11 where its name says S1",
+        ),
+        (gzip.compress(tar(("S1", FOLDER), ("S5/a", b""))), "holds the folder S5 where its name says S1"),
+        (
+            gzip.compress(tar((inner_file(POSES_3D), b"abc"))),
+            "holds S1/MyPoseFeatures/D3_Positions_mono where its name says Videos",
+        ),
+        (gzip.compress(tar(("../a", b""))), "holds '../a', which lies outside of its folder"),
+    ],
+    # The bytes would be in the tests' names.
+    ids=[
+        *["page", "one byte", "half magic", "zip", "bzip2", "zeros", "tar", "compressed page", "compressed long page"],
+        *["cut compressed page", "small gzip", "large gzip", "cut gzip", "empty gzip", "cut tar", "gzip twice"],
+        *[
+            "bad checksum",
+            "empty tar",
+            "zeros that grow",
+            "damaged",
+            "wrong CRC",
+            "zlib",
+            "subject",
+            "subject's folder",
+        ],
+        *["GNU long name", "pax long name", "second member", "kind", "outside"],
+    ],
+)
+def test_beginning_of_something_else_has_a_fault(beginning, fault):
+    found = fault_in_beginning(beginning, VIDEOS, "S1")
+    assert found is not None and found.startswith(fault)
+    assert found.isprintable() and len(found) < 150
+
+
+def test_members_behind_the_first_bytes_are_not_judged():
+    content = tar(VIDEO, ("S11/a", b""))
+    assert fault_in_beginning(gzip.compress(content, 0)[:BEGINNING_BYTES], VIDEOS, "S1") is None
+
+
+# -- the name of a member ----------------------------------------------------------------------------------------------
+
+WITH_KNOWN_FOLDER = [kind for kind in KINDS if kind != PART_LABELS]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("other", WITH_KNOWN_FOLDER)
+def test_member_of_another_kind_is_a_fault(kind, other):
+    expected = f"holds S1/{KIND_FACTS[other].inner_folder} where its name says {kind}"
+    found = {fault_of_member(f"{start}{inner_file(other)}", kind, "S1") for start in ("", "./", "././")}
+    assert found == ({None} if kind == other else {expected})
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("README", KINDS),
+        (".", KINDS),
+        ("./", KINDS),
+        ("S1", KINDS),
+        ("S1/readme.txt", KINDS),
+        ("S1/a new folder/a", KINDS),
+        ("Videos/x.mp4", KINDS),
+        ("S12x/Videos/x.mp4", KINDS),
+        ("S1/MyPoseFeatures", [POSES_2D, POSES_WORLD, POSES_3D, POSES_3D_UNIVERSAL]),
+        ("S1/MyPoseFeatures/D3_Positions_monochrome/a", [POSES_2D, POSES_WORLD, POSES_3D, POSES_3D_UNIVERSAL]),
+        ("S1/MyPoseFeatures/D3_Positions/a", [POSES_WORLD]),
+        ("S1/MyPoseFeatures/D3_Positions_mono/a", [POSES_3D]),
+        ("S1/MyPoseFeatures/D3_Positions_mono_universal/a", [POSES_3D_UNIVERSAL]),
+        ("S1/MySegmentsMat", [BOXES, PART_LABELS]),
+        ("S1/MySegmentsMat/ground_truth_bb", [BOXES]),
+        # Nobody has published which of the two another folder belongs to.
+        ("S1/MySegmentsMat/ground_truth_pl/a.mat", [BOXES, PART_LABELS]),
+        ("S1/MySegmentsMat/PartLabels/a.mat", [BOXES, PART_LABELS]),
+        ("S1/Videos", [VIDEOS]),
+    ],
+)
+def test_member_is_accepted_by_the_kinds_that_it_does_not_contradict(name, kinds):
+    assert [kind for kind in KINDS if fault_of_member(name, kind, "S1") is None] == list(kinds)
+
+
+@pytest.mark.parametrize("name", ["S11", "S11/", "./S11/Videos/a", "S11//a", ".//S11/a", "S2/a"])
+def test_member_of_another_subject_is_a_fault(name):
+    subject = "S2" if "S2" in name else "S11"
+    assert fault_of_member(name, VIDEOS, "S1") == f"holds the folder {subject} where its name says S1"
+
+
+@pytest.mark.parametrize("name", ["", "/S1/a", "S1/../../a", "..\\a", "C:a", "S1/a\0b"])
+def test_member_outside_of_the_folder_is_a_fault(name):
+    assert "outside" in fault_of_member(name, VIDEOS, "S1")
