@@ -58,6 +58,21 @@ def fault_in_beginning(beginning: bytes, kind: str, subject: str) -> str | None:
     return next((fault for fault in faults if fault), None)
 
 
+def page_fault(beginning: bytes) -> str | None:
+    """Return why bytes cannot be from the middle of an archive; None if they can.
+
+    They can be anything but a page, compressed or not, that a site sends in place of the range it was asked for.
+    """
+    try:
+        content, _ = _decompress(beginning)
+    except zlib.error:
+        content = b""
+    for page, name in ((beginning, "an HTML page"), (content, "a compressed HTML page")):
+        if page.lstrip().startswith(b"<") and (text := page_text(page[:PAGE_BYTES])) is not None:
+            return f"is {name}: {text!r}"
+    return None
+
+
 def fault_of_member(name: str, kind: str, subject: str) -> str | None:
     """Return why an archive with a member of this name is not the one that its own name says; None if it may be.
 

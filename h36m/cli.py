@@ -141,6 +141,13 @@ class Progress(tqdm):
             }
         super().__init__(*args, **options)
 
+    def start_at(self, done: int, total: int | None) -> None:
+        """Show how much is done before work goes on. What was done before the first time counts for no rate."""
+        if self.total is None or done < self.n:
+            self.initial, self.start_t = done, time.time()  # tqdm's own clock
+        self.total = total
+        self.update(done - self.n)
+
     def display(self, msg=None, pos=None):
         if not self.plain:
             super().display(msg, pos)

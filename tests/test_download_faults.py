@@ -27,6 +27,7 @@ from helpers.scripts import finish, wait_until
 from demo.site import LOGIN_PAGE
 from h36m.dataset import BOXES, PART_LABELS
 from h36m.download.partial import PartialDownload
+from h36m.download.ranges import SMALLEST_RANGE
 
 SCRIPT = "download_seg_mat_gt_pl.py"
 NAMES = ("Segments_mat_gt_bb_S1", "Segments_mat_gt_pl_S1")
@@ -193,7 +194,8 @@ def test_a_page_in_place_of_an_archive_is_not_taken_for_it(tmp_path, release, do
     with faulty_site(release, faults(downloader, fault, [1, 2, 3])) as site:
         downloads = Downloads(tmp_path / "root", site, downloader)
         assert_all_right(downloads, downloads.run("--subjects", "S1", script=SCRIPT))
-        assert count(site, fault) >= 2 and logins(site) == 1, "the session lives: there is no reason to log in"
+        is_seen_by_requests = downloader == "requests"  # after axel the site is asked whether the session is valid
+        assert count(site, fault) >= 2 and logins(site) == 1 + is_seen_by_requests
 
 
 @BOTH
@@ -518,7 +520,8 @@ def slow_site(release: Path, downloader: str):
     def slowed():
         with context as site:
             size = (release / f"{NAMES[0]}.tgz").stat().st_size
-            connections = min(24, max(1, size // 125_000)) if downloader == "axel" else 1
+            bytes_of_a_connection = 125_000 if downloader == "axel" else SMALLEST_RANGE
+            connections = min(24, max(1, size // bytes_of_a_connection))
             site.bytes_per_second = size / seconds / connections
             yield site
 
@@ -677,7 +680,7 @@ def test_disk_full_within_an_archive_of_unknown_length(tmp_path, small_disk):
         hurried(site)
         site.requests.clear()
         assert_all_right(downloads, downloads.run("--subjects", "S1", script=SCRIPT))
-        assert first_bytes(site, NAMES[1]) == [came]
+        assert first_bytes(site, NAMES[1])[0] == came
 
 
 @BOTH_AXEL_SLOW

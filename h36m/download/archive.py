@@ -13,10 +13,11 @@ from h36m.dataset import (
     REJECTED_EXTENSION,
     archive_file_name,
 )
+from h36m.download.complete import complete
 from h36m.download.config import Configuration
 from h36m.download.partial import PartialDownload
 from h36m.download.site import Site
-from h36m.download.transfer import Transfer, complete
+from h36m.download.transfer import Transfer
 from h36m.download.verify import Verdict, check_archive
 from h36m.storage import Record, free_name
 
@@ -99,11 +100,23 @@ def obtain(run: Run, kind: str, subject: str, verdicts: list[Verdict]) -> None:
     """
     target = run.folder / archive_file_name(kind, subject)
     expected = run.checksums.get(target.name)
+    configuration = run.configuration
     partial = PartialDownload(with_extension(target, PARTIAL_EXTENSION))
-    uses_axel = run.configuration.downloader != "requests" and shutil.which("axel")
-    connections = run.configuration.connections if uses_axel else 1
+    transfer = Transfer(
+        site=run.site,
+        kind=kind,
+        subject=subject,
+        partial=partial,
+        expected_md5=expected,
+        most_connections=configuration.connections,
+        connections=configuration.connections,
+        uses_axel=configuration.downloader != "requests" and bool(shutil.which("axel")),
+        verify_tls=configuration.verify_tls,
+        say=run.say,
+        stop=run.stop,
+    )
     for downloads_left in reversed(range(MOST_DOWNLOADS)):
-        by = _download(run, kind, subject, partial, connections)
+        by = _download(transfer, run.quiet)
         verdict = check_archive(partial.path, subject, expected)
         if verdict.fault is None:
             _keep(run, partial, target, verdict)
@@ -121,32 +134,19 @@ def obtain(run: Run, kind: str, subject: str, verdicts: list[Verdict]) -> None:
         partial.discard()
         if downloads_left:
             run.say(f"{target.name} {verdict.fault}: fetching it once more")
-        connections = 1  # axel may have put a page between the bytes of an archive; requests looks at what comes
+        # axel may have put a page between the bytes of an archive, and a server may send wrong ranges.
+        transfer.uses_axel, transfer.connections, transfer.most_connections = False, 1, 1
+        transfer.downloaders.clear()
     raise TaskError(f"{target.name} {verdict.fault}; fetched {MOST_DOWNLOADS} times, it was never the same twice")
 
 
-def _download(run: Run, kind: str, subject: str, partial: PartialDownload, connections: int) -> str:
-    """Download what is missing; return who did it, in words.
-
-    Args:
-        connections: how many axel may open; 1 leaves the archive to requests.
-    """
-    transfer = Transfer(
-        site=run.site,
-        kind=kind,
-        subject=subject,
-        partial=partial,
-        expected_md5=run.checksums.get(partial.path.stem),
-        connections=connections,
-        verify_tls=run.configuration.verify_tls,
-        say=run.say,
-        stop=run.stop,
-    )
+def _download(transfer: Transfer, quiet: bool) -> str:
+    """Download what is missing; return who did it, in words."""
     try:
-        with Progress(desc=partial.path.stem, unit="B", unit_scale=True, disable=run.quiet) as bar:
+        with Progress(desc=transfer.file_name, unit="B", unit_scale=True, disable=quiet) as bar:
             return complete(transfer, bar)
     finally:
-        partial.close()
+        transfer.partial.close()
 
 
 def _keep(run: Run, partial: PartialDownload, path: Path, verdict: Verdict) -> None:

@@ -35,8 +35,10 @@ def run_axel(
     connections: int,
     verify_tls: bool,
     stall_seconds: float,
+    quiet_seconds: float,
     stop: threading.Event,
     progress: Callable[[int], None],
+    is_useless: Callable[[], bool],
 ) -> None:
     """Let axel work on an unfinished file until it ends, does not get on, or `stop` is set.
 
@@ -47,7 +49,9 @@ def run_axel(
         part: where to put the file, and to go on from its state file.
         cookie: the PHPSESSID; it stands on axel's command line, for axel has no other way to take it.
         stall_seconds: without a new byte for this long axel is stopped; it may be going round without end.
+        quiet_seconds: without a new byte for this long `is_useless` is called, and again after as long.
         progress: called with the number of bytes on disk now and then.
+        is_useless: returns whether axel will get no more bytes and is to be stopped.
     """
     command = ["axel", "--quiet", "--max-redirect=0", f"--num-connections={connections}"]
     command += [f"--timeout={max(1, round(stall_seconds))}", f"--output={part.resolve()}"]
@@ -63,16 +67,22 @@ def run_axel(
         preexec_fn=functools.partial(_die_with_parent, os.getpid()) if sys.platform == "linux" else None,
     )
     try:
-        grown, last = time.monotonic(), bytes_on_disk(part)
+        grown = asked = time.monotonic()
+        last = bytes_on_disk(part)
         while not stop.is_set() and time.monotonic() - grown < stall_seconds:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 axel.wait(WATCH_SECONDS)
             now = bytes_on_disk(part)
             if now != last:
-                grown, last = time.monotonic(), now
+                grown = asked = time.monotonic()
+                last = now
                 progress(now)
             if axel.returncode is not None:
                 break
+            if time.monotonic() - asked >= quiet_seconds:
+                if is_useless():
+                    break
+                asked = time.monotonic()
     finally:
         _end(axel)
 

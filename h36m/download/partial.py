@@ -141,22 +141,29 @@ class PartialDownload:
             temporary.replace(self._state_path)
             self.has_state = self._is_noted = True
 
-    def split(self, count: int) -> None:
-        """Cut the largest missing ranges in two until there are `count`, or only single bytes; not on disk yet."""
+    def split(self, count: int, smallest: int = 1) -> None:
+        """Cut the missing ranges evenly into `count`, so that as many connections have as much to do; not on disk yet.
+
+        Args:
+            smallest: bytes that the parts have at least; there may be fewer of them for that.
+        """
         with self._lock:
             size = self.version.size
             if not self.missing or size is None:
                 return
-            missing = list(self.missing)
-            while len(missing) < count:
-                largest = max(missing, key=lambda each: _bytes_in([each], size))
-                if _bytes_in([largest], size) < 2:
+            ranges = [(start, size if end is None else end) for start, end in self.missing]
+            parts = [1] * len(ranges)
+            while sum(parts) < count:
+                # The range whose parts stay the largest gets one more.
+                lengths = [(end - start) // (n + 1) for (start, end), n in zip(ranges, parts, strict=True)]
+                if max(lengths) < smallest:
                     break
-                start = largest[0]
-                middle = start + _bytes_in([largest], size) // 2
-                index = missing.index(largest)
-                missing[index : index + 1] = [(start, middle), (middle, largest[1])]
-            self.missing = missing
+                parts[lengths.index(max(lengths))] += 1
+            self.missing = [
+                (start + (end - start) * part // n, start + (end - start) * (part + 1) // n)
+                for (start, end), n in zip(ranges, parts, strict=True)
+                for part in range(n)
+            ]
 
     def trust_length(self) -> None:
         """Remove the state file: from now on all bytes up to the file's length are present."""

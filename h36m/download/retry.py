@@ -18,19 +18,33 @@ class TemporaryError(Exception):
 
     Attributes:
         wait: seconds that the server asked to wait; None where it did not say.
+        status: the HTTP status that said so; None where there was no response.
     """
 
-    def __init__(self, message: str, wait: float | None = None):
+    def __init__(self, message: str, wait: float | None = None, status: int | None = None):
         super().__init__(message)
         self.wait = wait
+        self.status = status
 
 
 class UnreachableError(TemporaryError):
     """There is no connection to the site: the host is not found, or does not accept connections."""
 
 
+class TooManyError(TemporaryError):
+    """The site serves no more connections or requests for now (HTTP 429, 503), or not this byte range."""
+
+
+class ChangedError(TemporaryError):
+    """The archive on the server is no longer the version that is being downloaded."""
+
+
 class NotAnArchiveError(Exception):
     """The site sent a page in place of an archive: most likely the session has expired. The message is one line."""
+
+
+class RefusedArchiveError(NotAnArchiveError):
+    """The site sends no archive and says so by its status (HTTP 403, 404): with a valid session, that is final."""
 
 
 def seconds_to_wait(retry_after: str) -> float | None:

@@ -2,16 +2,12 @@
 
 import atexit
 import getpass
-import os
 import re
 import socket
 import ssl
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import requests
@@ -26,42 +22,16 @@ from h36m.cli import Say, TaskError, UsageError
 from h36m.dataset import ARCHIVE_EXTENSION, KIND_FACTS, SITE_SUBJECT_NUMBERS, archive_file_name
 from h36m.download.config import Configuration, save_session
 from h36m.download.partial import Version
-from h36m.download.retry import NotAnArchiveError, TemporaryError, UnreachableError, is_caused_by, seconds_to_wait
-from h36m.gzip_stream import GZIP_MAGIC, describe_page
+from h36m.download.response import STALL_SECONDS, ArchiveResponse, read_chunks, read_response
+from h36m.download.retry import TemporaryError, TooManyError, UnreachableError, is_caused_by, seconds_to_wait
 
 # What PHP makes session names of. Anything else, such as an e-mail address, was put there by mistake.
 PHPSESSID_PATTERN = re.compile(r"[A-Za-z0-9,-]+")
 
 CONNECT_SECONDS = 30  # a far-away server answers the first packet in well under a second, or is not there
-# No byte for this long means that none will come: people see servers pause for 10 to 20 seconds. Tests set it lower.
-STALL_SECONDS = float(os.environ.get("H36M_STALL_SECONDS", "60"))
 MOST_REDIRECTS = 5  # http to https, www, a login page: the site needs two
-FIRST_BYTES = 512  # enough to tell an archive from a page
-
-
-@dataclass
-class ArchiveResponse:
-    """The server's response to a request for an archive or a part of it.
-
-    Attributes:
-        start: offset in the archive of the first byte in this response.
-        size: bytes of the whole archive; None if the server does not say.
-        is_past_end: the archive has no bytes at the requested offset (HTTP 416); `chunks` yields nothing.
-        has_ranges: the server sent the requested range, so resuming and several connections work.
-        version: which version of the archive this is.
-        url: where the response came from, after redirects.
-        is_own_host: the response came from the site itself, which may receive the cookie.
-        chunks: yields the bytes; raises TemporaryError when they end too early.
-    """
-
-    start: int
-    size: int | None
-    is_past_end: bool
-    has_ranges: bool
-    version: Version
-    url: str
-    is_own_host: bool
-    chunks: Iterator[bytes]
+PAGE_BYTES = 1 << 16  # of the file browser's page: enough to tell it from a login page
+LOGIN_FORM = re.compile(rb"checklogin\.php|type=.?password", re.IGNORECASE)
 
 
 class Site:
@@ -109,11 +79,32 @@ class Site:
                 self._say(f"{self.host}: the session has ended: logging in again")
                 self._log_in()
 
-    def is_valid(self, session: str | None) -> bool:
-        """Ask the site whether a session is valid."""
-        with self._get(self.base_url + "filebrowser.php", session) as response:
+    @property
+    def has_credentials(self) -> bool:
+        """Whether the site can log in without asking the user."""
+        return bool(self.configuration.username and self.configuration.password)
+
+    def is_valid(self, session: str | None, seconds: float | None = None) -> bool:
+        """Ask the site whether a session is valid: whether its file browser shows more than it shows without one.
+
+        Args:
+            seconds: to wait for each response; None for as long as for any other.
+
+        Raises:
+            TemporaryError: the site failed.
+        """
+        page = self._file_browser(session, seconds)
+        if page is None or LOGIN_FORM.search(page):
+            return False
+        return page != self._file_browser(None, seconds)
+
+    def _file_browser(self, session: str | None, seconds: float | None = None) -> bytes | None:
+        """Return the beginning of the file browser's page; None where the site shows another page in its place."""
+        with self._get(self.base_url + "filebrowser.php", session, seconds=seconds) as response:
             self._raise_for_failure(response, "asking whether the session is alive")
-            return response.status_code == 200 and urlsplit(response.url).path.endswith("/filebrowser.php")
+            if response.status_code != 200 or not urlsplit(response.url).path.endswith("/filebrowser.php"):
+                return None
+            return next(read_chunks(response, "filebrowser.php", self.host, PAGE_BYTES, decode=True), b"")
 
     def _log_in(self) -> None:
         username, password = self._credentials()
@@ -133,7 +124,7 @@ class Site:
         session = cookies.get("PHPSESSID", "")
         if not PHPSESSID_PATTERN.fullmatch(session):
             raise TaskError(f"{self.host} let us in and sent no PHPSESSID; log in with a browser and configure its one")
-        if not self.is_valid(session):
+        if self._file_browser(session) is None:
             raise TaskError(f"{self.host} let us in, but its session is not alive; try again later")
         self.session = session
         try:
@@ -172,20 +163,16 @@ class Site:
         }
         return f"{self.base_url}filebrowser.php?{urlencode(query, safe='/')}"
 
-    @contextmanager
-    def open_archive(
-        self, kind: str, subject: str, start: int, end: int | None, version: Version
-    ) -> Iterator[ArchiveResponse]:
-        """Request an archive's bytes from `start` to before `end` (None: to its end).
+    def open_archive(self, kind: str, subject: str, start: int, end: int | None, version: Version) -> ArchiveResponse:
+        """Request an archive's bytes from `start` to before `end` (None: to its end). The caller closes the response.
 
         Args:
             version: that earlier bytes came from; if the server has another one now, it is asked to send that from
                 the beginning.
 
         Raises:
-            NotAnArchiveError: the server sent a page.
+            NotAnArchiveError: the server sent something else, most likely since the session has expired.
             TemporaryError: the server failed, or the connection.
-            TaskError: the server does not have this archive.
         """
         name = archive_file_name(kind, subject)
         headers = {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
@@ -193,62 +180,21 @@ class Site:
             headers["If-Range"] = version.etag
         elif start and version.last_modified:
             headers["If-Range"] = version.last_modified
-        with self._get(self.archive_url(kind, subject), self.session, headers) as response:
-            self._raise_for_failure(response, f"asking for {name}")
-            status = response.status_code
-            if status in (401, 403):
-                raise NotAnArchiveError(f"{self.host} does not let us have {name} (status {status})")
-            if status not in (200, 206, 416) and not response.is_redirect:
-                raise TaskError(f"{name}: {self.host} answered {status} {response.reason}; is it still published?")
-            if response.is_redirect:
-                raise NotAnArchiveError(f"{self.host} redirects {name} in circles")
-            yield self._archive_response(response, name)
-
-    def _archive_response(self, response: requests.Response, name: str) -> ArchiveResponse:
-        content_range = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", ""))
-        length = response.headers.get("Content-Length", "")
-        start, size = 0, int(length) if length.isdecimal() else None
-        if response.status_code in (206, 416):
-            if not content_range or (response.status_code == 206) != bool(content_range[1]):
-                raise TemporaryError(f"{name}: {self.host} sent a range without saying which")
-            size = int(content_range[2]) if content_range[2] != "*" else None
-            start = int(content_range[1]) if content_range[1] else size or 0
-        chunks = self._chunks(response, name)
-        if start == 0 and response.status_code != 416:
-            first = next(chunks, b"")
-            if not first.startswith(GZIP_MAGIC):
-                raise NotAnArchiveError(f"{self.host} sent something else than {name}: {describe_page(first)}")
-            chunks = _with_first(first, chunks)
-        return ArchiveResponse(
-            start=start,
-            size=size,
-            is_past_end=response.status_code == 416,
-            has_ranges=response.status_code == 206,
-            version=Version(size, response.headers.get("ETag"), response.headers.get("Last-Modified")),
-            url=response.url,
-            is_own_host=self._is_own(response.url),
-            chunks=chunks,
-        )
-
-    def _chunks(self, response: requests.Response, name: str) -> Iterator[bytes]:
-        """Yield the bytes as they were sent: some servers call a .tgz an encoding, and it must not be decoded."""
-        if response.status_code == 416:
-            return
-        first_size, size = FIRST_BYTES, 1 << 16
+        response = self._get(self.archive_url(kind, subject), self.session, headers)
         try:
-            while chunk := response.raw.read(first_size, decode_content=False):
-                yield chunk
-                first_size = size
-        except urllib3.exceptions.ReadTimeoutError:
-            raise TemporaryError(f"{name}: no byte for {STALL_SECONDS:g} seconds") from None
-        except (urllib3.exceptions.HTTPError, OSError):
-            raise TemporaryError(f"{name}: the connection to {self.host} broke") from None
+            self._raise_for_failure(response, f"asking for {name}")
+            return read_response(response, kind, subject, self.host, self._is_own(response.url))
+        except BaseException:
+            response.close()
+            raise
 
-    def _get(self, url: str, session: str | None, headers: dict[str, str] | None = None) -> requests.Response:
+    def _get(
+        self, url: str, session: str | None, headers: dict[str, str] | None = None, seconds: float | None = None
+    ) -> requests.Response:
         """GET, redirects followed; the cookie is sent to the site's own host and to no other."""
         for _ in range(MOST_REDIRECTS + 1):
             cookie = {"Cookie": f"PHPSESSID={session}"} if session and self._is_own(url) else {}
-            response = self._send("GET", url, (headers or {}) | cookie)
+            response = self._send("GET", url, (headers or {}) | cookie, seconds=seconds)
             if not response.is_redirect:
                 break
             response.close()
@@ -265,9 +211,12 @@ class Site:
     def _own_cookies(self, response: requests.Response) -> dict[str, str]:
         return {cookie.name: cookie.value or "" for cookie in response.cookies}
 
-    def _send(self, method: str, url: str, headers: dict[str, str], data=None) -> requests.Response:
+    def _send(
+        self, method: str, url: str, headers: dict[str, str], data=None, seconds: float | None = None
+    ) -> requests.Response:
         """Send one request, without cookies of its own and without following redirects; say failures in one line."""
         host = urlsplit(url).netloc
+        seconds = min(seconds or STALL_SECONDS, STALL_SECONDS)
         try:
             return requests.request(
                 method,
@@ -277,7 +226,7 @@ class Site:
                 allow_redirects=False,
                 stream=True,
                 verify=self.configuration.verify_tls,
-                timeout=(min(CONNECT_SECONDS, STALL_SECONDS), STALL_SECONDS),
+                timeout=(min(CONNECT_SECONDS, seconds), seconds),
             )
         except requests.exceptions.SSLError as error:
             if not is_caused_by(error, ssl.SSLCertVerificationError):
@@ -287,7 +236,7 @@ class Site:
                 f"network, set VerifyTLS = no in {self.configuration.path}"
             ) from None
         except requests.exceptions.ReadTimeout:
-            raise TemporaryError(f"{host}: no answer for {STALL_SECONDS:g} seconds") from None
+            raise TemporaryError(f"{host}: no answer for {seconds:g} seconds") from None
         except requests.exceptions.ConnectionError as error:
             if is_caused_by(error, socket.gaierror):
                 raise UnreachableError(f"{host}: host not found; check BaseURL and the network") from None
@@ -302,15 +251,11 @@ class Site:
         status = response.status_code
         if status in (408, 425, 429) or status >= 500:
             wait = seconds_to_wait(response.headers.get("Retry-After", ""))
-            raise TemporaryError(f"{doing}: {self.host} answered {status} {response.reason}", wait)
+            error = TooManyError if status in (429, 503) else TemporaryError
+            raise error(f"{doing}: {self.host} answered {status} {response.reason}", wait, status)
 
 
 def _ask(question: str) -> str:
     """Ask at the terminal, also where standard output goes to a file."""
     print(question, end="", file=sys.stderr, flush=True)
     return input().strip()
-
-
-def _with_first(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest

@@ -21,7 +21,7 @@ from helpers.scripts import PROJECT
 
 from h36m.cli import RunStoppedError, TaskError, UsageError
 from h36m.dataset import ARCHIVES, VERIFIED_RECORD, VIDEOS, archive_file
-from h36m.download import archive, config, partial, retry, run, site, transfer, verify
+from h36m.download import archive, complete, config, partial, response, retry, run, site, transfer, verify
 from h36m.download.partial import Version
 from h36m.download.transfer import Outcome
 from h36m.storage import Record
@@ -140,8 +140,8 @@ def test_two_faults_of_one_kind_in_two_files_are_two(tmp_path):
 # -- the response and the partial download -----------------------------------------------------------------------------
 
 
-def response(start: int, size: int | None, is_past_end: bool = False, etag: str | None = None, date=None):
-    return site.ArchiveResponse(
+def responded(start: int, size: int | None, is_past_end: bool = False, etag: str | None = None, date=None):
+    return response.ArchiveResponse(
         start=start,
         size=size,
         is_past_end=is_past_end,
@@ -160,31 +160,31 @@ HOLES = [(50, 60), (80, 100)]
 @pytest.mark.parametrize(
     "missing, version, answered, outcome",
     [
-        (NONE_YET, Version(), response(0, 100), Outcome.USABLE),
-        (NONE_YET, Version(), response(0, None), Outcome.USABLE),
-        (REST, Version(100), response(50, 100), Outcome.USABLE),
-        (HOLES, Version(100), response(50, 100), Outcome.USABLE),
-        ([(50, None)], Version(), response(50, 100), Outcome.USABLE),
-        (REST, Version(100, "a", "x"), response(50, 100, etag="a", date="x"), Outcome.USABLE),
-        (REST, Version(100, "a"), response(50, 100), Outcome.USABLE),
-        (REST, Version(100), response(50, None, etag="a"), Outcome.USABLE),
-        (None, Version(100), response(0, 100), Outcome.USABLE),
-        ([(100, None)], Version(), response(100, 100, is_past_end=True), Outcome.COMPLETE),
-        ([(100, 120)], Version(120), response(100, 100, is_past_end=True), Outcome.COMPLETE),
-        ([(100, 120), (130, 140)], Version(140), response(100, 100, is_past_end=True), Outcome.CHANGED),
-        ([(120, None)], Version(), response(100, 100, is_past_end=True), Outcome.CHANGED),
-        ([(90, None)], Version(), response(100, 100, is_past_end=True), Outcome.CHANGED),
-        (None, Version(), response(100, 100, is_past_end=True), Outcome.CHANGED),
-        (REST, Version(100), response(50, 101), Outcome.CHANGED),
-        (REST, Version(100), response(0, 101), Outcome.CHANGED),
-        (REST, Version(100, "a"), response(50, 100, etag="b"), Outcome.CHANGED),
-        (REST, Version(100, "a"), response(0, 100, etag="b"), Outcome.CHANGED),
-        (REST, Version(100, "a", "x"), response(50, 100, etag="a", date="y"), Outcome.CHANGED),
-        (REST, Version(100), response(0, 100), Outcome.NO_RANGES),
-        ([(50, None)], Version(), response(0, None), Outcome.NO_RANGES),
-        (REST, Version(100), response(40, 100), Outcome.OTHER_RANGE),
-        (HOLES, Version(100), response(80, 100), Outcome.OTHER_RANGE),
-        (NONE_YET, Version(), response(10, 100), Outcome.OTHER_RANGE),
+        (NONE_YET, Version(), responded(0, 100), Outcome.USABLE),
+        (NONE_YET, Version(), responded(0, None), Outcome.USABLE),
+        (REST, Version(100), responded(50, 100), Outcome.USABLE),
+        (HOLES, Version(100), responded(50, 100), Outcome.USABLE),
+        ([(50, None)], Version(), responded(50, 100), Outcome.USABLE),
+        (REST, Version(100, "a", "x"), responded(50, 100, etag="a", date="x"), Outcome.USABLE),
+        (REST, Version(100, "a"), responded(50, 100), Outcome.USABLE),
+        (REST, Version(100), responded(50, None, etag="a"), Outcome.USABLE),
+        (None, Version(100), responded(0, 100), Outcome.USABLE),
+        ([(100, None)], Version(), responded(100, 100, is_past_end=True), Outcome.COMPLETE),
+        ([(100, 120)], Version(120), responded(100, 100, is_past_end=True), Outcome.COMPLETE),
+        ([(100, 120), (130, 140)], Version(140), responded(100, 100, is_past_end=True), Outcome.CHANGED),
+        ([(120, None)], Version(), responded(100, 100, is_past_end=True), Outcome.CHANGED),
+        ([(90, None)], Version(), responded(100, 100, is_past_end=True), Outcome.CHANGED),
+        (None, Version(), responded(100, 100, is_past_end=True), Outcome.CHANGED),
+        (REST, Version(100), responded(50, 101), Outcome.CHANGED),
+        (REST, Version(100), responded(0, 101), Outcome.CHANGED),
+        (REST, Version(100, "a"), responded(50, 100, etag="b"), Outcome.CHANGED),
+        (REST, Version(100, "a"), responded(0, 100, etag="b"), Outcome.CHANGED),
+        (REST, Version(100, "a", "x"), responded(50, 100, etag="a", date="y"), Outcome.CHANGED),
+        (REST, Version(100), responded(0, 100), Outcome.NO_RANGES),
+        ([(50, None)], Version(), responded(0, None), Outcome.NO_RANGES),
+        (REST, Version(100), responded(40, 100), Outcome.OTHER_RANGE),
+        (HOLES, Version(100), responded(80, 100), Outcome.OTHER_RANGE),
+        (NONE_YET, Version(), responded(10, 100), Outcome.OTHER_RANGE),
     ],
 )
 def test_a_response_and_a_partial_download_are_reconciled(missing, version, answered, outcome):
@@ -524,8 +524,8 @@ def numbers_in_readme(pattern: str) -> set[int]:
         (r"(?:no byte|no data received) (?:for|comes for) (\d+) s\b", lambda: site.STALL_SECONDS),
         (r"after (\w+) tries without a byte more", lambda: retry.TRIES_WITHOUT_PROGRESS),
         (r"`Retry-After`, (\w+) minutes at most", lambda: retry.LONGEST_RETRY_AFTER / 60),
-        (r"begins this archive anew, (\w+) times at most", lambda: transfer.MOST_RESTARTS),
-        (r"comes back with (\d+) connections", lambda: transfer.FEW_CONNECTIONS),
+        (r"begins this archive anew, (\w+) times at most", lambda: complete.MOST_RESTARTS),
+        (r"comes back with (\d+) connections", lambda: complete.FEW_CONNECTIONS),
     ],
 )
 def test_readme_has_the_numbers_of_the_code(pattern, value):

@@ -207,15 +207,37 @@ def test_bytes_that_are_not_missing_are_not_written(partial, start, end):
 
 @pytest.mark.parametrize(
     "missing_from, count, lengths",
-    [(0, 1, [200]), (0, 2, [100, 100]), (0, 3, [50, 50, 100]), (100, 4, [25] * 4), (198, 24, [1, 1]), (200, 4, [])],
+    [(0, 1, [200]), (0, 2, [100, 100]), (0, 3, [66, 67, 67]), (100, 4, [25] * 4), (198, 24, [1, 1]), (200, 4, [])],
 )
-def test_the_largest_ranges_are_cut_in_two(tmp_path, missing_from, count, lengths):
+def test_missing_ranges_are_cut_evenly(tmp_path, missing_from, count, lengths):
     (tmp_path / "Videos_S1.tgz.part").write_bytes(CONTENT[:missing_from])
     partial = partial_at(tmp_path)
     partial.split(count)
     assert sorted(end - start for start, end in partial.missing) == lengths
     ends = [missing_from, *(end for _, end in partial.missing)]
     assert ends[:-1] == [start for start, _ in partial.missing] and ends[-1] == SIZE, "the same bytes, in order"
+
+
+@pytest.mark.parametrize(
+    "holes, count, smallest, lengths",
+    [
+        ([(0, 200)], 24, 50, [50] * 4),
+        ([(0, 200)], 24, 200, [200]),
+        ([(0, 10), (20, 200)], 4, 1, [10, 60, 60, 60]),
+        ([(0, 10), (20, 30), (40, 50)], 2, 1, [10, 10, 10]),
+        ([(0, 100), (140, 200)], 3, 1, [50, 50, 60]),
+    ],
+)
+def test_holes_are_cut_where_the_parts_are_largest(tmp_path, holes, count, smallest, lengths):
+    partial = partial_at(tmp_path)
+    present_from = 0
+    for start, end in [*holes, (200, 200)]:
+        if present_from < start:
+            partial.write(present_from, CONTENT[present_from:start])
+        present_from = end
+    partial.split(count, smallest)
+    assert sorted(end - start for start, end in partial.missing) == lengths
+    assert sum(lengths) == 200 - partial.bytes_done
 
 
 def test_an_archive_of_unknown_size_grows_until_its_end_is_known(tmp_path):

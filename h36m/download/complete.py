@@ -1,0 +1,291 @@
+"""Complete one partial download: one attempt after another, by requests or axel, until no byte is missing.
+
+In reading order: `complete` repeats `_transfer_some`, which sends one request, makes the partial download fit its
+response, and lets requests or axel write what is missing.
+"""
+
+import queue
+import shutil
+import threading
+import time
+
+from h36m.cli import Progress, RunStoppedError, TaskError
+from h36m.download.axel import run_axel
+from h36m.download.partial import PartialDownload, Version
+from h36m.download.ranges import SMALLEST_RANGE, WATCH_SECONDS, download_ranges
+from h36m.download.response import STALL_SECONDS, ArchiveResponse
+from h36m.download.retry import (
+    TRIES_WITHOUT_PROGRESS,
+    NotAnArchiveError,
+    RefusedArchiveError,
+    TemporaryError,
+    pause,
+)
+from h36m.download.transfer import QUIET_SECONDS, Outcome, Transfer, reconcile
+from h36m.download.verify import check_archive
+from h36m.storage import is_disk_full
+
+# How often one archive may change on the server while it is being downloaded.
+MOST_RESTARTS = 5
+# When axel's many connections do not finish an archive, it gets these few, and then requests goes on.
+FEW_CONNECTIONS = 4
+
+
+def complete(transfer: Transfer, bar: Progress) -> str:
+    """Download until no byte is missing, in as many attempts as it takes; return who did it, in words.
+
+    Raises:
+        TaskError: it failed, and why. What was downloaded is kept.
+        UsageError: the site no longer accepts the user name and password.
+        RunStoppedError: `stop` was set.
+    """
+    partial = transfer.partial
+    best, fruitless = partial.bytes_done, 0
+    while not partial.is_complete:
+        if transfer.stop.is_set():
+            raise RunStoppedError
+        try:
+            _transfer_some(transfer, bar)
+            continue
+        except TemporaryError as error:
+            trouble = error
+        except OSError as error:
+            if not is_disk_full(error):
+                raise
+            raise _disk_full_error(partial) from None
+        done = partial.bytes_done
+        best, fruitless = max(best, done), 0 if done > best else fruitless + 1
+        if fruitless in (1, TRIES_WITHOUT_PROGRESS) and _is_good_as_it_is(transfer):
+            break
+        if fruitless == TRIES_WITHOUT_PROGRESS:
+            raise TaskError(
+                f"{trouble}; tried {fruitless} times without a byte more. What came is kept: run again later"
+            )
+        pause(trouble, max(0, fruitless - 1), transfer.say, transfer.stop)
+    return " and ".join(transfer.downloaders) or "an earlier run"
+
+
+def _is_good_as_it_is(transfer: Transfer) -> bool:
+    """Return whether a file whose last bytes never come is complete all the same: some servers promise too many."""
+    partial = transfer.partial
+    if not partial.path.exists() or partial.has_state:
+        return False
+    return check_archive(partial.path, transfer.subject, transfer.expected_md5).fault is None
+
+
+def _transfer_some(transfer: Transfer, bar: Progress) -> None:
+    """Send one request, and let requests or axel download what is missing.
+
+    Raises:
+        TemporaryError: it ended too early; what was downloaded is kept.
+        TaskError: trying again does not help.
+    """
+    partial, session = transfer.partial, transfer.site.session
+    try:
+        response = _request_first(transfer, session)
+        if response is None:
+            return
+        try:
+            if not _is_usable(transfer, response):
+                return
+            if not _has_space(partial):
+                raise _disk_full_error(partial)
+            bar.start_at(partial.bytes_done, response.size)
+            if not _axel_can_continue(transfer, response):
+                transfer.note_downloader("requests")
+                download_ranges(transfer, response, session, bar)
+                return
+        finally:
+            response.close()
+    except NotAnArchiveError as error:
+        _renew_session(transfer, session, error)
+        return
+    except TemporaryError as error:
+        if error.status:  # some sites show an expired session in that way
+            transfer.renew_expired_session(session)
+        raise
+    _let_axel_download(transfer, response, session, bar)
+
+
+def _request_first(transfer: Transfer, session: str | None) -> ArchiveResponse | None:
+    """Request the first bytes that are missing; return None if the session was renewed since the site kept silent."""
+    partial = transfer.partial
+    start, end = partial.missing[0] if partial.missing else (0, None)
+    answers: queue.SimpleQueue = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(transfer.site.open_archive(transfer.kind, transfer.subject, start, end, partial.version))
+        except Exception as error:  # handed to the thread that waits
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    asked_at = time.monotonic()
+    while True:
+        try:
+            answer = answers.get(timeout=WATCH_SECONDS)
+        except queue.Empty:
+            if transfer.stop.is_set():
+                raise RunStoppedError from None
+            if time.monotonic() - asked_at >= QUIET_SECONDS:
+                if transfer.renew_expired_session(session):
+                    return None
+                asked_at = time.monotonic()
+        else:
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+
+def _renew_session(transfer: Transfer, session: str | None, error: NotAnArchiveError) -> None:
+    """Log in again since the site sent something else than the archive; that is done once for each archive.
+
+    Raises:
+        TemporaryError: with a valid session the site sends it, too; it may pass.
+        TaskError: it does not pass.
+    """
+    site = transfer.site
+    if transfer.is_session_renewed or not site.has_credentials:
+        if not site.is_valid(session):
+            if transfer.is_session_renewed:
+                raise TaskError(f"{error}; the session ended twice during this archive: run again to go on") from None
+        elif isinstance(error, RefusedArchiveError):
+            raise TaskError(f"{error}; is it still published?") from None
+        else:
+            raise TemporaryError(str(error)) from None
+    site.renew(session)
+    transfer.is_session_renewed = True
+
+
+# -- does the response fit the partial download? -----------------------------------------------------------------------
+
+
+def _is_usable(transfer: Transfer, response: ArchiveResponse) -> bool:
+    """Make the partial download fit a response; return whether the response has the bytes that are missing first.
+
+    Raises:
+        TemporaryError: the server sent another range.
+        TaskError: the archive keeps changing on the server.
+    """
+    partial, name, host = transfer.partial, transfer.file_name, transfer.site.host
+    outcome = reconcile(partial.missing, partial.version, response)
+    if outcome is Outcome.OTHER_RANGE:
+        raise TemporaryError(f"{name}: {host} sent another range than it was asked for")
+    if outcome is Outcome.COMPLETE:
+        partial.trust_length()
+    elif outcome is Outcome.CHANGED:
+        _require_other_version(transfer, response)
+        transfer.restarts += 1
+        if transfer.restarts > MOST_RESTARTS:
+            raise TaskError(f"{name}: it changes on the site while it is fetched; try again on another day")
+        transfer.say(f"{name}: it has changed on the site since it was begun: beginning anew")
+        partial.discard()
+        if response.is_past_end:
+            return False
+    elif outcome is Outcome.NO_RANGES:
+        transfer.say(f"{name}: {host} sends no byte ranges: beginning anew")
+        partial.discard()
+    partial.set_version(response.version)
+    if partial.missing is None:
+        partial.discard()
+        return False
+    return not partial.is_complete and partial.missing[0][0] == response.start
+
+
+def _require_other_version(transfer: Transfer, response: ArchiveResponse) -> None:
+    """Before bytes are dropped, see that the server has another version of the archive, and no page of another size.
+
+    Raises:
+        NotAnArchiveError: the server sends a page.
+        TemporaryError: what it sends from the archive's beginning is of another version again.
+    """
+    if response.start == 0 and not response.is_past_end:
+        return  # its first bytes were looked at
+    site = transfer.site
+    beginning = site.open_archive(transfer.kind, transfer.subject, 0, None, Version())
+    beginning.close()
+    if beginning.version.contradicts(response.version):
+        raise TemporaryError(f"{transfer.file_name}: {site.host} sent a range of something else")
+
+
+def _has_space(partial: PartialDownload) -> bool:
+    """Return whether the disk has space for the bytes that are missing."""
+    size = partial.version.size
+    return size is None or shutil.disk_usage(partial.path.parent).free >= size - partial.bytes_done
+
+
+def _disk_full_error(partial: PartialDownload) -> TaskError:
+    size, done, folder = partial.version.size, partial.bytes_done, partial.path.parent
+    free = shutil.disk_usage(folder).free
+    lacks = "an unknown number of" if size is None else f"{size - done:,}"
+    return TaskError(
+        f"{partial.path.stem}: the disk is full: {lacks} bytes are still to come, and {free:,} are free in "
+        f"{folder}; make room and run again, the {done:,} bytes that came are kept"
+    )
+
+
+# -- who writes the bytes ----------------------------------------------------------------------------------------------
+
+
+def _axel_can_continue(transfer: Transfer, response: ArchiveResponse) -> bool:
+    """Return whether axel can download what is missing; if not, requests does.
+
+    axel opens as many connections as its state file has ranges, so it cannot use fewer than the ranges it left.
+    """
+    partial, connections = transfer.partial, transfer.connections
+    assert partial.missing, "see _is_usable"
+    is_possible = transfer.uses_axel and response.has_ranges and response.size is not None and response.is_own_host
+    return is_possible and connections > 1 and (len(partial.missing) <= connections or partial.bytes_done == 0)
+
+
+def _let_axel_download(transfer: Transfer, response: ArchiveResponse, session: str | None, bar: Progress) -> None:
+    """Let axel download what is missing; if it does not finish, it gets fewer connections next time."""
+    partial, connections, size = transfer.partial, transfer.connections, response.size
+    assert size is not None, "see _axel_can_continue"
+    before = partial.bytes_done
+    if before:
+        partial.split(connections, SMALLEST_RANGE)
+        partial.note()
+    else:
+        partial.discard()  # axel creates a file of its own, and accepts none that is there without its state
+        partial.set_version(response.version)
+
+    def show(on_disk: int) -> None:
+        bar.update(max(0, min(on_disk, size) - bar.n))  # a file's last block counts in full
+
+    is_renewed = False
+
+    def is_session_renewed() -> bool:
+        nonlocal is_renewed
+        is_renewed = is_renewed or transfer.renew_expired_session(session)
+        return is_renewed
+
+    partial.close()
+    run_axel(
+        response.url,
+        partial.path,
+        cookie=session,
+        connections=connections,
+        verify_tls=transfer.verify_tls,
+        stall_seconds=STALL_SECONDS,
+        quiet_seconds=QUIET_SECONDS,
+        stop=transfer.stop,
+        progress=show,
+        is_useless=is_session_renewed,
+    )
+    if transfer.stop.is_set():
+        raise RunStoppedError
+    partial.reload()
+    if not partial.has_state and partial.length not in (0, size):
+        partial.discard()  # axel has finished something else, such as a login page
+    if partial.bytes_done > before:
+        transfer.note_downloader("axel")
+    if not partial.is_complete:
+        if not is_session_renewed():
+            has_fewer_left = connections > FEW_CONNECTIONS
+            then = f"retrying with {FEW_CONNECTIONS}" if has_fewer_left else "continuing with requests"
+            transfer.say(f"{transfer.file_name}: axel did not finish with {connections} connections; {then}")
+            transfer.connections = min(connections, FEW_CONNECTIONS)
+            transfer.uses_axel = has_fewer_left
+        if not _has_space(partial):
+            raise _disk_full_error(partial)

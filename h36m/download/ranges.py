@@ -1,0 +1,260 @@
+"""requests over several connections: threads write byte ranges of one archive into its partial download.
+
+In reading order: `download_ranges` opens connections and watches over them; each thread does `_work`.
+"""
+
+import queue
+import threading
+import time
+from dataclasses import dataclass, field
+
+from h36m.cli import Progress, RunStoppedError
+from h36m.download.response import ArchiveResponse
+from h36m.download.retry import FIRST_PAUSE_SECONDS, ChangedError, TemporaryError, TooManyError
+from h36m.download.transfer import QUIET_SECONDS, Outcome, Transfer, reconcile
+
+# A connection for fewer bytes takes longer to open than it saves: at 2 MB/s this is 0.13 s, a few round trips.
+SMALLEST_RANGE = 1 << 18
+# A connection that has finished takes over half of another's rest, if that has a second's work for both, at the
+# 2 MB/s that a site may allow each.
+SMALLEST_REST_TO_SHARE = 4_000_000
+WATCH_SECONDS = 0.1  # between two looks at the connections
+NOTE_SECONDS = 1  # how much of a download a killed run loses
+SECONDS_TO_GROW = 30  # after the site refused a connection, before more are tried again
+SECONDS_TO_END = 2  # for threads to end; one that waits for the network is left, and writes nothing any more
+
+
+@dataclass(eq=False)
+class Connection:
+    """One request for a byte range, made by a thread of its own.
+
+    Attributes:
+        position: of the next byte to write.
+        end: of its range, lowered when another connection takes over the rest; None where the size is unknown.
+        response: None until the server has answered.
+        active_at: when its last byte came, in seconds of this machine's running clock.
+    """
+
+    position: int
+    end: int | None
+    response: ArchiveResponse | None = None
+    active_at: float = field(default_factory=time.monotonic)
+
+
+@dataclass
+class Attempt:
+    """What the threads of one attempt share.
+
+    Attributes:
+        session: the PHPSESSID in use.
+        connections: those at work; only the watching thread changes the list.
+        ended: connections that have ended, each with its error or None.
+        lock: held while a connection writes, or its range is changed.
+        is_over: nothing may be written any more.
+    """
+
+    transfer: Transfer
+    session: str | None
+    connections: list[Connection] = field(default_factory=list)
+    ended: queue.SimpleQueue = field(default_factory=queue.SimpleQueue)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    is_over: bool = False
+
+
+def download_ranges(transfer: Transfer, response: ArchiveResponse, session: str | None, bar: Progress) -> None:
+    """Write the missing ranges, over as many connections as may be opened and the site serves.
+
+    The site may refuse some connections: the others go on, and more are tried again later.
+
+    Args:
+        response: with the first bytes that are missing.
+        session: the PHPSESSID in use.
+
+    Raises:
+        TemporaryError: no connection is left, and bytes are missing.
+        NotAnArchiveError: the site sent a page in place of a range.
+        RunStoppedError: `transfer.stop` was set.
+        OSError: such as a full disk.
+    """
+    partial = transfer.partial
+    assert partial.missing, "the caller has checked that"
+    has_ranges = response.has_ranges and response.size is not None
+    if has_ranges:
+        partial.split(transfer.connections, SMALLEST_RANGE)
+    attempt = Attempt(transfer, session)
+    _start(attempt, Connection(*partial.missing[0]), response)
+    try:
+        if has_ranges:
+            _watch(attempt, bar, transfer.connections, transfer.most_connections)
+        else:
+            _watch(attempt, bar, 1, 1)
+    finally:
+        _end(attempt)
+        if partial.has_state:
+            partial.note()
+
+
+def _watch(attempt: Attempt, bar: Progress, limit: int, most: int) -> None:
+    """Open connections, up to `limit` at a time, until all have ended; after a while without trouble up to `most`."""
+    transfer, partial = attempt.transfer, attempt.transfer.partial
+    trouble: TemporaryError | None = None
+    seen = partial.bytes_done
+    noted_at = active_at = may_open_at = time.monotonic()
+    grow_at = active_at + SECONDS_TO_GROW
+    while attempt.connections:
+        now = time.monotonic()
+        if now >= grow_at:
+            limit, grow_at = min(2 * limit, most), now + SECONDS_TO_GROW
+        while len(attempt.connections) < limit and now >= may_open_at and (found := _range_to_open(attempt)):
+            _start(attempt, Connection(*found))
+        error = _next_error(attempt)
+        if isinstance(error, TooManyError):
+            limit, trouble = max(1, len(attempt.connections)), error
+            grow_at = now + max(SECONDS_TO_GROW, error.wait or 0)
+        elif isinstance(error, TemporaryError) and not isinstance(error, ChangedError):
+            may_open_at, trouble = now + (FIRST_PAUSE_SECONDS if error.wait is None else error.wait), error
+        elif error is not None:
+            raise error
+        if transfer.stop.is_set():
+            raise RunStoppedError
+        if (done := partial.bytes_done) > seen:
+            bar.update(done - seen)
+            seen, active_at = done, now
+        if partial.has_state and now - noted_at >= NOTE_SECONDS:
+            partial.note()
+            noted_at = time.monotonic()
+        if now - active_at >= QUIET_SECONDS:
+            if transfer.renew_expired_session(attempt.session) and partial.bytes_done == seen:
+                return
+            active_at = time.monotonic()  # ask again after as long
+    transfer.connections = limit if most > 1 else transfer.connections
+    if trouble and not partial.is_complete:
+        raise trouble
+
+
+def _next_error(attempt: Attempt) -> Exception | None:
+    """Wait a moment for a connection to end; return its error, None if it had none or none has ended."""
+    try:
+        connection, error = attempt.ended.get(timeout=WATCH_SECONDS)
+    except queue.Empty:
+        return None
+    attempt.connections.remove(connection)
+    return None if connection.position == connection.end else error  # another one has taken over all of its rest
+
+
+def _range_to_open(attempt: Attempt) -> tuple[int, int] | None:
+    """Return a range for one more connection: one that nobody works on, or part of another connection's."""
+    with attempt.lock:
+        connections = sorted((each for each in attempt.connections if each.end), key=lambda each: each.position)
+        for start, end in attempt.transfer.partial.missing or []:
+            free = start
+            for each in connections:
+                assert end is not None and each.end is not None, "byte ranges need the archive's size"
+                if start <= each.position < end:
+                    if free < each.position:
+                        return free, each.position
+                    free = max(free, each.end)
+            if end is not None and free < end:
+                return free, end
+        return _part_of_another(connections)
+
+
+def _part_of_another(connections: list[Connection]) -> tuple[int, int] | None:
+    """Take over all of the rest of a connection that is quiet, or half of the largest rest."""
+    now = time.monotonic()
+    for each in connections:
+        if now - each.active_at >= QUIET_SECONDS and each.end is not None and each.position < each.end:
+            taken, each.end = (each.position, each.end), each.position
+            if each.response:
+                each.response.abort()
+            return taken
+    largest = max(connections, key=lambda each: (each.end or 0) - each.position, default=None)
+    if largest is None or largest.end is None or largest.end - largest.position < SMALLEST_REST_TO_SHARE:
+        return None
+    middle = (largest.position + largest.end) // 2
+    taken, largest.end = (middle, largest.end), middle
+    return taken
+
+
+def _start(attempt: Attempt, connection: Connection, response: ArchiveResponse | None = None) -> None:
+    """Start a connection's thread; `response` is the one to its request, if that was sent already."""
+    attempt.connections.append(connection)
+    # A daemon, so that one that waits for the network does not keep a stopped script alive.
+    threading.Thread(target=_work, args=(attempt, connection, response), daemon=True).start()
+
+
+def _end(attempt: Attempt) -> None:
+    """End all connections: nothing is written after that."""
+    with attempt.lock:
+        attempt.is_over = True
+    for connection in attempt.connections:
+        if connection.response:
+            connection.response.abort()
+    deadline = time.monotonic() + SECONDS_TO_END
+    while attempt.connections and (left := deadline - time.monotonic()) > 0:
+        try:
+            connection, _ = attempt.ended.get(timeout=left)
+        except queue.Empty:
+            return
+        attempt.connections.remove(connection)
+
+
+# -- in the threads ----------------------------------------------------------------------------------------------------
+
+
+def _work(attempt: Attempt, connection: Connection, response: ArchiveResponse | None) -> None:
+    """Download one connection's range, and report how that ended."""
+    error = None
+    try:
+        response = response or _request_range(attempt, connection)
+        connection.response = response
+        _write_chunks(attempt, connection, response)
+    except Exception as caught:  # handed to the watching thread, which knows what to do with each kind
+        error = caught
+    finally:
+        if response:
+            response.close()
+        attempt.ended.put((connection, error))
+
+
+def _request_range(attempt: Attempt, connection: Connection) -> ArchiveResponse:
+    transfer, version = attempt.transfer, attempt.transfer.partial.version
+    name, host = transfer.file_name, transfer.site.host
+    start, end = connection.position, connection.end
+    response = transfer.site.open_archive(transfer.kind, transfer.subject, start, end, version)
+    outcome = reconcile([(start, end)], version, response)
+    if outcome is Outcome.USABLE:
+        return response
+    response.close()
+    if outcome is Outcome.CHANGED:
+        raise ChangedError(f"{name}: changed on {host} during the download")
+    raise TooManyError(f"{name}: {host} sent another range than it was asked for")
+
+
+def _write_chunks(attempt: Attempt, connection: Connection, response: ArchiveResponse) -> None:
+    """Write a response's bytes until the connection's range is complete.
+
+    Raises:
+        TemporaryError: they ended too early.
+    """
+    transfer, partial = attempt.transfer, attempt.transfer.partial
+    for chunk in response.chunks:
+        with attempt.lock:
+            if attempt.is_over:
+                return
+            end = connection.end
+            piece = memoryview(chunk)[: None if end is None else end - connection.position]
+            partial.write(connection.position, piece)
+            connection.position += len(piece)
+            connection.active_at = time.monotonic()
+            if connection.position == end:
+                return
+    with attempt.lock:
+        if attempt.is_over:
+            return
+        end, position = connection.end, connection.position
+        if end is None:  # the server does not say how long the archive is: the check will tell whether this was all
+            partial.set_version(response.version._replace(size=position))
+        elif position < end:
+            name, host = transfer.file_name, transfer.site.host
+            raise TemporaryError(f"{name}: {host} stopped {end - position:,} bytes too early")

@@ -1,0 +1,135 @@
+"""A response to a request for an archive: which bytes of which version it holds, and whether it is one at all."""
+
+import contextlib
+import os
+import re
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import requests
+import urllib3
+
+from h36m.archive_content import BEGINNING_BYTES, fault_in_beginning, page_fault
+from h36m.dataset import archive_file_name
+from h36m.download.partial import Version
+from h36m.download.retry import NotAnArchiveError, RefusedArchiveError, TemporaryError
+
+# No byte for this long means that none will come: people see servers pause for 10 to 20 seconds. Tests set it lower.
+STALL_SECONDS = float(os.environ.get("H36M_STALL_SECONDS", "60"))
+CHUNK_BYTES = 1 << 16  # read at a time: a connection of 20 kB/s shows progress every three seconds
+
+
+@dataclass
+class ArchiveResponse:
+    """The server's response to a request for an archive or a part of it.
+
+    Attributes:
+        start: offset in the archive of the first byte in this response.
+        size: bytes of the whole archive; None if the server does not say.
+        is_past_end: the archive has no bytes at the requested offset (HTTP 416); `chunks` yields nothing.
+        has_ranges: the server sent the requested range, so resuming and several connections work.
+        version: which version of the archive this is.
+        url: where the response came from, after redirects.
+        is_own_host: the response came from the site itself, which may receive the cookie.
+        chunks: yields the bytes; raises TemporaryError when they end too early.
+        connection: that the bytes come over; None in a test that needs none.
+    """
+
+    start: int
+    size: int | None
+    is_past_end: bool
+    has_ranges: bool
+    version: Version
+    url: str
+    is_own_host: bool
+    chunks: Iterator[bytes]
+    connection: requests.Response | None = field(default=None, repr=False)
+
+    def close(self) -> None:
+        if self.connection:
+            self.connection.close()
+
+    def abort(self) -> None:
+        """Disconnect while another thread waits for bytes; its `chunks` then end or raise TemporaryError."""
+        # A response that is closed already has no file number, or none that is a socket's.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            if self.connection:
+                with socket.fromfd(self.connection.raw.fileno(), socket.AF_INET, socket.SOCK_STREAM) as same:
+                    same.shutdown(socket.SHUT_RDWR)
+
+
+def read_response(
+    response: requests.Response, kind: str, subject: str, host: str, is_own_host: bool
+) -> ArchiveResponse:
+    """Read a response's headers and first bytes.
+
+    Args:
+        host: of the site, for messages.
+
+    Raises:
+        NotAnArchiveError: it is something else than this archive, whatever its status, encoding and content type.
+        TemporaryError: it cannot be read.
+    """
+    name, status = archive_file_name(kind, subject), response.status_code
+    if response.is_redirect:
+        raise NotAnArchiveError(f"{host} redirects {name} in circles")
+    if status not in (200, 206, 416):
+        problem = "does not let us have" if status in (401, 403) else "does not have"
+        raise RefusedArchiveError(f"{host} {problem} {name} (status {status} {response.reason})")
+    content_range = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", ""))
+    length = response.headers.get("Content-Length", "")
+    start, size = 0, int(length) if length.isdecimal() else None
+    if status in (206, 416):
+        if not content_range or (status == 206) != bool(content_range[1]):
+            raise TemporaryError(f"{name}: {host} sent a range without saying which")
+        size = int(content_range[2]) if content_range[2] != "*" else None
+        start = int(content_range[1]) if content_range[1] else size or 0
+    chunks: Iterator[bytes] = iter(())
+    if status != 416:
+        # As they were sent: some servers call a .tgz an encoding, and it must not be decoded.
+        chunks = read_chunks(response, name, host, BEGINNING_BYTES)
+        first = next(chunks, b"")
+        fault = fault_in_beginning(first, kind, subject) if start == 0 else page_fault(first)
+        if fault or not first:
+            raise NotAnArchiveError(f"{host} sent something else than {name}: it {fault or 'is empty'}")
+        chunks = _with_first(first, chunks)
+    return ArchiveResponse(
+        start=start,
+        size=size,
+        is_past_end=status == 416,
+        has_ranges=status == 206,
+        version=Version(size, response.headers.get("ETag"), response.headers.get("Last-Modified")),
+        url=response.url,
+        is_own_host=is_own_host,
+        chunks=chunks,
+        connection=response,
+    )
+
+
+def read_chunks(
+    response: requests.Response, name: str, host: str, first_size: int, decode: bool = False
+) -> Iterator[bytes]:
+    """Yield a response's bytes, the first `first_size` of them in one piece.
+
+    Args:
+        name: of what is read, for messages.
+        decode: whether to undo a Content-Encoding.
+
+    Raises:
+        TemporaryError: the connection broke, or no byte came for STALL_SECONDS.
+    """
+    size = first_size
+    try:
+        while chunk := response.raw.read(size, decode_content=decode):
+            yield chunk
+            size = CHUNK_BYTES
+    except urllib3.exceptions.ReadTimeoutError:
+        raise TemporaryError(f"{name}: no byte for {STALL_SECONDS:g} seconds") from None
+    except (urllib3.exceptions.HTTPError, OSError):
+        raise TemporaryError(f"{name}: the connection to {host} broke") from None
+
+
+def _with_first(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest
