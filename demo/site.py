@@ -81,7 +81,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif page != BASE_PATH + "filebrowser.php":
             self.send_page(b"not found", HTTPStatus.NOT_FOUND)
         elif not self.is_logged_in():
-            self.redirect("login.php")
+            self.ask_to_log_in()
         elif "download" not in query:
             self.send_page(b"<html><body>Files</body></html>")
         else:
@@ -90,6 +90,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def is_logged_in(self) -> bool:
         """Whether the request carries the cookie of a live session."""
         return bool(set(re.findall(r"PHPSESSID=(\w+)", self.headers.get("Cookie", ""))) & self.server.sessions)
+
+    def ask_to_log_in(self) -> None:
+        """Answer a request without a valid session."""
+        self.redirect("login.php")
 
     def send_archive(self, query: dict[str, str]) -> None:
         """Send the archive that the query of filebrowser.php asks for, or the range of it that the client wants."""

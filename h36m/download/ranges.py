@@ -32,11 +32,13 @@ class Connection:
         position: of the next byte to write.
         end: of its range, lowered when another connection takes over the rest; None where the size is unknown.
         response: None until the server has answered.
+        is_second_try: it has taken over the rest of a quiet connection, and is waited for: the site may be slow.
         active_at: when its last byte came, in seconds of this machine's running clock.
     """
 
     position: int
     end: int | None
+    is_second_try: bool = False
     response: ArchiveResponse | None = None
     active_at: float = field(default_factory=time.monotonic)
 
@@ -105,8 +107,8 @@ def _watch(attempt: Attempt, bar: Progress, limit: int, most: int) -> None:
         now = time.monotonic()
         if now >= grow_at:
             limit, grow_at = min(2 * limit, most), now + SECONDS_TO_GROW
-        while len(attempt.connections) < limit and now >= may_open_at and (found := _range_to_open(attempt)):
-            _start(attempt, Connection(*found))
+        while len(attempt.connections) < limit and now >= may_open_at and (found := _next_connection(attempt)):
+            _start(attempt, found)
         error = _next_error(attempt)
         if isinstance(error, TooManyError):
             limit, trouble = max(1, len(attempt.connections)), error
@@ -142,8 +144,8 @@ def _next_error(attempt: Attempt) -> Exception | None:
     return None if connection.position == connection.end else error  # another one has taken over all of its rest
 
 
-def _range_to_open(attempt: Attempt) -> tuple[int, int] | None:
-    """Return a range for one more connection: one that nobody works on, or part of another connection's."""
+def _next_connection(attempt: Attempt) -> Connection | None:
+    """Return one more connection, for a range that nobody works on or a part of another's; None if there is none."""
     with attempt.lock:
         connections = sorted((each for each in attempt.connections if each.end), key=lambda each: each.position)
         for start, end in attempt.transfer.partial.missing or []:
@@ -152,28 +154,31 @@ def _range_to_open(attempt: Attempt) -> tuple[int, int] | None:
                 assert end is not None and each.end is not None, "byte ranges need the archive's size"
                 if start <= each.position < end:
                     if free < each.position:
-                        return free, each.position
+                        return Connection(free, each.position)
                     free = max(free, each.end)
             if end is not None and free < end:
-                return free, end
+                return Connection(free, end)
         return _part_of_another(connections)
 
 
-def _part_of_another(connections: list[Connection]) -> tuple[int, int] | None:
+def _part_of_another(connections: list[Connection]) -> Connection | None:
     """Take over all of the rest of a connection that is quiet, or half of the largest rest."""
     now = time.monotonic()
     for each in connections:
-        if now - each.active_at >= QUIET_SECONDS and each.end is not None and each.position < each.end:
-            taken, each.end = (each.position, each.end), each.position
+        is_quiet = now - each.active_at >= QUIET_SECONDS and not each.is_second_try
+        if is_quiet and each.end is not None and each.position < each.end:
+            second = Connection(each.position, each.end, is_second_try=True)
+            each.end = each.position
             if each.response:
                 each.response.abort()
-            return taken
+            return second
     largest = max(connections, key=lambda each: (each.end or 0) - each.position, default=None)
     if largest is None or largest.end is None or largest.end - largest.position < SMALLEST_REST_TO_SHARE:
         return None
     middle = (largest.position + largest.end) // 2
-    taken, largest.end = (middle, largest.end), middle
-    return taken
+    second = Connection(middle, largest.end)
+    largest.end = middle
+    return second
 
 
 def _start(attempt: Attempt, connection: Connection, response: ArchiveResponse | None = None) -> None:

@@ -9,7 +9,9 @@ A plan is a function that is asked at every request for the fault to commit, by 
 """
 
 import contextlib
+import gzip
 import io
+import re
 import socket
 import ssl
 import struct
@@ -60,6 +62,12 @@ class Request:
 
 Plan = Callable[[Request], str | None]
 
+# What a site may send in place of an archive.
+PAGES = (
+    *("login page", "to login page", "in circles", "compressed page", "page with ranges", "page as a range"),
+    *("archive as a page", "page 403", "page 404", "page 410", "page 203", "silence"),
+)
+
 
 class FaultyServer(Server):
     """The stand-in with a plan of faults, and a memory of what was asked."""
@@ -73,7 +81,12 @@ class FaultyServer(Server):
         self.other_host = ""  # where "other host" redirects to, ending in a slash
         self.tls: ssl.SSLContext | None = None
         self.bytes_per_second = 400_000  # of one connection, for the fault "slow"
+        self.pause_seconds = 2.0  # for the fault "pause"
         self.needs_login = True
+        self.expired = "to login page"  # what requests without a valid session get: one of the pages of `send_page_of`
+        self.most_connections = 1000  # that archives are sent over at a time; the others get `refusal`
+        self.refusal = "503"
+        self.sending = self.most_sending = 0
 
     def archives_asked(self) -> list[str]:
         return [request.archive for request in self.requests if request.is_archive]
@@ -118,12 +131,8 @@ class FaultyHandler(Handler):
         elif fault and fault[:3] in ("404", "429", "500", "503"):
             status, _, wait = fault.partition(" after ")
             self.send_page(b"<html>not now</html>", HTTPStatus(int(status)), {"Retry-After": wait} if wait else None)
-        elif fault == "login page":
-            self.send_page(LOGIN_PAGE)
-        elif fault == "to login page":
-            self.redirect("login.php")
-        elif fault == "in circles":
-            self.redirect(self.path)
+        elif fault in PAGES:
+            self.send_page_of(fault)
         elif fault == "other host":
             self.redirect(self.server.other_host + self.path.removeprefix(BASE_PATH))
         elif fault == "hang up":
@@ -135,6 +144,39 @@ class FaultyHandler(Handler):
             if fault == "session ends":
                 self.server.sessions.clear()
             behave()
+
+    def send_page_of(self, name: str) -> None:
+        """Send one of the PAGES, as a site does that sends something else than was asked for."""
+        wanted = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if name == "to login page":
+            self.redirect("login.php")
+        elif name == "in circles":
+            self.redirect(self.path)
+        elif name == "compressed page":
+            self.send_page(gzip.compress(LOGIN_PAGE), headers={"Content-Encoding": "gzip"})
+        elif name == "page with ranges" and wanted and int(wanted[1]) >= len(LOGIN_PAGE):
+            headers = {"Content-Range": f"bytes */{len(LOGIN_PAGE)}"}
+            self.send_page(b"", HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers)
+        elif name == "page with ranges" and wanted:
+            first = int(wanted[1])
+            headers = {"Content-Range": f"bytes {first}-{len(LOGIN_PAGE) - 1}/{len(LOGIN_PAGE)}"}
+            self.send_page(LOGIN_PAGE[first:], HTTPStatus.PARTIAL_CONTENT, headers)
+        elif name == "page as a range" and wanted:
+            size = (self.server.archives / self.archive).stat().st_size
+            headers = {"Content-Range": f"bytes {wanted[1]}-{size - 1}/{size}", "Content-Length": str(size)}
+            self.close_connection = True
+            self.send_page(LOGIN_PAGE, HTTPStatus.PARTIAL_CONTENT, headers)
+        elif name == "archive as a page":
+            self.send_page(LOGIN_PAGE, headers={"Content-Type": "application/x-gzip"})
+        elif name == "silence":
+            self.server.closing.wait(100)
+            self.close_connection = True
+        else:
+            status = re.search(r"\d+", name)
+            self.send_page(LOGIN_PAGE, HTTPStatus(int(status[0])) if status else HTTPStatus.OK)
+
+    def ask_to_log_in(self) -> None:
+        self.send_page_of(self.server.expired)
 
     def is_logged_in(self) -> bool:
         return not self.server.needs_login or super().is_logged_in()
@@ -160,6 +202,7 @@ class FaultyHandler(Handler):
             )
             self.server.requests.append(request)
             request.fault = self.server.plan(request)
+            self.archive, self.request_record = archive, request
         return request.fault
 
     def send_file(self, file, size: int, headers: dict[str, str]) -> None:
@@ -183,6 +226,25 @@ class FaultyHandler(Handler):
             self.close_connection = True
         super().send_headers(status, headers)
 
+    def send_archive(self, query: dict[str, str]) -> None:
+        with self.server.lock:
+            is_refused = self.server.sending >= self.server.most_connections
+            self.server.sending += not is_refused
+            self.server.most_sending = max(self.server.most_sending, self.server.sending)
+        if is_refused:
+            self.request_record.fault = "refused"
+            if self.server.refusal == "no ranges":
+                self.request_fault = "no ranges"
+                super().send_archive(query)
+            else:
+                self.send_page(b"<html>too many</html>", HTTPStatus(int(self.server.refusal)))
+            return
+        try:
+            super().send_archive(query)
+        finally:
+            with self.server.lock:
+                self.server.sending -= 1
+
     def send_bytes(self, file, start: int, end: int) -> None:
         fault = self.request_fault or ""
         middle = (start + end) // 2
@@ -203,6 +265,15 @@ class FaultyHandler(Handler):
             super().send_bytes(file, start, middle)
             self.server.closing.wait(60)
             self.close_connection = True
+        elif "session dies silently" in fault:
+            super().send_bytes(file, start, middle)
+            self.server.sessions.clear()
+            self.server.closing.wait(100)
+            self.close_connection = True
+        elif "pause" in fault:
+            super().send_bytes(file, start, middle)
+            self.server.closing.wait(self.server.pause_seconds)
+            super().send_bytes(file, middle, end)
         elif "session dies under it" in fault:
             super().send_bytes(file, start, middle)
             self.server.sessions.clear()

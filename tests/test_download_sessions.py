@@ -1,0 +1,180 @@
+"""What a site sends when the session has expired: it is renewed at once, and no page is taken for an archive."""
+
+import pytest
+from helpers.archives import small_release
+from helpers.downloads import Downloads
+from helpers.faulty_site import PAGES, faulty_site
+from helpers.marks import BOTH, BOTH_AXEL_SLOW, needs_axel, slow
+
+from h36m.dataset import BOXES, PART_LABELS
+
+SCRIPT = "download_seg_mat_gt_pl.py"
+NAMES = ("Segments_mat_gt_bb_S1", "Segments_mat_gt_pl_S1")
+LARGE = 3_000_000  # several connections are opened for it
+# Silence is noticed soon, and the stall limit never: what does not notice the first runs into the test's own limit.
+NEVER_STALLED = {"H36M_QUIET_SECONDS": "0.5", "H36M_STALL_SECONDS": "300"}
+
+
+@pytest.fixture
+def release(tmp_path):
+    """Return a site's folder: the MD5 of boxes is published, as in the real list that of part labels is not."""
+    folder = small_release(tmp_path / "site", kinds=[BOXES, PART_LABELS], subjects=["S1"], size=LARGE)
+    lines = (folder / "checksums.txt").read_text().splitlines(keepends=True)
+    (folder / "checksums.txt").write_text("".join(line for line in lines if PART_LABELS not in line))
+    return folder
+
+
+def logins(site) -> int:
+    return sum(request.page == "checklogin.php" for request in site.requests)
+
+
+def run(downloads: Downloads, **variables: str):
+    return downloads.run("--subjects", "S1", script=SCRIPT, **variables)
+
+
+def assert_all_right(downloads: Downloads, ended) -> None:
+    assert ended.returncode == 0, ended.text
+    assert all(downloads.is_right(name) for name in NAMES) and downloads.leftovers() == []
+
+
+# How a site may show that a session has expired, to every request that comes with it.
+EXPIRED = ("to login page", "login page", "compressed page", "page with ranges", slow("page 403"), slow("silence"))
+
+
+@pytest.mark.parametrize("expired", EXPIRED[:-1])
+@BOTH_AXEL_SLOW
+def test_saved_session_that_has_expired_is_replaced(tmp_path, release, downloader, expired):
+    with faulty_site(release) as site:
+        site.expired = expired
+        downloads = Downloads(tmp_path / "root", site, downloader, PHPSESSID="deadbeef")
+        assert_all_right(downloads, run(downloads))
+        assert logins(site) == 1
+
+
+@BOTH
+@pytest.mark.parametrize("expired", EXPIRED)
+def test_session_expired_during_a_silent_download_is_renewed(tmp_path, release, downloader, expired):
+    """Its connections stay open and no byte comes any more: the stall limit is not waited for."""
+
+    def plan(request):
+        is_by_downloader = request.is_archive and request.is_by_axel == (downloader == "axel")
+        is_first = request.archive == f"{NAMES[0]}.tgz" and logins(site) == 1
+        return "session dies silently" if is_by_downloader and is_first else None
+
+    with faulty_site(release, plan) as site:
+        site.expired = expired
+        downloads = Downloads(tmp_path / "root", site, downloader)
+        ended = run(downloads, **NEVER_STALLED)
+        assert_all_right(downloads, ended)
+        assert any(request.fault == "session dies silently" for request in site.requests)
+        assert logins(site) == 2, ended.text
+        assert "axel did not finish" not in ended.stdout, "its connections are not to blame"
+
+
+@pytest.mark.parametrize("expired", ["silence", "login page"])
+def test_session_expired_between_archives_is_renewed(tmp_path, release, expired):
+    """The first request for an archive is the one that gets no answer."""
+
+    def plan(request):
+        return "session ends" if request.archive == f"{NAMES[1]}.tgz" and request.number == 1 else None
+
+    with faulty_site(release, plan) as site:
+        site.expired = expired
+        downloads = Downloads(tmp_path / "root", site)
+        assert_all_right(downloads, run(downloads, **NEVER_STALLED))
+        assert logins(site) == 2
+
+
+@BOTH_AXEL_SLOW
+def test_slow_site_with_a_valid_session_is_waited_for(tmp_path, release, downloader):
+    """It is asked about the session, and the download goes on over the connections that it has."""
+    with faulty_site(release, lambda request: "pause" if request.is_archive else None) as site:
+        downloads = Downloads(tmp_path / "root", site, downloader, Connections="4")
+        assert_all_right(downloads, run(downloads, **NEVER_STALLED))
+        assert logins(site) == 1
+        by_downloader = [request for request in site.requests if request.is_by_axel == (downloader == "axel")]
+        asked = [request.range for request in by_downloader if request.archive == f"{NAMES[0]}.tgz"]
+        assert len(asked) == len(set(asked)), "no range is requested twice"
+
+
+def test_silence_without_a_password_is_waited_for(tmp_path, release):
+    """Nobody is asked for a password while the site is only slow; the stall limit ends it as ever."""
+    silent = []
+
+    def plan(request):
+        if request.is_archive and request.number == 1:
+            silent.append(request)
+            return "stall before"
+        return "stall before" if silent and request.page == "filebrowser.php" and not request.is_archive else None
+
+    with faulty_site(release, plan) as site:
+        session = site.log_in()
+        downloads = Downloads(tmp_path / "root", site, Username="", Password="", PHPSESSID=session)
+        ended = run(downloads, H36M_QUIET_SECONDS="0.3", H36M_STALL_SECONDS="3")
+        assert_all_right(downloads, ended)
+        assert len(silent) == 2 and logins(site) == 0
+
+
+@BOTH_AXEL_SLOW
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "silence"])
+def test_page_that_stays_is_named_and_never_an_archive(tmp_path, release, downloader, page):
+    """The site sends it to everybody: one login for each archive does not help."""
+    with faulty_site(release, lambda request: page if request.is_archive else None) as site:
+        downloads = Downloads(tmp_path / "root", site, downloader)
+        ended = run(downloads)
+        assert ended.returncode == 1 and len(ended.stderr.splitlines()) == 2, ended.text
+        assert logins(site) == 3, "at the start, and once for each archive"
+        words = {
+            "to login page": "HTML",
+            "in circles": "circles",
+            "page 404": "404",
+            "page 403": "403",
+            "page 203": "203",
+        }
+        assert ended.stderr.count(words.get(page, "410" if "410" in page else "HTML page")) >= 2, ended.stderr
+        assert list(downloads.archives.glob("*.tgz*")) == [], "nothing of it is kept, or offered to be accepted"
+
+
+@pytest.mark.parametrize("page", ["login page", "page with ranges", "page as a range", "compressed page"])
+def test_page_in_the_middle_costs_no_byte_that_came(tmp_path, release, page):
+    """After half of the archive the site sends pages, until the script logs in again."""
+
+    def plan(request):
+        if not request.is_archive or logins(site) == 2:
+            return None
+        return "cut" if request.number == 1 else page
+
+    with faulty_site(release, plan) as site:
+        downloads = Downloads(tmp_path / "root", site, Connections="1")
+        ended = downloads.run("--subjects", "S1", script=SCRIPT)
+        assert_all_right(downloads, ended)
+        first = [request for request in site.requests if request.archive == f"{NAMES[0]}.tgz"]
+        starts = [int(request.range.removeprefix("bytes=").partition("-")[0]) for request in first]
+        assert starts[-1] > LARGE // 3, "it goes on where the cut was"
+        assert "fetching it once more" not in ended.stdout and "anew" not in ended.stdout
+
+
+def test_without_a_password_a_404_costs_its_archive_only(tmp_path, release):
+    """There is nothing to log in with, and no need to: the session is valid."""
+    with faulty_site(release, lambda request: "page 404" if request.archive == f"{NAMES[0]}.tgz" else None) as site:
+        session = site.log_in()
+        downloads = Downloads(tmp_path / "root", site, Username="", Password="", PHPSESSID=session)
+        ended = run(downloads)
+        assert ended.returncode == 1 and len(ended.stderr.splitlines()) == 1, ended.text
+        assert "404" in ended.stderr and downloads.is_right(NAMES[1])
+
+
+@needs_axel
+def test_expired_session_does_not_cost_axel_its_connections(tmp_path, release):
+    """axel ends by itself when a session expires; afterwards it goes on with as many connections as before."""
+
+    def plan(request):
+        if request.is_by_axel and logins(site) == 1 and request.archive == f"{NAMES[0]}.tgz":
+            return "session dies under it"
+        return None
+
+    with faulty_site(release, plan) as site:
+        downloads = Downloads(tmp_path / "root", site, "axel")
+        ended = run(downloads)
+        assert_all_right(downloads, ended)
+        assert logins(site) == 2 and "axel did not finish" not in ended.stdout
