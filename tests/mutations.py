@@ -529,16 +529,37 @@ FAULTS = (
     Fault(
         "an error quotes the line that holds the password",
         "h36m/download/config.py",
-        "{path}: line {line} cannot be understood",
-        "{path}: {error} cannot be understood",
+        "{where} cannot be understood",
+        "{where} {line.before!r} cannot be understood",
         "unit/test_secrets.py::test_error_about_the_configuration_does_not_quote_it",
     ),
     Fault(
         "config.ini with the session is readable by everybody",
         "h36m/download/config.py",
-        'write_atomically(path, "".join(lines), PRIVATE)',
-        'write_atomically(path, "".join(lines))',
-        "unit/test_secrets.py::test_session_is_saved_and_all_else_is_kept",
+        "write_atomically(path, text, PRIVATE)",
+        "write_atomically(path, text)",
+        "unit/test_configuration.py::test_session_is_saved_and_all_else_is_kept",
+    ),
+    Fault(
+        "a semicolon within a line of config.ini begins a comment",
+        "h36m/download/config.py",
+        "line.value.decode()",
+        'line.value.partition(b";")[0].decode()',
+        "unit/test_configuration.py::test_password_is_taken_as_it_stands",
+    ),
+    Fault(
+        "a saved session is put into the first section that has one",
+        "h36m/download/config.py",
+        "enumerate(lines) if line.section == SECTION]",
+        "enumerate(lines) if line.section]",
+        "unit/test_configuration.py::test_session_is_saved_and_all_else_is_kept",
+    ),
+    Fault(
+        "an error shows the password in BaseURL",
+        "h36m/download/config.py",
+        'raise wrong("BaseURL", reason)',
+        'raise wrong_value("BaseURL", reason)',
+        "unit/test_configuration.py::test_wrong_base_url_is_refused_and_not_shown",
     ),
     # -- h36m/download/partial.py, h36m/parallel
     Fault(

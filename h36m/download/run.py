@@ -72,6 +72,8 @@ def download(arguments: argparse.Namespace, kinds: Sequence[str]) -> list[str]:
     configuration = read_configuration(arguments.config)
     checksums = read_checksums(arguments.checksums)
     say = speaker(arguments.quiet)
+    for warning in configuration.warnings:
+        say(warning)
     wanted = [(kind, subject) for subject in arguments.subjects for kind in kinds]
     folder = arguments.root / ARCHIVES
     if _are_all_verified(folder, wanted, checksums):

@@ -27,7 +27,8 @@ from urllib.parse import parse_qs, urlsplit
 from demo.site import BASE_PATH, LOGIN_PAGE, Handler, Server
 from h36m.dataset import KIND_FACTS, archive_name
 
-USERNAME, PASSWORD = "someone@example.org", "se;cr%et pass"
+# Every character that an INI file could take for one of its own.
+USERNAME, PASSWORD = "someone@example.org", ';se"cr%et ; #p[a]ss='
 
 
 @dataclass

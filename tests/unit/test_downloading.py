@@ -1,4 +1,4 @@
-"""The parts of downloading that need no script: checks, responses, retries, errors, config.ini, README's numbers."""
+"""The parts of downloading that need no script: checks, responses, retries, errors, README's numbers."""
 
 import contextlib
 import functools
@@ -8,7 +8,6 @@ import io
 import random
 import re
 import socket
-import stat
 import tarfile
 import threading
 from pathlib import Path
@@ -382,97 +381,22 @@ def test_errors_that_name_each_other_come_to_an_end():
     assert not retry.is_caused_by(first, KeyError)
 
 
-# -- config.ini --------------------------------------------------------------------------------------------------------
-
-
-def configured(tmp_path, text: str | bytes, environment=None) -> config.Configuration:
-    path = tmp_path / "config.ini"
-    path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return config.read_configuration(path, environment or {})
-
-
-@pytest.mark.parametrize("text", [None, "", "[General]\n", "[Other]\nUsername = x\n", "[General]\nUsername =\n"])
-def test_every_key_of_the_configuration_has_a_default(tmp_path, text):
-    path = tmp_path / "config.ini"
-    found = config.read_configuration(path, {}) if text is None else configured(tmp_path, text)
-    assert (found.base_url, found.verify_tls) == ("https://vision.imar.ro/human3.6m/", True)
-    assert (found.downloader, found.connections) == ("auto", 24)
-    assert (found.username, found.password, found.sessions) == ("", "", [])
-
-
-def test_the_configuration_is_read(tmp_path):
-    found = configured(
-        tmp_path,
-        "[General]\nPHPSESSID = abc\nUserName: a@b.c\nPassword = p%ss;w=rd \nBaseURL = http://host/x\n"
-        "VerifyTLS = Off\nDownloader = Requests\nConnections = 100\n",
-    )
-    assert (found.base_url, found.verify_tls) == ("http://host/x/", False)
-    assert (found.downloader, found.connections) == ("requests", 100)
-    assert (found.username, found.password, found.sessions) == ("a@b.c", "p%ss;w=rd", ["abc"])
-    assert "abc" not in repr(found) and "p%ss" not in repr(found)
-
-
-def test_the_environment_goes_before_the_configuration(tmp_path):
-    text = "[General]\nPHPSESSID = filesession\nUsername = file\nPassword = filepassword\n"
-    variables = {"H36M_USERNAME": "user", "H36M_PASSWORD": "", "H36M_PHPSESSID": "variable"}
-    found = configured(tmp_path, text, variables)
-    assert (found.username, found.password) == ("user", "filepassword"), "an empty variable counts as none"
-    assert found.sessions == ["variable", "filesession"]
-
-
-@pytest.mark.parametrize(
-    "line, words",
-    [
-        ("BaseURL = vision.imar.ro", "BaseURL must begin with https://"),
-        ("BaseURL = ftp://host/", "BaseURL must begin with https://"),
-        ("BaseURL = https:///path", "BaseURL must begin with https://"),
-        ("VerifyTLS = perhaps", "VerifyTLS must be yes or no, not 'perhaps'"),
-        ("Downloader = wget", "Downloader must be auto, axel or requests, not 'wget'"),
-        ("Connections = 0", "Connections must be a number from 1 to 100, not '0'"),
-        ("Connections = 101", "Connections must be a number from 1 to 100"),
-        ("Connections = -1", "Connections must be a number from 1 to 100"),
-        ("Connections = many", "Connections must be a number from 1 to 100"),
-        ("nonsense", "line 2 cannot be understood"),
-    ],
-)
-def test_a_wrong_value_of_the_configuration_is_named(tmp_path, line, words):
-    with pytest.raises(UsageError, match=r"config\.ini: ") as caught:
-        configured(tmp_path, f"[General]\n{line}\n")
-    assert words in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_a_configuration_that_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(UsageError, match="not UTF-8"):
-        configured(tmp_path, b"[General]\nPassword = \xff\n")
-    with pytest.raises(UsageError, match="Is a directory"):
-        config.read_configuration(tmp_path, {})
-    with pytest.raises(UsageError) as caught:
-        configured(tmp_path, "Password = secret\n")
-    assert "line 1 cannot be understood" in str(caught.value) and "secret" not in str(caught.value)
-
-
-def test_the_session_is_saved_in_the_file_that_a_link_leads_to(tmp_path):
-    (tmp_path / "real.ini").write_text("[General]\nUsername = a\n")
-    (tmp_path / "config.ini").symlink_to("real.ini")
-    config.save_session(tmp_path / "config.ini", "abc")
-    assert (tmp_path / "config.ini").is_symlink()
-    assert (tmp_path / "real.ini").read_text() == "[General]\nUsername = a\nPHPSESSID = abc\n"
-    assert stat.S_IMODE((tmp_path / "real.ini").stat().st_mode) == 0o600
-
-
-def test_saving_the_session_keeps_bytes_that_are_not_utf8(tmp_path):
-    (tmp_path / "config.ini").write_bytes(b"[General]\n# gr\xfc\xdfe\nPHPSESSID = old\n")
-    config.save_session(tmp_path / "config.ini", "abc")
-    assert (tmp_path / "config.ini").read_bytes() == b"[General]\n# gr\xfc\xdfe\nPHPSESSID = abc\n"
-
-
-def test_a_session_that_cannot_be_saved_leaves_no_file(tmp_path):
-    with pytest.raises(OSError, match="No such file"):
-        config.save_session(tmp_path / "nowhere" / "config.ini", "abc")
-    assert list(tmp_path.iterdir()) == []
-
-
 # -- a run -------------------------------------------------------------------------------------------------------------
+
+
+def download_verified(root: Path, kinds: list[str], *options: str, configuration: str = "") -> list[str]:
+    """Run a download of the subject S1 whose archives of some kinds are all there and verified; return its problems."""
+    (root / ARCHIVES).mkdir()
+    record = Record(root / ARCHIVES / VERIFIED_RECORD)
+    for kind in kinds:
+        path = archive_file(root, kind, "S1")
+        path.write_bytes(GOOD)
+        record.add(path)
+    (root / "none.txt").write_text("")
+    (root / "config.ini").write_text(configuration)
+    words = ["--root", str(root), "--checksums", str(root / "none.txt"), "--config", str(root / "config.ini")]
+    arguments = run.download_parser("").parse_args([*words, "--subjects", "S1", *options])
+    return run.download(arguments, kinds)
 
 
 @pytest.mark.parametrize(
@@ -483,17 +407,14 @@ def test_a_session_that_cannot_be_saved_leaves_no_file(tmp_path):
     ],
 )
 def test_one_archive_is_and_two_are_there(tmp_path, capsys, kinds, line):
-    (tmp_path / ARCHIVES).mkdir()
-    record = Record(tmp_path / ARCHIVES / VERIFIED_RECORD)
-    for kind in kinds:
-        path = archive_file(tmp_path, kind, "S1")
-        path.write_bytes(GOOD)
-        record.add(path)
-    (tmp_path / "none.txt").write_text("")
-    words = ["--root", str(tmp_path), "--subjects", "S1", "--checksums", str(tmp_path / "none.txt")]
-    arguments = run.download_parser("").parse_args([*words, "--config", str(tmp_path / "config.ini")])
-    assert run.download(arguments, kinds) == []
+    assert download_verified(tmp_path, kinds) == []
     assert capsys.readouterr().out == line
+
+
+def test_warnings_about_the_configuration_are_printed(tmp_path, capsys):
+    download_verified(tmp_path, [VIDEOS], configuration="[General]\nPasswort = hunter2\n")
+    line, _ = capsys.readouterr().out.splitlines()
+    assert "line 2" in line and "Passwort" in line and "did you mean Password?" in line and "hunter2" not in line
 
 
 def test_what_killed_runs_were_writing_is_removed(tmp_path):

@@ -1,12 +1,9 @@
-"""Secrets: what config.ini holds is in no error, is saved for its owner only, and the cookie goes to the site only."""
-
-import os
-import stat
+"""Secrets: what config.ini holds is in no error, and the cookie goes to the site only."""
 
 import pytest
 
 from h36m.cli import UsageError
-from h36m.download.config import read_configuration, save_session
+from h36m.download.config import read_configuration
 from h36m.download.site import Site
 
 
@@ -31,23 +28,6 @@ def test_configuration_in_a_traceback_shows_no_secrets(config):
     configuration = read_configuration(config, {})
     assert (configuration.password, configuration.sessions) == ("hunter2", ["abc123"])
     assert "hunter2" not in repr(configuration) and "abc123" not in repr(configuration)
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        (None, "[General]\nPHPSESSID = new\n"),
-        ("[General]\nPHPSESSID = old\nUsername = a\n", "[General]\nPHPSESSID = new\nUsername = a\n"),
-        ("[General]\nUsername = a", "[General]\nUsername = a\nPHPSESSID = new\n"),
-        ("[Other]\nPHPSESSID = old\n", "[Other]\nPHPSESSID = old\n[General]\nPHPSESSID = new\n"),
-    ],
-)
-def test_session_is_saved_and_all_else_is_kept(config, before, after):
-    if before is not None:
-        config.write_text(before)
-    save_session(config, "new")
-    assert config.read_text() == after
-    assert os.name == "nt" or stat.S_IMODE(config.stat().st_mode) == 0o600
 
 
 # -- the cookie --------------------------------------------------------------------------------------------------------
