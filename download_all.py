@@ -17,7 +17,7 @@ KINDS = kinds_of_script("download_all.py")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    return download_parser(__doc__)
+    return download_parser(__doc__, KINDS)
 
 
 def main(arguments: argparse.Namespace) -> list[str]:

@@ -12,7 +12,7 @@ import argparse
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from h36m.cli import (
     Say,
     TaskError,
     UsageError,
+    add_kinds_option,
     argument_parser,
     count_of,
     is_or_are,
@@ -62,8 +63,8 @@ def main(arguments: argparse.Namespace) -> list[str]:
     extracted.mkdir(exist_ok=True)
     with only_run_in(extracted, say):
         record = Record(extracted / UNPACKED_RECORD)
-        plan = plan_run(root, arguments.subjects, record)
-        problems = tell_absent(plan.absent, arguments.subjects, say)
+        plan = plan_run(root, arguments.subjects, record, arguments.kinds or KINDS)
+        problems = tell_absent(plan.absent, arguments.subjects, say, arguments.kinds or ())
         if plan.to_do:
             require_space(extracted, plan.to_do, jobs, arguments.delete_archives)
             problems += unpack_all(plan.to_do, record, jobs, arguments.delete_archives, arguments.quiet)
@@ -79,11 +80,11 @@ def main(arguments: argparse.Namespace) -> list[str]:
 # -- plan --------------------------------------------------------------------------------------------------------------
 
 
-def plan_run(root: Path, subjects: list[str], record: Record) -> Plan:
-    """Find out which archives are to be unpacked, and remove what a killed run has left."""
+def plan_run(root: Path, subjects: list[str], record: Record, kinds: Sequence[str] = KINDS) -> Plan:
+    """Find out which archives of some kinds are to be unpacked, and remove what a killed run has left of them."""
     plan = Plan([], [], [])
     for subject in dict.fromkeys(subjects):
-        for kind in KINDS:
+        for kind in kinds:
             task = Task(kind, subject, archive_file(root, kind, subject), unpacked_folder(root, subject, kind))
             remove_leftovers(task)
             if task.archive.is_file() and not (task.folder.is_dir() and record.holds(task.archive)):
@@ -95,10 +96,13 @@ def plan_run(root: Path, subjects: list[str], record: Record) -> Plan:
     return plan
 
 
-def tell_absent(absent: list[Task], subjects: list[str], say: Say) -> list[str]:
+def tell_absent(absent: list[Task], subjects: list[str], say: Say, asked_for: Sequence[str] = ()) -> list[str]:
     """Name the archives that do not exist, one line per kind; return the lines that count as problems.
 
     Many people want no boxes or no part labels: that all archives of such a kind are absent is said, and no problem.
+
+    Args:
+        asked_for: the kinds named with `--kinds`; absent archives of these are always problems.
     """
     problems = []
     for kind, facts in KIND_FACTS.items():
@@ -107,7 +111,7 @@ def tell_absent(absent: list[Task], subjects: list[str], say: Say) -> list[str]:
             continue
         names = " ".join(archive.name for archive in missing)
         line = f"not in {missing[0].parent}: {names}; {facts.script} fetches what is missing"
-        if facts.is_optional and len(missing) == len(set(subjects)):
+        if facts.is_optional and kind not in asked_for and len(missing) == len(set(subjects)):
             say(line)
         else:
             problems.append(line)
@@ -131,7 +135,7 @@ def require_space(extracted: Path, to_do: list[Task], jobs: int, delete_archives
     if most > free:
         raise TaskError(
             f"unpacking {count_of(len(to_do), 'archive')} needs about {most:,} bytes, and {free:,} are free in "
-            f"{extracted}: make room, take some --subjects only, or have archives deleted as it goes "
+            f"{extracted}: make room, take some --subjects or --kinds only, or have archives deleted as it goes "
             "(--delete-archives)"
         )
 
@@ -227,6 +231,7 @@ def delete_archive(task: Task) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argument_parser(__doc__)
+    add_kinds_option(parser, KINDS)
     parser.add_argument(
         "--jobs", type=positive_integer, default=available_cores(), metavar="N", help="default: the cores"
     )

@@ -6,12 +6,13 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
-from h36m.dataset import SUBJECTS_WITH_GROUND_TRUTH
+from h36m import __version__
+from h36m.dataset import KIND_FACTS, SUBJECTS_WITH_GROUND_TRUTH
 
 # Where there is no terminal, a line of progress now and then is enough for a log file.
 SECONDS_BETWEEN_PLAIN_LINES = 30
@@ -40,8 +41,15 @@ class OneLineParser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
+class StoreOnce(argparse.Action):
+    """Store a list of values in the given order, each once: two threads never work on one archive."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        setattr(namespace, self.dest, list(dict.fromkeys(values)))
+
+
 def argument_parser(description: str) -> argparse.ArgumentParser:
-    """Return a parser with the options that all four scripts take.
+    """Return a parser with the options that all scripts take.
 
     Args:
         description: what the script does; usually its docstring, whose line breaks are kept.
@@ -54,9 +62,11 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
         metavar="DIR",
         help="where archives/, extracted/ and processed/ live (default: the current directory)",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__} (h36m-fetch)")
     parser.add_argument(
         "--subjects",
         nargs="+",
+        action=StoreOnce,
         choices=SUBJECTS_WITH_GROUND_TRUTH,
         default=list(SUBJECTS_WITH_GROUND_TRUTH),
         metavar="S1",
@@ -65,6 +75,30 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     parser.add_argument("--debug", action="store_true", help="print more, tracebacks included")
     return parser
+
+
+def add_kinds_option(parser: argparse.ArgumentParser, kinds: Sequence[str]) -> None:
+    """Add `--kinds`, whose value is None where it is not given.
+
+    Args:
+        kinds: of `h36m.dataset.KINDS`, those that the script deals with.
+    """
+
+    def kind(text: str) -> str:
+        if text in kinds:
+            return text
+        if text in KIND_FACTS:
+            raise argparse.ArgumentTypeError(f"{text}: downloaded by {KIND_FACTS[text].script}; use that script")
+        raise argparse.ArgumentTypeError(f"unknown kind {text!r}; choose from {', '.join(kinds)}")
+
+    parser.add_argument(
+        "--kinds",
+        nargs="+",
+        action=StoreOnce,
+        type=kind,
+        metavar="KIND",
+        help=f"kinds of archive, default: {' '.join(kinds)}",
+    )
 
 
 def positive_integer(text: str) -> int:

@@ -122,6 +122,20 @@ FAULTS = (
         "unit/test_cli.py::test_quiet_speaker_prints_nothing",
     ),
     Fault(
+        "a subject or kind that is named twice is two",
+        "h36m/cli.py",
+        "list(dict.fromkeys(values))",
+        "values",
+        "unit/test_scripts.py::test_subject_named_twice_is_one_subject",
+    ),
+    Fault(
+        "--kinds of a download script changes nothing",
+        "h36m/download/run.py",
+        "for kind in arguments.kinds or kinds]",
+        "for kind in kinds]",
+        "unit/test_downloading.py::test_one_archive_is_and_two_are_there",
+    ),
+    Fault(
         "0 is a positive integer",
         "h36m/cli.py",
         "int(text) < 1",
@@ -298,6 +312,13 @@ FAULTS = (
         "length += -(-missing // LENGTH_MODULUS) * LENGTH_MODULUS",
         "length += 0",
         "unit/test_extracting.py::test_unpacked_size_beyond_4_gib_is_made_up_for",
+    ),
+    Fault(
+        "an absent kind that was asked for is no problem",
+        "extract_all.py",
+        "facts.is_optional and kind not in asked_for and",
+        "facts.is_optional and",
+        "unit/test_extracting.py::test_with_kinds_nothing_else_is_unpacked_named_or_deleted",
     ),
     Fault(
         "an archive that has changed is not unpacked again",

@@ -52,8 +52,10 @@ def test_every_archive_is_downloaded_and_verified(tmp_path, downloader):
         assert downloads.leftovers() == []
         assert ended.stdout.count(f"fetched by {downloader}, MD5 checked") == 10
 
-        ended = downloads.run("--subjects", "S1", "S11", script="download_seg_mat_gt_pl.py")
+        options = ["--subjects", "S1", "S11", "S1", "--kinds", PART_LABELS, BOXES, PART_LABELS, "--jobs", "4"]
+        ended = downloads.run(*options, script="download_seg_mat_gt_pl.py")
         assert ended.returncode == 0, ended.text
+        assert "\n4 archives: 0 were there, 4 fetched, 0 " in ended.stdout, "what is named twice is one archive"
         assert downloads.is_right("Segments_mat_gt_bb_S11") and downloads.is_right("Segments_mat_gt_pl_S1")
         assert len(list(downloads.archives.glob("*.tgz"))) == 14
         posts = [request for request in site.requests if request.page == "checklogin.php"]
@@ -133,12 +135,15 @@ def test_second_run_over_all_listed_archives_opens_none(tmp_path):
 def test_only_what_is_missing_is_fetched(tmp_path, one):
     with faulty_site(one) as site:
         downloads = Downloads(tmp_path / "root", site)
-        assert downloads.run("--subjects", "S1").returncode == 0
-        (downloads.archives / "Videos_S1.tgz").unlink()
+        ended = downloads.run("--subjects", "S1", "--kinds", VIDEOS, POSES_2D)
+        some = {f"{VIDEOS}_S1.tgz", f"{POSES_2D}_S1.tgz"}
+        assert ended.returncode == 0 and set(site.archives_asked()) == some, ended.text
+        assert all(kind in ended.stdout for kind in (VIDEOS, POSES_2D))
+        assert not any(f"{kind}_S1" in ended.text for kind in KINDS[1:4]), "other kinds are not named"
         site.requests.clear()
         ended = downloads.run("--subjects", "S1")
-        assert ended.returncode == 0 and set(site.archives_asked()) == {"Videos_S1.tgz"}
-        assert "4 were there, 1 fetched" in ended.stdout
+        assert ended.returncode == 0 and set(site.archives_asked()) == {f"{kind}_S1.tgz" for kind in KINDS[1:4]}
+        assert "2 were there, 3 fetched" in ended.stdout
 
 
 def test_a_hand_placed_archive_is_checked_once_and_taken_up(tmp_path, one):

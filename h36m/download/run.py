@@ -9,6 +9,7 @@ from pathlib import Path
 from h36m.cli import (
     TaskError,
     UsageError,
+    add_kinds_option,
     argument_parser,
     count_of,
     is_or_are,
@@ -32,9 +33,15 @@ SECONDS_TO_STOP = 8
 Archive = tuple[str, str]  # kind, subject
 
 
-def download_parser(description: str) -> argparse.ArgumentParser:
-    """Return the parser of a download script."""
+def download_parser(description: str, kinds: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser of a download script.
+
+    Args:
+        description: what the script does.
+        kinds: of `h36m.dataset.KINDS`, those that it downloads.
+    """
     parser = argument_parser(description)
+    add_kinds_option(parser, kinds)
     parser.add_argument(
         "--config",
         type=Path,
@@ -56,11 +63,12 @@ def download_parser(description: str) -> argparse.ArgumentParser:
 
 
 def download(arguments: argparse.Namespace, kinds: Sequence[str]) -> list[str]:
-    """Make the archives of some kinds complete and verified in `archives/`.
+    """Make the archives of a script complete and verified in `archives/`.
 
     Args:
         arguments: as read by `download_parser`.
-        kinds: of `h36m.dataset.KINDS`.
+        kinds: of `h36m.dataset.KINDS`, those that the script downloads; with `--kinds`, only the kinds named there
+            are downloaded.
 
     Returns:
         one line for each archive that failed.
@@ -74,7 +82,7 @@ def download(arguments: argparse.Namespace, kinds: Sequence[str]) -> list[str]:
     say = speaker(arguments.quiet)
     for warning in configuration.warnings:
         say(warning)
-    wanted = [(kind, subject) for subject in arguments.subjects for kind in kinds]
+    wanted = [(kind, subject) for subject in arguments.subjects for kind in arguments.kinds or kinds]
     folder = arguments.root / ARCHIVES
     if _are_all_verified(folder, wanted, checksums):
         count = f"all {len(wanted)} archives" if len(wanted) > 1 else count_of(len(wanted), "archive")

@@ -19,7 +19,7 @@ from helpers.faulty_site import made_certificate
 from helpers.scripts import PROJECT
 
 from h36m.cli import RunStoppedError, TaskError, UsageError
-from h36m.dataset import ARCHIVES, VERIFIED_RECORD, VIDEOS, archive_file
+from h36m.dataset import ARCHIVES, KINDS, POSES_2D, VERIFIED_RECORD, VIDEOS, archive_file
 from h36m.download import archive, complete, config, partial, response, retry, run, site, transfer, verify
 from h36m.download.partial import Version
 from h36m.download.transfer import Outcome
@@ -395,24 +395,28 @@ def download_verified(root: Path, kinds: list[str], *options: str, configuration
     (root / "none.txt").write_text("")
     (root / "config.ini").write_text(configuration)
     words = ["--root", str(root), "--checksums", str(root / "none.txt"), "--config", str(root / "config.ini")]
-    arguments = run.download_parser("").parse_args([*words, "--subjects", "S1", *options])
-    return run.download(arguments, kinds)
+    arguments = run.download_parser("", KINDS).parse_args([*words, "--subjects", "S1", *options])
+    return run.download(arguments, KINDS[:5])
 
 
 @pytest.mark.parametrize(
-    "kinds, line",
+    "kinds, options, line",
     [
-        ([VIDEOS], "nothing to do: 1 archive is there and checked\n"),
-        ([VIDEOS, "Poses_D2_Positions"], "nothing to do: all 2 archives are there and checked\n"),
+        ([VIDEOS], ["--kinds", VIDEOS], "nothing to do: 1 archive is there and checked\n"),
+        ([VIDEOS, POSES_2D], ["--kinds", VIDEOS, POSES_2D], "nothing to do: all 2 archives are there and checked\n"),
+        ([VIDEOS], ["--kinds", VIDEOS, VIDEOS], "nothing to do: 1 archive is there and checked\n"),
+        ([VIDEOS], ["--kinds", VIDEOS, "--subjects", "S1", "S1"], "nothing to do: 1 archive is there and checked\n"),
+        (KINDS, [], "nothing to do: all 5 archives are there and checked\n"),
     ],
+    ids=["one", "two", "a kind twice", "a subject twice", "all of the script"],
 )
-def test_one_archive_is_and_two_are_there(tmp_path, capsys, kinds, line):
-    assert download_verified(tmp_path, kinds) == []
+def test_one_archive_is_and_two_are_there(tmp_path, capsys, kinds, options, line):
+    assert download_verified(tmp_path, kinds, *options) == []
     assert capsys.readouterr().out == line
 
 
 def test_warnings_about_the_configuration_are_printed(tmp_path, capsys):
-    download_verified(tmp_path, [VIDEOS], configuration="[General]\nPasswort = hunter2\n")
+    download_verified(tmp_path, [VIDEOS], "--kinds", VIDEOS, configuration="[General]\nPasswort = hunter2\n")
     line, _ = capsys.readouterr().out.splitlines()
     assert "line 2" in line and "Passwort" in line and "did you mean Password?" in line and "hunter2" not in line
 
@@ -460,7 +464,7 @@ def test_readme_has_the_pauses_of_the_code():
 
 def test_readme_has_the_defaults_of_the_options():
     readme = (PROJECT / "README.md").read_text()
-    defaults = vars(run.download_parser("").parse_args([]))
+    defaults = vars(run.download_parser("", KINDS).parse_args([]))
     assert defaults["config"] == Path(config.CONFIGURATION_FILE)
     assert f"`--config FILE` | default: `{defaults['config']}` in the current directory |" in readme
     assert defaults["checksums"] == PROJECT / "checksums.txt"

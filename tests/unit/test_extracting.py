@@ -358,6 +358,17 @@ def test_plan_of_an_archive(root, has_archive, has_folder, is_recorded, place):
     assert sum(map(len, plan)) == len(KINDS)
 
 
+def test_plan_of_some_kinds_leaves_the_others_alone(root):
+    """Also what a killed run has left of them."""
+    put_archive(root, VIDEOS, "S1")
+    put_archive(root, BOXES, "S1")
+    leftover = unfinished_folder(unpacked_folder(root, "S1", BOXES))
+    leftover.mkdir(parents=True)
+    plan = extract_all.plan_run(root, ["S1"], Record(root / "extracted" / "record.json"), [VIDEOS, POSES_2D])
+    found = [[task.kind for task in tasks] for tasks in plan]
+    assert found == [[VIDEOS], [], [POSES_2D]] and leftover.exists()
+
+
 def test_plan_takes_an_archive_that_has_changed(root):
     archive = put_archive(root, VIDEOS, "S1")
     put_folder(root, VIDEOS, "S1")
@@ -400,6 +411,37 @@ def test_absent_archives_are_problems_unless_all_of_an_optional_kind(root, absen
     assert (len(found), len(lines)) == (problems, said)
     assert all(f"{kind}_{subject}.tgz" in " ".join(found + lines) for kind, subject in absent)
     assert all(("download_all.py" in line) == ("Segments" not in line) for line in found + lines)
+
+
+def test_absent_optional_kind_is_a_problem_if_it_was_asked_for(root):
+    absent, lines = tasks_without_archives(root, (BOXES, "S1"), (PART_LABELS, "S1")), []
+    [problem] = extract_all.tell_absent(absent, ["S1"], lines.append, [BOXES])
+    assert "Segments_mat_gt_bb_S1.tgz" in problem and len(lines) == 1 and "Segments_mat_gt_pl_S1.tgz" in lines[0]
+
+
+def run_with(root, *options):
+    """Run extract_all.py's main; return its problems."""
+    return extract_all.main(extract_all.build_parser().parse_args(["--root", str(root), "--subjects", "S1", *options]))
+
+
+def test_with_kinds_nothing_else_is_unpacked_named_or_deleted(root, capsys):
+    """The archive of another kind is damaged and larger than the disk, and archives of other kinds are absent."""
+    damaged = put_archive(root, VIDEOS, "S1", b"damaged")
+    with damaged.open("r+b") as file:
+        file.truncate(2 * shutil.disk_usage(root).free)
+    chosen = {put_archive(root, kind, "S1") for kind in (BOXES, POSES_2D)}
+    leftover = unfinished_folder(unpacked_folder(root, "S1", VIDEOS))
+    leftover.mkdir(parents=True)
+    options = ["--kinds", BOXES, POSES_2D, BOXES]
+    assert run_with(root, *options) == []
+    assert {path.name for path in leftover.parent.iterdir()} == {BOXES, POSES_2D, leftover.name}
+    output = capsys.readouterr().out
+    assert "2 of 2 archives unpacked" in output and VIDEOS not in output and PART_LABELS not in output
+    assert run_with(root, *options, "--delete-archives") == []
+    assert capsys.readouterr().out.startswith("nothing to do: 2 archives are unpacked")
+    assert damaged.exists() and not any(archive.exists() for archive in chosen)
+    [problem] = run_with(root, "--kinds", PART_LABELS)
+    assert f"{PART_LABELS}_S1.tgz" in problem and capsys.readouterr().out == ""
 
 
 def test_space_is_required_before_anything_is_unpacked(root):

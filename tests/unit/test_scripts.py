@@ -2,6 +2,7 @@
 
 import argparse
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,17 @@ import download_all
 import download_seg_mat_gt_pl
 import extract_all
 import process_all
-from h36m.cli import UsageError
-from h36m.dataset import SUBJECTS_WITH_GROUND_TRUTH, VIDEOS, unpacked_file, unpacked_folder
+from h36m import __version__
+from h36m.cli import UsageError, run
+from h36m.dataset import (
+    BOXES,
+    KINDS,
+    PART_LABELS,
+    SUBJECTS_WITH_GROUND_TRUTH,
+    VIDEOS,
+    unpacked_file,
+    unpacked_folder,
+)
 from h36m.metadata import load_metadata
 from h36m.process.resume import Options, Outcome
 from h36m.process.selection import rule_of_options
@@ -44,7 +54,50 @@ def test_help_names_every_option(script, capsys):
         script.build_parser().parse_args(["--help"])
     shown = capsys.readouterr().out
     assert ended.value.code == 0
-    assert all(option in shown for option in ("--root", "--subjects", "--quiet", "--debug", "--jobs"))
+    assert all(option in shown for option in ("--root", "--subjects", "--quiet", "--debug", "--jobs", "--version"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
+def test_version_is_printed_with_the_scripts_name(script, capsys, monkeypatch):
+    """Also where the other options are wrong, such as a root that does not exist."""
+    monkeypatch.setattr(sys, "argv", [f"somewhere/{script.__name__}.py", "--root", "nowhere", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        run(script.main, script.build_parser())
+    assert ended.value.code == 0
+    assert capsys.readouterr() == (f"{script.__name__}.py {__version__} (h36m-fetch)\n", "")
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
+def test_subject_named_twice_is_one_subject(script):
+    assert script.build_parser().parse_args(["--subjects", "S9", "S1", "S9"]).subjects == ["S9", "S1"]
+
+
+DOWNLOAD_SCRIPTS = (download_all, download_seg_mat_gt_pl)
+WITH_KINDS = (*DOWNLOAD_SCRIPTS, extract_all)
+OTHER_KINDS = [(download_all, BOXES), (download_all, PART_LABELS), (download_seg_mat_gt_pl, VIDEOS)]
+
+
+@pytest.mark.parametrize("script", WITH_KINDS, ids=lambda script: script.__name__)
+def test_kinds_are_read_once_each(script):
+    kinds = getattr(script, "KINDS", KINDS)
+    parser = script.build_parser()
+    assert parser.parse_args([]).kinds is None
+    assert parser.parse_args(["--kinds", *kinds]).kinds == list(kinds)
+    assert parser.parse_args(["--kinds", kinds[1], kinds[0], kinds[1]]).kinds == [kinds[1], kinds[0]]
+
+
+@pytest.mark.parametrize(("script", "kind"), OTHER_KINDS, ids=lambda value: getattr(value, "__name__", value))
+def test_kind_of_the_other_script_is_wrong_use_and_names_that_script(script, kind, capsys):
+    errors = assert_wrong(script, ["--kinds", script.KINDS[0], kind], capsys)
+    other = {*DOWNLOAD_SCRIPTS} - {script}
+    assert f"{kind}: downloaded by {other.pop().__name__}.py" in errors
+
+
+@pytest.mark.parametrize("script", WITH_KINDS, ids=lambda script: script.__name__)
+@pytest.mark.parametrize("kinds", [[], ["videos"], ["Videos_S1"], ["Poses"], [""]], ids=str)
+def test_unknown_kind_is_wrong_use_and_the_known_ones_are_named(script, kinds, capsys):
+    errors = assert_wrong(script, ["--kinds", *kinds], capsys)
+    assert not kinds or all(kind in errors for kind in getattr(script, "KINDS", KINDS))
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
@@ -92,12 +145,14 @@ def test_wrong_option_of_process_all_exits_2_in_one_line(options, capsys):
     assert_wrong(process_all, options, capsys)
 
 
-def assert_wrong(script, options, capsys):
+def assert_wrong(script, options, capsys) -> str:
+    """Check that a command line exits 2 in one line; return the line."""
     with pytest.raises(SystemExit) as ended:
         script.build_parser().parse_args(options)
     output, errors = capsys.readouterr()
     assert (ended.value.code, output) == (2, "")
     assert errors.count("\n") == 1 and errors.endswith("(see --help)\n")
+    return errors
 
 
 @pytest.mark.parametrize(
