@@ -71,7 +71,7 @@ class Configuration:
 
     Attributes:
         sessions: the PHPSESSIDs to try, the environment's before the file's.
-        warnings: lines about what the file says and nobody reads, such as a key that is not known.
+        warnings: one line for each section or key of the file that is ignored, and other doubts.
     """
 
     path: Path
@@ -82,7 +82,7 @@ class Configuration:
     username: str
     password: str = field(repr=False)
     sessions: list[str] = field(repr=False)
-    warnings: list[str]
+    warnings: list[str] = field(default_factory=list)
 
 
 def read_configuration(path: Path, environment: Mapping[str, str] = os.environ) -> Configuration:
@@ -201,11 +201,11 @@ def _read_file(path: Path) -> tuple[dict[str, str], dict[str, int], list[str]]:
             raise UsageError(f"{where} cannot be understood; see config.ini.example")
         if line.meaning is Meaning.HEADER and line.section != SECTION:
             name, hint = f"[{line.section}]", _hint(line.section or "", {SECTION.lower(): f"[{SECTION}]"})
-            warnings.append(f"{where}: ignoring the section {name!r}, which is not known{hint}")
+            warnings.append(f"{where}: ignoring the section {name!a}, which is not known{hint}")
         if line.meaning is not Meaning.SETTING or line.section != SECTION:
             continue
         if line.key.lower() not in KEYS:
-            warnings.append(f"{where}: ignoring {line.key}, which is not a known key{_hint(line.key, KEYS)}")
+            warnings.append(f"{where}: ignoring the key {line.key!a}, which is not known{_hint(line.key, KEYS)}")
             continue
         key = KEYS[line.key.lower()]
         try:

@@ -279,11 +279,12 @@ def test_file_that_cannot_be_read_is_named(tmp_path):
         ("[Server]\nx = y\n", ["line 1: ignoring the section '[Server]', which is not known"]),
         ("[\x1b\xfc]\n".encode("latin-1"), ["line 1: ignoring the section '[\\x1b\\\\xfc]', which is not known"]),
         (
-            "[General]\nUser = a\nPasswort: b\nEmail = c\n",
+            "[General]\nUser = a\nPasswort: b\nEmail = c\nKlu\u00e7 = d\n",
             [
-                "line 2: ignoring User, which is not a known key; did you mean Username?",
-                "line 3: ignoring Passwort, which is not a known key; did you mean Password?",
-                "line 4: ignoring Email, which is not a known key",
+                "line 2: ignoring the key 'User', which is not known; did you mean Username?",
+                "line 3: ignoring the key 'Passwort', which is not known; did you mean Password?",
+                "line 4: ignoring the key 'Email', which is not known",
+                "line 5: ignoring the key 'Klu\\xe7', which is not known",
             ],
         ),
         (
