@@ -1,4 +1,4 @@
-"""axel, the download accelerator: run it, watch that its file grows, and stop it.
+"""axel, the download accelerator: let it complete a partial download, watch that its file grows, and stop it.
 
 Its state file is read and written in h36m.download.partial.
 """
@@ -15,8 +15,94 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from h36m.cli import Progress, RunStoppedError
+from h36m.download.partial import PartialDownload
+from h36m.download.ranges import SMALLEST_RANGE
+from h36m.download.response import STALL_SECONDS, ArchiveResponse
+from h36m.download.transfer import QUIET_SECONDS, SessionState, Transfer
+
+# When axel's many connections do not finish an archive, it gets these few, and then requests goes on.
+FEW_CONNECTIONS = 4
 WATCH_SECONDS = 0.2  # how often a running axel's file is looked at
 STOP_SECONDS = 5  # axel writes its state when it is asked to stop, and needs no time for it
+
+
+def can_axel_continue(transfer: Transfer, response: ArchiveResponse) -> bool:
+    """Return whether axel can download what is missing; if not, requests does.
+
+    axel opens as many connections as its state file has ranges, so it cannot use fewer than the ranges it left.
+    """
+    partial, connections = transfer.partial, transfer.connections
+    has_ranges = response.has_ranges and response.size is not None and bool(partial.missing)
+    is_possible = transfer.uses_axel and has_ranges and response.is_own_host and connections > 1
+    return is_possible and (len(partial.missing or []) <= connections or partial.bytes_done == 0)
+
+
+def download_with_axel(transfer: Transfer, url: str, session: str | None, bar: Progress) -> None:
+    """Let axel download what is missing; if it does not finish, it gets fewer connections next time.
+
+    A site may send a login page with status 200 once the session has expired, and axel takes that for the archive. So
+    the site is asked about the session all along, and what axel wrote after the last good answer does not count.
+
+    Args:
+        url: of the archive at the site itself.
+        session: the PHPSESSID.
+
+    Raises:
+        RunStoppedError: `transfer.stop` was set.
+    """
+    partial, connections = transfer.partial, transfer.connections
+    size, missing, before = partial.version.size, partial.missing, partial.bytes_done
+    assert size is not None and missing is not None, "see can_axel_continue"
+    if before:
+        partial.split(connections, SMALLEST_RANGE)
+        partial.note()
+    else:
+        version = partial.version
+        partial.discard()  # axel creates a file of its own, and accepts none that is there without its state
+        partial.set_version(version)
+    good, is_expired = missing, False
+
+    def show(on_disk: int) -> None:
+        bar.update(max(0, min(on_disk, size) - bar.n))  # a file's last block counts in full
+
+    def is_session_expired() -> bool:
+        nonlocal good, is_expired
+        missing_before_answer = PartialDownload(partial.path).missing  # None while axel just writes its state
+        state = transfer.ask_about_session(session)
+        if state is SessionState.VALID and missing_before_answer is not None:
+            good = missing_before_answer
+        is_expired = transfer.renew_expired_session(session, state)
+        return is_expired
+
+    partial.close()
+    run_axel(
+        url,
+        partial.path,
+        cookie=session,
+        connections=connections,
+        verify_tls=transfer.verify_tls,
+        stall_seconds=STALL_SECONDS,
+        check_seconds=QUIET_SECONDS,
+        stop=transfer.stop,
+        progress=show,
+        is_useless=is_session_expired,
+    )
+    if transfer.stop.is_set():
+        raise RunStoppedError
+    partial.reload()
+    if not partial.has_state and partial.length not in (0, size):
+        partial.discard()  # axel has finished something else, such as a login page
+    if is_expired or is_session_expired():
+        partial.mark_missing(good)
+        return
+    if partial.bytes_done > before:
+        transfer.note_downloader("axel")
+    if not partial.is_complete:
+        has_fewer_left = connections > FEW_CONNECTIONS
+        then = f"retrying with {FEW_CONNECTIONS}" if has_fewer_left else "continuing with requests"
+        transfer.say(f"{transfer.file_name}: axel did not finish with {connections} connections; {then}")
+        transfer.connections, transfer.uses_axel = min(connections, FEW_CONNECTIONS), has_fewer_left
 
 
 def bytes_on_disk(part: Path) -> int:
@@ -35,7 +121,7 @@ def run_axel(
     connections: int,
     verify_tls: bool,
     stall_seconds: float,
-    quiet_seconds: float,
+    check_seconds: float,
     stop: threading.Event,
     progress: Callable[[int], None],
     is_useless: Callable[[], bool],
@@ -49,9 +135,9 @@ def run_axel(
         part: where to put the file, and to go on from its state file.
         cookie: the PHPSESSID; it stands on axel's command line, for axel has no other way to take it.
         stall_seconds: without a new byte for this long axel is stopped; it may be going round without end.
-        quiet_seconds: without a new byte for this long `is_useless` is called, and again after as long.
+        check_seconds: `is_useless` is called this often.
         progress: called with the number of bytes on disk now and then.
-        is_useless: returns whether axel will get no more bytes and is to be stopped.
+        is_useless: returns whether axel gets no more bytes of the archive, and is to be stopped.
     """
     command = ["axel", "--quiet", "--max-redirect=0", f"--num-connections={connections}"]
     command += [f"--timeout={max(1, round(stall_seconds))}", f"--output={part.resolve()}"]
@@ -67,22 +153,21 @@ def run_axel(
         preexec_fn=functools.partial(_die_with_parent, os.getpid()) if sys.platform == "linux" else None,
     )
     try:
-        grown = asked = time.monotonic()
+        grown = checked = time.monotonic()
         last = bytes_on_disk(part)
         while not stop.is_set() and time.monotonic() - grown < stall_seconds:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 axel.wait(WATCH_SECONDS)
             now = bytes_on_disk(part)
             if now != last:
-                grown = asked = time.monotonic()
-                last = now
+                grown, last = time.monotonic(), now
                 progress(now)
             if axel.returncode is not None:
                 break
-            if time.monotonic() - asked >= quiet_seconds:
+            if time.monotonic() - checked >= check_seconds:
                 if is_useless():
                     break
-                asked = time.monotonic()
+                checked = time.monotonic()
     finally:
         _end(axel)
 

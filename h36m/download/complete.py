@@ -10,10 +10,10 @@ import threading
 import time
 
 from h36m.cli import Progress, RunStoppedError, TaskError
-from h36m.download.axel import run_axel
+from h36m.download.axel import can_axel_continue, download_with_axel
 from h36m.download.partial import PartialDownload, Version
-from h36m.download.ranges import SMALLEST_RANGE, WATCH_SECONDS, download_ranges
-from h36m.download.response import STALL_SECONDS, ArchiveResponse
+from h36m.download.ranges import WATCH_SECONDS, download_ranges
+from h36m.download.response import ArchiveResponse
 from h36m.download.retry import (
     TRIES_WITHOUT_PROGRESS,
     NotAnArchiveError,
@@ -27,8 +27,6 @@ from h36m.storage import is_disk_full
 
 # How often one archive may change on the server while it is being downloaded.
 MOST_RESTARTS = 5
-# When axel's many connections do not finish an archive, it gets these few, and then requests goes on.
-FEW_CONNECTIONS = 4
 
 
 def complete(transfer: Transfer, bar: Progress) -> str:
@@ -91,8 +89,7 @@ def _transfer_some(transfer: Transfer, bar: Progress) -> None:
             if not _has_space(partial):
                 raise _disk_full_error(partial)
             bar.start_at(partial.bytes_done, response.size)
-            if not _axel_can_continue(transfer, response):
-                transfer.note_downloader("requests")
+            if not can_axel_continue(transfer, response):
                 download_ranges(transfer, response, session, bar)
                 return
         finally:
@@ -104,7 +101,9 @@ def _transfer_some(transfer: Transfer, bar: Progress) -> None:
         if error.status:  # some sites show an expired session in that way
             transfer.renew_expired_session(session)
         raise
-    _let_axel_download(transfer, response, session, bar)
+    download_with_axel(transfer, response.url, session, bar)  # with no other connection beside axel's
+    if not _has_space(partial):
+        raise _disk_full_error(partial)
 
 
 def _request_first(transfer: Transfer, session: str | None) -> ArchiveResponse | None:
@@ -222,70 +221,3 @@ def _disk_full_error(partial: PartialDownload) -> TaskError:
         f"{partial.path.stem}: the disk is full: {lacks} bytes are still to come, and {free:,} are free in "
         f"{folder}; make room and run again, the {done:,} bytes that came are kept"
     )
-
-
-# -- who writes the bytes ----------------------------------------------------------------------------------------------
-
-
-def _axel_can_continue(transfer: Transfer, response: ArchiveResponse) -> bool:
-    """Return whether axel can download what is missing; if not, requests does.
-
-    axel opens as many connections as its state file has ranges, so it cannot use fewer than the ranges it left.
-    """
-    partial, connections = transfer.partial, transfer.connections
-    assert partial.missing, "see _is_usable"
-    is_possible = transfer.uses_axel and response.has_ranges and response.size is not None and response.is_own_host
-    return is_possible and connections > 1 and (len(partial.missing) <= connections or partial.bytes_done == 0)
-
-
-def _let_axel_download(transfer: Transfer, response: ArchiveResponse, session: str | None, bar: Progress) -> None:
-    """Let axel download what is missing; if it does not finish, it gets fewer connections next time."""
-    partial, connections, size = transfer.partial, transfer.connections, response.size
-    assert size is not None, "see _axel_can_continue"
-    before = partial.bytes_done
-    if before:
-        partial.split(connections, SMALLEST_RANGE)
-        partial.note()
-    else:
-        partial.discard()  # axel creates a file of its own, and accepts none that is there without its state
-        partial.set_version(response.version)
-
-    def show(on_disk: int) -> None:
-        bar.update(max(0, min(on_disk, size) - bar.n))  # a file's last block counts in full
-
-    is_renewed = False
-
-    def is_session_renewed() -> bool:
-        nonlocal is_renewed
-        is_renewed = is_renewed or transfer.renew_expired_session(session)
-        return is_renewed
-
-    partial.close()
-    run_axel(
-        response.url,
-        partial.path,
-        cookie=session,
-        connections=connections,
-        verify_tls=transfer.verify_tls,
-        stall_seconds=STALL_SECONDS,
-        quiet_seconds=QUIET_SECONDS,
-        stop=transfer.stop,
-        progress=show,
-        is_useless=is_session_renewed,
-    )
-    if transfer.stop.is_set():
-        raise RunStoppedError
-    partial.reload()
-    if not partial.has_state and partial.length not in (0, size):
-        partial.discard()  # axel has finished something else, such as a login page
-    if partial.bytes_done > before:
-        transfer.note_downloader("axel")
-    if not partial.is_complete:
-        if not is_session_renewed():
-            has_fewer_left = connections > FEW_CONNECTIONS
-            then = f"retrying with {FEW_CONNECTIONS}" if has_fewer_left else "continuing with requests"
-            transfer.say(f"{transfer.file_name}: axel did not finish with {connections} connections; {then}")
-            transfer.connections = min(connections, FEW_CONNECTIONS)
-            transfer.uses_axel = has_fewer_left
-        if not _has_space(partial):
-            raise _disk_full_error(partial)

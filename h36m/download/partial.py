@@ -165,6 +165,19 @@ class PartialDownload:
                 for part in range(n)
             ]
 
+    def mark_missing(self, ranges: Ranges) -> None:
+        """Take bytes for missing again, since another version or a page may have been written there.
+
+        Args:
+            ranges: all that are missing now.
+
+        Raises: as `note`.
+        """
+        with self._lock:
+            if self.length:  # else there is nothing to take away
+                self.missing = [*ranges]
+                self.note()
+
     def trust_length(self) -> None:
         """Remove the state file: from now on all bytes up to the file's length are present."""
         with self._lock:

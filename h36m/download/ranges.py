@@ -80,6 +80,7 @@ def download_ranges(transfer: Transfer, response: ArchiveResponse, session: str 
     """
     partial = transfer.partial
     assert partial.missing, "the caller has checked that"
+    transfer.note_downloader("requests")
     has_ranges = response.has_ranges and response.size is not None
     if has_ranges:
         partial.split(transfer.connections, SMALLEST_RANGE)

@@ -56,11 +56,22 @@ class Transfer:
         if name not in self.downloaders:
             self.downloaders.append(name)
 
-    def renew_expired_session(self, session: str | None) -> bool:
-        """After silence or a failure, ask the site about the session; log in again if it has expired.
+    def ask_about_session(self, session: str | None) -> "SessionState":
+        """Ask the site whether a session is valid, and wait for the answer no longer than ANSWER_SECONDS."""
+        if self.site.session != session:  # another archive's download has renewed it
+            return SessionState.EXPIRED
+        try:
+            return SessionState.VALID if self.site.is_valid(session, ANSWER_SECONDS) else SessionState.EXPIRED
+        except TemporaryError as error:
+            is_silent = not error.status and not isinstance(error, UnreachableError)
+            return SessionState.SILENT if is_silent else SessionState.UNKNOWN
+
+    def renew_expired_session(self, session: str | None, state: "SessionState | None" = None) -> bool:
+        """After silence or a failure, log in again if the session has expired; that is done once for each archive.
 
         Args:
             session: that was in use.
+            state: of that session; None to ask the site.
 
         Returns:
             whether there is a new session now.
@@ -71,20 +82,25 @@ class Transfer:
         """
         if self.is_session_renewed:
             return False
-        if self.site.session == session:
-            try:
-                if self.site.is_valid(session, ANSWER_SECONDS):
-                    return False
-            except TemporaryError as error:
-                # Only silence may mean an expired session; it is no reason to ask the user for a password.
-                if error.status or isinstance(error, UnreachableError) or not self.site.has_credentials:
-                    return False
-            try:
-                self.site.renew(session)
-            except TemporaryError:
-                return False
+        state = state or self.ask_about_session(session)
+        # A silent site is no reason to ask the user for a password.
+        if state is not SessionState.EXPIRED and not (state is SessionState.SILENT and self.site.has_credentials):
+            return False
+        try:
+            self.site.renew(session)
+        except TemporaryError:
+            return False
         self.is_session_renewed = True
         return True
+
+
+class SessionState(enum.Enum):
+    """What the site says about a session."""
+
+    VALID = "valid"
+    EXPIRED = "expired"
+    SILENT = "the site does not answer, as some do when a session has expired"
+    UNKNOWN = "the site fails"
 
 
 class Outcome(enum.Enum):

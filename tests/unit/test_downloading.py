@@ -20,7 +20,7 @@ from helpers.scripts import PROJECT
 
 from h36m.cli import RunStoppedError, TaskError, UsageError
 from h36m.dataset import ARCHIVES, KINDS, POSES_2D, VERIFIED_RECORD, VIDEOS, archive_file
-from h36m.download import archive, complete, config, partial, response, retry, run, site, transfer, verify
+from h36m.download import archive, axel, complete, config, partial, response, retry, run, site, transfer, verify
 from h36m.download.partial import Version
 from h36m.download.transfer import Outcome
 from h36m.storage import Record
@@ -450,7 +450,7 @@ def numbers_in_readme(pattern: str) -> set[int]:
         (r"after (\w+) tries without a byte more", lambda: retry.TRIES_WITHOUT_PROGRESS),
         (r"`Retry-After`, (\w+) minutes at most", lambda: retry.LONGEST_RETRY_AFTER / 60),
         (r"begins this archive anew, (\w+) times at most", lambda: complete.MOST_RESTARTS),
-        (r"comes back with (\d+) connections", lambda: complete.FEW_CONNECTIONS),
+        (r"comes back with (\d+) connections", lambda: axel.FEW_CONNECTIONS),
     ],
 )
 def test_readme_has_the_numbers_of_the_code(pattern, value):
