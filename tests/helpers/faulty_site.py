@@ -268,7 +268,7 @@ class FaultyHandler(Handler):
             self.close_connection = True
         elif "session dies silently" in fault:
             super().send_bytes(file, start, middle)
-            self.server.sessions.clear()
+            self.server.sessions -= set(re.findall(r"PHPSESSID=(\w+)", self.headers.get("Cookie", "")))
             self.server.closing.wait(100)
             self.close_connection = True
         elif "pause" in fault:
