@@ -4,6 +4,7 @@ python -m demo FOLDER
 """
 
 import argparse
+import os
 import shlex
 import shutil
 import subprocess
@@ -55,7 +56,9 @@ def run_script(name: str, root: Path, options: Sequence[str] = ()) -> None:
     subjects = release.subjects(release.DEMO)
     command = [sys.executable, str(SCRIPTS / name), "--root", str(root), "--subjects", *subjects, *options]
     print(f"\n$ {name} {shlex.join(command[2:])}", flush=True)
-    status = subprocess.run(command).returncode
+    # A user's own account is not the demo's, and a user's proxy does not reach the site on this machine.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("H36M_")}
+    status = subprocess.run(command, env=environment | {"no_proxy": "127.0.0.1"}).returncode
     if status:
         raise SystemExit(f"{name} ended with status {status}")
 

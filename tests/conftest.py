@@ -12,6 +12,10 @@ from helpers.releases import linked
 # Whoever starts the tests in the background has them ignore Ctrl-C, and the scripts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# The fake site is on this machine, and no proxy of whoever runs the tests can reach it.
+for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+    del os.environ[name]
+
 
 @pytest.fixture(scope="session")
 def demo_run(tmp_path_factory):

@@ -47,6 +47,11 @@ class RefusedArchiveError(NotAnArchiveError):
     """The site sends no archive and says so by its status (HTTP 403, 404): with a valid session, that is final."""
 
 
+def is_temporary(status: int) -> bool:
+    """Return whether an HTTP status means: not now, but perhaps later."""
+    return status in (408, 425, 429) or status >= 500
+
+
 def seconds_to_wait(retry_after: str) -> float | None:
     """Return how long a Retry-After header asks to wait; None for no header, or one that is no number of seconds."""
     return min(float(retry_after), LONGEST_RETRY_AFTER) if retry_after.isdecimal() else None

@@ -1,10 +1,9 @@
 """The dataset's site: log in, keep a valid session, request archives, and send the cookie nowhere else."""
 
 import atexit
+import functools
 import getpass
 import re
-import socket
-import ssl
 import sys
 import threading
 import warnings
@@ -22,8 +21,10 @@ from h36m.cli import Say, TaskError, UsageError
 from h36m.dataset import ARCHIVE_EXTENSION, KIND_FACTS, SITE_SUBJECT_NUMBERS, archive_file_name
 from h36m.download.config import Configuration, save_session
 from h36m.download.partial import Version
+from h36m.download.proxies import check_proxy, host_of
+from h36m.download.request import send
 from h36m.download.response import STALL_SECONDS, ArchiveResponse, read_chunks, read_response
-from h36m.download.retry import TemporaryError, TooManyError, UnreachableError, is_caused_by, seconds_to_wait
+from h36m.download.retry import TemporaryError, TooManyError, is_temporary, seconds_to_wait
 
 # What PHP makes session names of. Anything else, such as an e-mail address, was put there by mistake.
 PHPSESSID_PATTERN = re.compile(r"[A-Za-z0-9,-]+")
@@ -42,13 +43,14 @@ class Site:
         self.base_url = configuration.base_url
         self.session: str | None = None  # the valid PHPSESSID
         self._say = say
+        self._say_once = functools.cache(say)
         self._login_lock = threading.Lock()
         if not configuration.verify_tls:
             warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
 
     @property
     def host(self) -> str:
-        return urlsplit(self.base_url).netloc
+        return host_of(self.base_url)
 
     def start_session(self) -> None:
         """Find a valid session: a configured one, or else log in.
@@ -57,6 +59,12 @@ class Site:
             UsageError: no valid session, and no user name and password, or wrong ones.
             TemporaryError: the site failed.
         """
+        if "@" in urlsplit(self.base_url).netloc:
+            raise UsageError(f"{self.configuration.path}: BaseURL must not contain a user name or password")
+        if self.base_url.startswith("http://"):
+            self._learn_of_https()
+        if notice := check_proxy(self.base_url, self.configuration.downloader):
+            self._say_once(notice)
         for session in self.configuration.sessions:
             if not PHPSESSID_PATTERN.fullmatch(session):
                 self._say(
@@ -68,6 +76,15 @@ class Site:
             else:
                 self._say("the configured PHPSESSID is no longer alive: logging in")
         self._log_in()
+
+    def _learn_of_https(self) -> None:
+        """Ask a plain http site for its first page, and follow a redirect to https before any secret is sent."""
+        with self._get(self.base_url, None) as response:
+            self._raise_for_failure(response, "asking for the first page")
+        base, target = urlsplit(self.base_url), urlsplit(response.url)
+        is_same_host = base.hostname == target.hostname and base.port in (None, 80) and target.port in (None, 443)
+        if (base.scheme, target.scheme) == ("http", "https") and is_same_host:
+            self.base_url = f"https://{host_of(response.url)}{base.path}"
 
     def renew(self, expired_session: str | None) -> None:
         """Log in again, unless another thread has done so since `expired_session` was in use.
@@ -108,7 +125,6 @@ class Site:
 
     def _log_in(self) -> None:
         username, password = self._credentials()
-        self._get(self.base_url, None).close()  # learns of a redirect to https before the password is sent
         url = self.base_url + "checklogin.php"
         form = {"username": username, "password": password}
         cookies: dict[str, str] = {}
@@ -215,41 +231,21 @@ class Site:
         self, method: str, url: str, headers: dict[str, str], data=None, seconds: float | None = None
     ) -> requests.Response:
         """Send one request, without cookies of its own and without following redirects; say failures in one line."""
-        host = urlsplit(url).netloc
         seconds = min(seconds or STALL_SECONDS, STALL_SECONDS)
-        try:
-            return requests.request(
-                method,
-                url,
-                headers={"Accept-Encoding": "identity"} | headers,
-                data=data,
-                allow_redirects=False,
-                stream=True,
-                verify=self.configuration.verify_tls,
-                timeout=(min(CONNECT_SECONDS, seconds), seconds),
-            )
-        except requests.exceptions.SSLError as error:
-            if not is_caused_by(error, ssl.SSLCertVerificationError):
-                raise TemporaryError(f"{host}: the encrypted connection failed") from None
-            raise TaskError(
-                f"{host}: its certificate is not trusted; someone may be listening. If you know why and trust the "
-                f"network, set VerifyTLS = no in {self.configuration.path}"
-            ) from None
-        except requests.exceptions.ReadTimeout:
-            raise TemporaryError(f"{host}: no answer for {seconds:g} seconds") from None
-        except requests.exceptions.ConnectionError as error:
-            if is_caused_by(error, socket.gaierror):
-                raise UnreachableError(f"{host}: host not found; check BaseURL and the network") from None
-            if is_caused_by(error, urllib3.exceptions.NewConnectionError, requests.exceptions.ConnectTimeout):
-                raise UnreachableError(f"{host}: cannot be reached; check BaseURL and the network") from None
-            raise TemporaryError(f"{host}: hung up") from None
-        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, ValueError):
-            raise TaskError(f"{host}: not an address that can be asked; check BaseURL") from None
+        return send(
+            method,
+            url,
+            self.configuration.path,
+            timeout=(min(CONNECT_SECONDS, seconds), seconds),
+            headers={"Accept-Encoding": "identity"} | headers,
+            data=data,
+            verify=self.configuration.verify_tls,
+        )
 
     def _raise_for_failure(self, response: requests.Response, doing: str) -> None:
         """Raise TemporaryError for the answers that mean: not now."""
         status = response.status_code
-        if status in (408, 425, 429) or status >= 500:
+        if is_temporary(status):
             wait = seconds_to_wait(response.headers.get("Retry-After", ""))
             error = TooManyError if status in (429, 503) else TemporaryError
             raise error(f"{doing}: {self.host} answered {status} {response.reason}", wait, status)

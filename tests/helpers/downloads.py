@@ -20,8 +20,6 @@ class Downloads:
         root.mkdir(parents=True, exist_ok=True)
         self.config = write_configuration(root, site.base_url, downloader, **configuration)
         self.archives = root / "archives"
-        # axel notes every ten seconds how far it is; with one second no test need last for a minute.
-        (root / ".axelrc").write_text("save_state_interval = 1\n")
 
     def options(self, *options) -> list:
         return ["--checksums", self.site.archives / "checksums.txt", *options]

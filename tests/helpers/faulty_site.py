@@ -51,6 +51,7 @@ class Request:
     fault: str | None = None
     time: float = field(default_factory=time.monotonic)
     is_encrypted: bool = False
+    authorization: str | None = None
 
     @property
     def is_archive(self) -> bool:
@@ -200,6 +201,7 @@ class FaultyHandler(Handler):
                 user_agent=self.headers.get("User-Agent", ""),
                 body=body,
                 is_encrypted=isinstance(self.connection, ssl.SSLSocket),
+                authorization=self.headers.get("Authorization"),
             )
             self.server.requests.append(request)
             request.fault = self.server.plan(request)
@@ -309,7 +311,8 @@ def made_certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
     """Make a certificate for 127.0.0.1 that nobody has signed; return the server's side of it and its file."""
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
-    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    # requests looks for the address among the IP addresses, axel among the names.
+    command += ["-addext", "subjectAltName=IP:127.0.0.1,DNS:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
     subprocess.run(command, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)

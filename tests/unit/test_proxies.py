@@ -1,0 +1,379 @@
+"""Proxies: which one applies, what it is told, and that its failures name it and no password; all over real sockets."""
+
+import io
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+import requests
+from helpers.faulty_site import faulty_site, made_certificate
+from helpers.marks import needs_axel
+from helpers.proxy import recording_proxy
+
+from h36m.cli import TaskError, UsageError
+from h36m.download import axel
+from h36m.download.config import read_configuration
+from h36m.download.proxies import CA_VARIABLES, check_proxy, find_proxy
+from h36m.download.request import send
+from h36m.download.retry import TemporaryError, UnreachableError
+from h36m.download.site import Site
+
+SITE = "https://vision.imar.ro/human3.6m/"
+SECRET = "hunter2"
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch, tmp_path):
+    """An environment without certificates and passwords of the machine that runs the tests."""
+    for name in (*CA_VARIABLES, "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return monkeypatch
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """The server's side of a certificate for 127.0.0.1, and its file."""
+    return made_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+def ask(url: str, seconds: float = 10, **options) -> requests.Response:
+    return send("GET", url, Path("config.ini"), timeout=(seconds, seconds), **options)
+
+
+def failure(url: str, kind: type[Exception], **options) -> str:
+    """Return the message with which a request fails; it shows no secret, nor does a traceback."""
+    with pytest.raises(kind) as raised:
+        ask(url, **options)
+    assert type(raised.value) is kind
+    error = raised.value
+    assert error.__cause__ is None and (error.__context__ is None or error.__suppress_context__)
+    message = str(raised.value)
+    assert SECRET not in message and "\n" not in message
+    return message
+
+
+# -- which proxy applies ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, None),
+        ({"http_proxy": "http://p:1"}, None),
+        ({"HTTP_PROXY": "http://p:1"}, None),
+        ({"https_proxy": "http://p:1"}, "proxy p:1 (from https_proxy)"),
+        ({"HTTPS_PROXY": "http://p:1"}, "proxy p:1 (from HTTPS_PROXY)"),
+        ({"HTTPS_PROXY": "http://other:1", "https_proxy": "http://p:1"}, "proxy p:1 (from https_proxy)"),
+        ({"Https_Proxy": "p:1"}, "proxy p:1 (from Https_Proxy)"),
+        ({"all_proxy": "http://p:1"}, "proxy p:1 (from all_proxy)"),
+        ({"ALL_PROXY": "socks5://p:1", "http_proxy": "http://other:1"}, "proxy p:1 (from ALL_PROXY)"),
+        ({"ALL_PROXY": "http://p:1", "https_proxy": "http://p:1"}, "proxy p:1 (from https_proxy)"),
+        ({"https_proxy": ""}, None),
+        ({"https_proxy": "http://p:1", "no_proxy": "imar.ro"}, None),
+        ({"https_proxy": "http://p:1", "NO_PROXY": "*"}, None),
+        ({"https_proxy": "http://p:1", "no_proxy": "example.org"}, "proxy p:1 (from https_proxy)"),
+        ({"https_proxy": f"http://user:{SECRET}@p:1/"}, "proxy p:1 (from https_proxy)"),
+        ({"https_proxy": f"user:{SECRET}@[::1]:1"}, "proxy [::1]:1 (from https_proxy)"),
+        ({"https_proxy": f"http://user:{SECRET}#/@{SECRET}@p:1"}, "proxy p:1 (from https_proxy)"),
+        ({"https_proxy": f"http://user:{SECRET}"}, "proxy from https_proxy"),
+        ({"https_proxy": "http://"}, "proxy from https_proxy"),
+    ],
+    ids=lambda value: " ".join(value) or "none" if isinstance(value, dict) else "",
+)
+def test_proxy_is_the_one_that_requests_takes(environment, variables, expected):
+    for name, value in variables.items():
+        environment.setenv(name, value)
+    proxy = find_proxy(SITE)
+    assert (str(proxy) if proxy else None) == expected
+    assert SECRET not in repr(proxy)
+
+
+def test_proxy_of_the_system_is_named_so(environment):
+    environment.setattr(requests.utils, "get_environ_proxies", lambda url: {"https": "http://p:1"})
+    assert str(find_proxy(SITE)) == "proxy p:1 (from the system's settings)"
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "ALL_PROXY"])
+def test_proxy_of_a_plain_http_site_is_wrong_use(environment, name):
+    environment.setenv(name, f"http://user:{SECRET}@p:1")
+    with pytest.raises(UsageError, match=rf"host:80: proxy p:1 \(from {name}\) would read .* add host to no_proxy"):
+        check_proxy("http://host:80/", "requests")
+    environment.setenv("no_proxy", "host")
+    assert check_proxy("http://host:80/", "requests") is None
+
+
+def test_proxy_changes_the_downloader_only_where_axel_would_be_it(environment):
+    environment.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    assert check_proxy(SITE, "auto") is None
+    environment.setenv("https_proxy", "http://p:1")
+    assert [bool(check_proxy(SITE, downloader)) for downloader in ("auto", "axel", "requests")] == [True, True, False]
+    environment.setattr("shutil.which", lambda name: None)
+    assert check_proxy(SITE, "auto") is None
+
+
+# -- what a request carries --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("line", ["machine 127.0.0.1", "default"])
+@pytest.mark.parametrize("place", [".netrc", "_netrc", "NETRC"])
+def test_no_request_has_a_password_of_netrc(environment, tmp_path, place, line):
+    file = tmp_path / (place if place != "NETRC" else "mine")
+    file.write_text(f"{line} login me password {SECRET}\n")
+    file.chmod(0o600)
+    if place == "NETRC":
+        environment.setenv("NETRC", str(file))
+    with faulty_site(tmp_path) as site:
+        assert requests.utils.get_netrc_auth(site.base_url) == ("me", SECRET), "requests would take it"
+        ask(site.base_url).close()
+        send("POST", site.base_url, Path("config.ini"), timeout=(9, 9), data={"a": "b"}).close()
+        assert [request.authorization for request in site.requests] == [None, None]
+
+
+def test_tunnel_shows_the_proxy_the_host_only(environment, tmp_path, certificate):
+    tls, file = certificate
+    environment.setenv("REQUESTS_CA_BUNDLE", str(file))
+    with faulty_site(tmp_path, tls=tls) as site, recording_proxy(credentials=f"user:{SECRET}") as proxy:
+        environment.setenv("https_proxy", f"http://user:{SECRET}@{proxy.address}")
+        ask(site.base_url + "filebrowser.php", headers={"Cookie": "PHPSESSID=deadbeef"}).close()
+        assert proxy.targets == [f"CONNECT 127.0.0.1:{site.server_port}"]
+        assert site.requests[0].cookie == "PHPSESSID=deadbeef" and b"deadbeef" not in proxy.received
+        environment.setenv("no_proxy", "127.0.0.1")
+        ask(site.base_url).close()
+        assert len(proxy.targets) == 1 and len(site.requests) == 2
+
+
+# -- how a proxy fails -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    ("value", "kind", "words"),
+    [
+        ("socks5://{user}@127.0.0.1:1", TaskError, "pip install 'requests[socks]'"),
+        ("foo://{user}@127.0.0.1:1", TaskError, "unsupported scheme"),
+        ("socks://{user}@127.0.0.1:1", TaskError, "unsupported scheme; use http:// or socks5h:// in ALL_PROXY"),
+        ("http://{user}@host:port", TaskError, "malformed URL"),
+        ("http://{user}@127.0.0.1:99999", TaskError, "malformed URL"),
+        ("http://{user}#@127.0.0.1:1", TaskError, "malformed URL"),
+        ("http://{user}@", TaskError, "malformed URL"),
+        ("http://{user}@.x:1", TaskError, "malformed URL"),
+        ("http://{user}@[::1", TaskError, "malformed URL"),
+        ("http://{user}@127.0.0.1:1", UnreachableError, "connection refused"),
+        ("https://{user}@127.0.0.1:1", UnreachableError, "connection refused"),
+        ("{user}@127.0.0.1:1", TaskError, "malformed URL"),
+        ("127.0.0.1:1", UnreachableError, "connection refused"),
+        ("http://{user}@no-such-host.invalid:3128", UnreachableError, "host not found"),
+    ],
+)
+def test_wrong_proxy_is_named_with_its_variable(environment, scheme, value, kind, words):
+    if "socks" in sys.modules:  # what requests does where PySocks is not installed
+        error = requests.exceptions.InvalidSchema("Missing dependencies for SOCKS support.")
+        environment.setattr(requests.adapters, "SOCKSProxyManager", Mock(side_effect=error))
+    environment.setenv("ALL_PROXY", value.format(user=f"user:{SECRET}"))
+    message = failure(f"{scheme}://site.example/", kind)
+    assert words in message and message.startswith("proxy ") and message.count("ALL_PROXY") in (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "words"),
+    [
+        ("403", TaskError, "refused to connect to site.example (HTTP 403 Forbidden)"),
+        ("407", TaskError, "wrong or no user name and password (HTTP 407 Proxy Authentication Required)"),
+        ("429", TemporaryError, "cannot connect to site.example (HTTP 429 Too Many Requests)"),
+        ("502", TemporaryError, "cannot connect to site.example (HTTP 502 Bad Gateway)"),
+        ("503", TemporaryError, "cannot connect to site.example (HTTP 503 Service Unavailable)"),
+        ("hang up", TemporaryError, "connection closed by"),
+        ("stall", TemporaryError, "timed out"),
+    ],
+)
+def test_proxy_that_does_not_connect_is_named(environment, fault, kind, words):
+    with recording_proxy(fault) as proxy:
+        environment.setenv("HTTPS_PROXY", f"http://user:{SECRET}@{proxy.address}")
+        message = failure("https://site.example/", kind, seconds=0.2 if fault == "stall" else 10)
+        assert words in message and f"proxy {proxy.address} (from HTTPS_PROXY)" in message
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "words"),
+    [("407", TaskError, "HTTP 407"), ("hang up", TemporaryError, "closed by"), ("stall", TemporaryError, "timed out")],
+)
+def test_proxy_of_a_plain_request_that_fails_is_named(environment, fault, kind, words):
+    with recording_proxy(fault) as proxy:
+        environment.setenv("http_proxy", f"http://user:{SECRET}@{proxy.address}")
+        message = failure("http://site.example/", kind, seconds=0.2 if fault == "stall" else 10)
+        assert words in message and f"proxy {proxy.address} (from http_proxy)" in message
+
+
+def test_proxy_with_a_password_that_is_not_sent_asks_for_it(environment):
+    with recording_proxy(credentials=f"user:{SECRET}") as proxy:
+        environment.setenv("https_proxy", f"http://user:wrong@{proxy.address}")
+        message = failure("https://site.example/", TaskError)
+        assert "HTTP 407" in message and "wrong@" not in message and "in https_proxy" in message
+
+
+def test_https_in_front_of_a_plain_proxy_is_named(environment):
+    with recording_proxy() as proxy:
+        environment.setenv("https_proxy", f"https://user:{SECRET}@{proxy.address}")
+        message = failure("https://site.example/", TaskError)
+        assert message == f"proxy {proxy.address} (from https_proxy): does not accept TLS; use http:// in https_proxy"
+        assert SECRET.encode() not in proxy.received
+
+
+def test_proxy_that_replaces_the_certificate_is_named(environment, tmp_path, certificate):
+    with faulty_site(tmp_path, tls=certificate[0]) as site, recording_proxy(intercepts=certificate[0]) as proxy:
+        environment.setenv("https_proxy", proxy.url)
+        message = failure(site.base_url, TaskError, headers={"Cookie": "PHPSESSID=deadbeef"})
+        assert "not trusted" in message and "(from https_proxy) applies" in message and "REQUESTS_CA_BUNDLE" in message
+        assert b"deadbeef" not in proxy.received and not site.requests
+
+
+@pytest.mark.parametrize("text", [None, "", "no certificate", "-----BEGIN CERTIFICATE-----\nx\n"])
+def test_missing_certificates_are_named_with_their_variable(environment, tmp_path, certificate, text):
+    file = tmp_path / "some.pem"
+    if text is not None:
+        file.write_text(text)
+    environment.setenv("CURL_CA_BUNDLE", str(file))
+    with faulty_site(tmp_path, tls=certificate[0]) as site:
+        message = failure(site.base_url, TaskError)
+    assert message == f"{file}: not a file of certificates; check REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE"
+
+
+# -- the site ----------------------------------------------------------------------------------------------------------
+
+
+def site_at(base_url: str, tmp_path: Path, **values: str) -> Site:
+    path = tmp_path / "config.ini"
+    lines = {"BaseURL": base_url, "Downloader": "requests", "Username": "me", "Password": SECRET} | values
+    path.write_text("[General]\n" + "".join(f"{key} = {value}\n" for key, value in lines.items()))
+    return Site(read_configuration(path, {}), print)
+
+
+def test_base_url_with_a_password_is_refused_unseen(tmp_path):
+    site = site_at(f"https://me:{SECRET}@127.0.0.1:1/", tmp_path)
+    assert site.host == "127.0.0.1:1"
+    with pytest.raises(UsageError) as raised:
+        site.start_session()
+    assert "BaseURL must not" in str(raised.value) and SECRET not in str(raised.value)
+
+
+def test_first_request_to_a_plain_site_has_no_cookie(environment, tmp_path, certificate):
+    environment.setenv("REQUESTS_CA_BUNDLE", str(certificate[1]))
+    with faulty_site(tmp_path, tls=certificate[0]) as server:
+        session = server.log_in()
+        site = site_at(server.base_url.replace("https://", "http://"), tmp_path, PHPSESSID=session)
+        site.start_session()
+        assert site.session == session
+        assert [(request.is_encrypted, bool(request.cookie)) for request in server.requests if not request.cookie] == [
+            (False, False),
+            (True, False),
+        ]
+        assert all(request.is_encrypted for request in server.requests if request.cookie)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "target", "expected"),
+    [
+        ("http://host/human3.6m/", "https://host/human3.6m/index.php", "https://host/human3.6m/"),
+        ("http://host:80/human3.6m/", "https://host:443/", "https://host:443/human3.6m/"),
+        ("http://host/human3.6m/", "https://www.host/human3.6m/", "http://host/human3.6m/"),
+        ("http://host/human3.6m/", "https://host:8443/human3.6m/", "http://host/human3.6m/"),
+        ("http://host/human3.6m/", "http://host/human3.6m/login.php", "http://host/human3.6m/"),
+    ],
+)
+def test_redirect_to_https_at_the_same_host_is_learned(monkeypatch, tmp_path, base_url, target, expected):
+    site = site_at(base_url, tmp_path)
+    response = requests.Response()
+    response.status_code, response.url, response.raw = 200, target, io.BytesIO()
+    monkeypatch.setattr(site, "_get", lambda url, session: response)
+    site._learn_of_https()
+    assert site.base_url == expected
+
+
+def test_site_that_fails_before_it_can_redirect_gets_no_secret(tmp_path):
+    with faulty_site(tmp_path, lambda request: "503 after 7") as server:
+        site = site_at(server.base_url, tmp_path, PHPSESSID="deadbeef")
+        with pytest.raises(TemporaryError) as raised:
+            site.start_session()
+        assert raised.value.wait == 7
+        assert [(request.page, request.cookie, request.body) for request in server.requests] == [("", None, "")]
+
+
+# -- axel --------------------------------------------------------------------------------------------------------------
+
+
+def test_axel_gets_no_proxy_and_no_secret(environment):
+    given = {"PATH": "/bin", "LD_PRELOAD": "x.so", "HOME": "/home/me", "LANG": "de_DE.UTF-8", "H36M_PASSWORD": SECRET}
+    given |= {name: "http://p:1" for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY", "no_proxy")}
+    found = axel.axel_environment(given)
+    assert set(found) == {"PATH", "LD_PRELOAD", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+    assert (found["HOME"], found["LANG"]) == (str(axel.HOME), "C")
+    assert "save_state_interval = 1\n" in (axel.HOME / ".axelrc").read_text()
+
+
+def test_axel_trusts_the_certificates_that_requests_trusts(environment, tmp_path):
+    assert axel.axel_environment({"SSL_CERT_FILE": "other"})["SSL_CERT_FILE"] == requests.certs.where()
+    environment.setenv("CURL_CA_BUNDLE", str(tmp_path / "file.pem"))
+    assert axel.axel_environment({})["SSL_CERT_FILE"] == str(tmp_path / "file.pem")
+    environment.setenv("REQUESTS_CA_BUNDLE", str(tmp_path))
+    found = axel.axel_environment({})
+    assert found["SSL_CERT_DIR"] == str(tmp_path) and found["SSL_CERT_FILE"] != str(tmp_path / "file.pem")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a script in axel's place is one for sh")
+def test_axel_runs_without_proxy_in_that_environment(environment, tmp_path):
+    program, seen = tmp_path / "axel", tmp_path / "seen.txt"
+    program.write_text(f"#!/bin/sh\nexport -p > '{seen}'\necho \"$@\" >> '{seen}'\n")
+    program.chmod(0o755)
+    environment.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    environment.setenv("http_proxy", "http://p:1")
+    environment.setenv("H36M_PASSWORD", SECRET)
+    axel.run_axel(
+        "https://host/",
+        tmp_path / "part",
+        cookie="deadbeef",
+        connections=4,
+        verify_tls=True,
+        stall_seconds=30,
+        stop=threading.Event(),
+        progress=print,
+    )
+    text = seen.read_text()
+    assert " --no-proxy " in text and f"HOME='{axel.HOME}'" in text.replace('"', "'")
+    assert "http_proxy" not in text and SECRET not in text and text.count("deadbeef") == 1
+
+
+@needs_axel
+def test_axel_with_no_proxy_ignores_its_settings(tmp_path):
+    """Those of /etc/axelrc stay in force beside our own file, so that the option is needed, too."""
+    (tmp_path / "site").mkdir()
+    with faulty_site(tmp_path / "site") as site, recording_proxy() as proxy:
+        (tmp_path / ".axelrc").write_text(f"http_proxy = {proxy.url}\n")
+        for options, is_asked in (["--no-proxy"], False), ([], True):
+            subprocess.run(
+                ["axel", "--quiet", "--num-connections=1", *options, f"--output={tmp_path / 'page'}", site.base_url],
+                env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+                timeout=30,
+                check=False,
+            )
+            assert bool(proxy.targets) == is_asked
+            (tmp_path / "page").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("url", ["ftp://site.example/", "http://.site/", "javascript:alert(1)"])
+def test_wrong_address_is_not_blamed_on_the_proxy(environment, url):
+    environment.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    assert failure(url, TaskError).endswith(": not an address that can be asked; check BaseURL")
+
+
+def test_failure_without_a_proxy_names_the_site(environment):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        message = failure(f"https://127.0.0.1:{port}/", UnreachableError)
+        assert message == f"127.0.0.1:{port}: cannot be reached; check BaseURL and the network"
