@@ -3,15 +3,17 @@
 
     python3 benchmarks/transfer.py
 
-makes an archive of about 500 MB of files that cannot be compressed, unpacks it in several ways, fetches it over
-loopback with axel alone and with the script, and prints medians of wall seconds and their ratios. It needs axel, tar
-and 6 GB in the temporary folder; takes two minutes.
+unpacks an archive of 500 MB in several ways; downloads one of 300 MB over loopback with axel alone and with the script
+and either downloader, from a site without a limit and from one that limits each connection to 2 MB/s; and prints
+medians of wall and CPU seconds and their ratios. `--only fetching` leaves the rest out. It needs axel, tar and 6 GB in
+the temporary folder; takes four minutes.
 """
 
 import argparse
 import hashlib
 import io
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -22,15 +24,24 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from limited_site import log_in, site_process, write_configuration
 from machine import ROOT, machine
 
-from demo.site import serve
-from h36m.dataset import KINDS, SUBJECTS_WITH_GROUND_TRUTH, VERIFIED_RECORD, VIDEOS, archive_name
+from h36m.dataset import (
+    KIND_FACTS,
+    KINDS,
+    SUBJECTS_WITH_GROUND_TRUTH,
+    VERIFIED_RECORD,
+    VIDEOS,
+    archive_file,
+    archive_name,
+)
 from h36m.storage import Record
 
 FILE_BYTES = 4_200_000  # about a video of the dataset
 SUBJECTS = ("S1", "S5", "S6", "S7")
-USERNAME, PASSWORD = "benchmark@example.org", "secret"
+UNPACKED_MEGABYTES, FETCHED_MEGABYTES = 500, 300
+BYTES_PER_SECOND, CONNECTIONS = 2_000_000, 24  # of each connection; the default of `Connections`
 LARGEST_ARCHIVE = 5_000_000_000  # for the second run, which must not depend on it
 
 # What the older tools do: read the list of members, then unpack.
@@ -47,6 +58,10 @@ md5 = hashlib.md5()
 with open(sys.argv[1], "rb", buffering=0) as file:
     while chunk := file.read(1 << 20):
         md5.update(chunk)
+"""
+SYNC = """
+import os, sys
+os.fsync(os.open(sys.argv[1], os.O_RDONLY))
 """
 
 
@@ -65,22 +80,34 @@ def run(*command) -> None:
 
 
 def compare(title: str, ways: dict[str, tuple[Callable, Callable]], repeats: int) -> dict[str, float]:
-    """Run some ways in turn, each after its preparation; print and return the medians of their wall seconds."""
+    """Run some ways in turn, each after its preparation; print medians, and return those of their wall seconds.
+
+    CPU seconds are those of the processes that a way starts.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
+    cpu_seconds: dict[str, list[float]] = {name: [] for name in ways}
     for repeat in range(-1, repeats):
         for name, (prepare, work) in ways.items():
             prepare()
             os.sync()  # what the one before has left to write is not this one's to wait for
-            started = time.perf_counter()
+            started, cpu_before = time.perf_counter(), cpu_seconds_of_children()
             work()
             if repeat >= 0:  # the first round reads from the disk what the others find in memory
                 seconds[name].append(time.perf_counter() - started)
+                cpu_seconds[name].append(cpu_seconds_of_children() - cpu_before)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    print(f"\n{title}, medians of {repeats}\n\n| | wall s | all |\n|---|---|---|")
+    print(f"\n{title}, medians of {repeats}\n\n| | wall s | CPU s | all wall s |\n|---|---|---|---|")
     for name, values in seconds.items():
-        print(f"| {name} | {medians[name]:.2f} | {' '.join(f'{value:.2f}' for value in values)} |")
+        all_values = " ".join(f"{value:.2f}" for value in values)
+        print(f"| {name} | {medians[name]:.2f} | {statistics.median(cpu_seconds[name]):.2f} | {all_values} |")
     print(flush=True)
     return medians
+
+
+def cpu_seconds_of_children() -> float:
+    """Return the CPU seconds of all processes that have ended and were started here, or by one of them."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def verdict(what: str, ratio: float, target: float) -> bool:
@@ -88,8 +115,11 @@ def verdict(what: str, ratio: float, target: float) -> bool:
     return ratio <= target
 
 
-def compare_unpacking(folder: Path, repeats: int) -> bool:
+def compare_unpacking(folder: Path, repeats: int, megabytes: int) -> bool:
     root = folder / "root"
+    (root / "archives").mkdir(parents=True)
+    for subject in SUBJECTS:
+        make_archive(root / "archives" / f"{archive_name(VIDEOS, subject)}.tgz", subject, megabytes)
     archive = root / "archives" / f"{archive_name(VIDEOS, SUBJECTS[0])}.tgz"
     extracted, elsewhere = root / "extracted", folder / "elsewhere"
 
@@ -130,44 +160,79 @@ def compare_unpacking(folder: Path, repeats: int) -> bool:
     return met
 
 
-def compare_fetching(folder: Path, repeats: int) -> bool:
-    release, root = folder / "root" / "archives", folder / "fetched"
-    name = f"{archive_name(VIDEOS, SUBJECTS[0])}.tgz"
+def make_release(folder: Path, megabytes: int) -> Path:
+    """Make a site's archives of one subject, all small but the videos, and `checksums.txt`; return the videos'."""
+    folder.mkdir()
     lines = []
     for kind in KINDS:
-        path = release / f"{archive_name(kind, SUBJECTS[0])}.tgz"
-        if not path.exists():
+        path = folder / f"{archive_name(kind, SUBJECTS[0])}.tgz"
+        if kind == VIDEOS:
+            make_archive(path, SUBJECTS[0], megabytes)
+        else:
             with tarfile.open(path, "w:gz") as archive:
-                archive.addfile(tarfile.TarInfo(f"{SUBJECTS[0]}/a"))
+                archive.addfile(tarfile.TarInfo(f"{SUBJECTS[0]}/{KIND_FACTS[kind].inner_folder}/a"))
         lines.append(f"{hashlib.md5(path.read_bytes()).hexdigest()}  archives/{path.name}\n")
     (folder / "checksums.txt").write_text("".join(lines))
-    root.mkdir()
-    alone = folder / "alone.tgz"
-    with serve(release, USERNAME, PASSWORD) as site:
-        (root / "config.ini").write_text(
-            f"[General]\nUsername = {USERNAME}\nPassword = {PASSWORD}\nBaseURL = {site.base_url}\nDownloader = axel\n"
-        )
-        url = f"{site.base_url}filebrowser.php?download=1&filepath=Videos&filename=SubjectSpecific_1.tgz"
-        header = f"Cookie: PHPSESSID={site.log_in()}"
-        script = [sys.executable, ROOT / "download_all.py", "--root", root, "--config", root / "config.ini", "--quiet"]
-        script += ["--checksums", folder / "checksums.txt", "--subjects", SUBJECTS[0]]
+    return folder / f"{archive_name(VIDEOS, SUBJECTS[0])}.tgz"
+
+
+def script_way(release: Path, root: Path, base_url: str, downloader: str) -> tuple[Callable, Callable]:
+    """Return how to download the videos' archive with the script: what to do before, and the run itself."""
+    config = write_configuration(root, base_url, downloader)
+    command = [sys.executable, ROOT / "download_all.py", "--root", root, "--config", config, "--quiet"]
+    command += ["--checksums", release / "checksums.txt", "--subjects", SUBJECTS[0]]
+    # Everything else is there after the first round, which does not count.
+    target = archive_file(root, VIDEOS, SUBJECTS[0])
+    return lambda: target.unlink(missing_ok=True), lambda: run(*command)
+
+
+def compare_fetching(folder: Path, repeats: int, megabytes: int) -> bool:
+    release, alone = folder / "release", folder / "alone.tgz"
+    size = make_release(release, megabytes).stat().st_size
+    title = f"Downloading an archive of {size / 1e6:.0f} MB over loopback"
+
+    with site_process(release) as base_url:
+        url = f"{base_url}filebrowser.php?download=1&filepath=Videos&filename=SubjectSpecific_1.tgz"
+        header = f"Cookie: PHPSESSID={log_in(base_url)}"
 
         def axel_and_md5() -> None:
-            run("axel", "-q", "-n", "24", "-H", header, "-o", alone, url)
+            run("axel", "-q", "-n", CONNECTIONS, "-H", header, "-o", alone, url)
             run(sys.executable, "-c", MD5_PASS, alone)
 
-        run(*script)
-        medians = compare(
-            f"Fetching an archive of {(release / name).stat().st_size / 1e6:.0f} MB over loopback",
+        def axel_md5_and_sync() -> None:
+            axel_and_md5()
+            run(sys.executable, "-c", SYNC, alone)
+
+        free = compare(
+            f"{title}, no limit",
             {
                 "axel alone and one MD5 pass": (lambda: alone.unlink(missing_ok=True), axel_and_md5),
-                "download_all.py": (lambda: (root / "archives" / name).unlink(), lambda: run(*script)),
+                # What the script does too: its archives survive a power cut.
+                "axel alone, one MD5 pass and fsync": (lambda: alone.unlink(missing_ok=True), axel_md5_and_sync),
+                "axel": script_way(release, folder / "axel", base_url, "axel"),
+                "requests": script_way(release, folder / "requests", base_url, "requests"),
             },
             repeats,
         )
-    return verdict(
-        "of axel alone and one MD5 pass", medians["download_all.py"] / medians["axel alone and one MD5 pass"], 1.1
-    )
+    with site_process(release, BYTES_PER_SECOND) as base_url:
+        limited = compare(
+            f"{title}, each connection limited to {BYTES_PER_SECOND / 1e6:.0f} MB/s, {CONNECTIONS} connections",
+            {
+                "axel": script_way(release, folder / "limited axel", base_url, "axel"),
+                "requests": script_way(release, folder / "limited requests", base_url, "requests"),
+            },
+            repeats,
+        )
+    limit = size / (BYTES_PER_SECOND * CONNECTIONS)
+    print(f"The limit's own time is {limit:.2f} s.\n")
+    alone_and_md5, synced = free["axel alone and one MD5 pass"], free["axel alone, one MD5 pass and fsync"]
+    met = verdict("no limit, axel, of axel alone and one MD5 pass", free["axel"] / alone_and_md5, 1.1)
+    met &= verdict("no limit, requests, of axel alone and one MD5 pass", free["requests"] / alone_and_md5, 1.0)
+    met &= verdict("no limit, requests, of axel alone, one MD5 pass and fsync", free["requests"] / synced, 1.0)
+    met &= verdict("limited, requests, of axel", limited["requests"] / limited["axel"], 1.05)
+    met &= verdict("limited, axel, of the limit's own time", limited["axel"] / limit, 1.15)
+    met &= verdict("limited, requests, of the limit's own time", limited["requests"] / limit, 1.15)
+    return met
 
 
 def time_second_run(folder: Path, repeats: int) -> bool:
@@ -193,20 +258,25 @@ def time_second_run(folder: Path, repeats: int) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megabytes", type=int, default=500, help="of an archive (default: 500)")
+    parser.add_argument("--only", choices=["unpacking", "fetching", "second-run"], help="one part (default: all)")
+    parser.add_argument(
+        "--megabytes",
+        type=int,
+        help=f"of an archive (default: {UNPACKED_MEGABYTES} to unpack, {FETCHED_MEGABYTES} to download)",
+    )
     parser.add_argument("--repeats", type=int, default=5, help="medians are of so many runs (default: 5)")
     arguments = parser.parse_args()
+    only, repeats, megabytes = arguments.only, arguments.repeats, arguments.megabytes
     print(machine())
-    with tempfile.TemporaryDirectory(prefix="h36m-benchmark-") as folder:
-        folder = Path(folder)
-        (folder / "root" / "archives").mkdir(parents=True)
-        for subject in SUBJECTS:
-            make_archive(
-                folder / "root" / "archives" / f"{archive_name(VIDEOS, subject)}.tgz", subject, arguments.megabytes
-            )
-        met = compare_unpacking(folder, arguments.repeats)
-        met &= compare_fetching(folder, arguments.repeats)
-        met &= time_second_run(folder, arguments.repeats)
+    met = True
+    with tempfile.TemporaryDirectory(prefix="h36m-benchmark-") as name:
+        folder = Path(name)
+        if only in (None, "unpacking"):
+            met &= compare_unpacking(folder, repeats, megabytes or UNPACKED_MEGABYTES)
+        if only in (None, "fetching"):
+            met &= compare_fetching(folder, repeats, megabytes or FETCHED_MEGABYTES)
+        if only in (None, "second-run"):
+            met &= time_second_run(folder, repeats)
     raise SystemExit(0 if met else 1)
 
 

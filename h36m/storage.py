@@ -17,6 +17,8 @@ RUN_LOCK = ".lock"  # in archives/ and extracted/: one run at a time
 
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)  # no space, quota exceeded
 READ_ONLY_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS)
+# Of a folder that cannot be synced: some network file systems refuse it, and it takes the right to list the folder.
+CANNOT_SYNC_ERRNOS = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
 
 
 def is_disk_full(error: OSError) -> bool:
@@ -85,7 +87,12 @@ class Record:
         return md5 is None or entry["md5"] == md5
 
     def add(self, archive: Path, md5: str | None = None) -> None:
-        """Remember that an archive was read to its end, and its MD5 if that was computed."""
+        """Remember that an archive was read to its end, and its MD5 if that was computed.
+
+        The archive is on the disk before it is recorded: a record that survives a power cut is true.
+        """
+        sync(archive)
+        sync(archive.parent)
         stat = archive.stat()
         with self.lock:
             self.entries[archive.name] = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "md5": md5}
@@ -105,21 +112,56 @@ def free_name(path: Path) -> Path:
     return free
 
 
-def write_atomically(path: Path, text: str, mode: int = FOR_EVERYBODY) -> None:
-    """Write a small text file so that a reader, or a run after a crash, finds the old or the new one whole.
+def sync(path: Path) -> None:
+    """Wait until the content of a file, or the names in a folder, are on the disk and survive a power cut.
+
+    Does nothing for a folder where the system or the file system cannot do it.
+
+    Raises:
+        OSError: the disk failed or is full; it names the path.
+    """
+    is_windows, is_folder = os.name == "nt", path.is_dir()
+    if is_windows and is_folder:  # Windows cannot open folders, and NTFS journals names
+        return
+    try:
+        handle = os.open(path, os.O_RDWR if is_windows else os.O_RDONLY)  # Windows syncs only what is open for writing
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if is_folder and error.errno in CANNOT_SYNC_ERRNOS:
+            return
+        error.filename = str(path)  # fsync has only a number to name
+        raise
+
+
+def rename_durably(source: Path, target: Path) -> None:
+    """Rename a file in its folder, replacing the target, so that the new name never has other content.
+
+    After a power cut at any time, the target is what it was before, or the whole file. On return it is the file.
+    """
+    sync(source)
+    source.replace(target)
+    sync(target.parent)
+
+
+def write_atomically(path: Path, content: str | bytes, mode: int = FOR_EVERYBODY) -> None:
+    """Write a small file so that a reader, or a run after a crash or power cut, finds the old or the new one whole.
 
     Args:
+        content: text is written as UTF-8.
         mode: of the file, less the umask.
     """
+    if isinstance(content, str):
+        content = content.encode("utf-8", errors="surrogateescape")
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)  # of a killed run whose number came round again
     handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        rename_durably(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()

@@ -99,6 +99,20 @@ FAULTS = (
         "(errno.ENOSPC,)",
         "unit/test_storage.py::test_errors_of_full_and_read_only_disks_are_told_apart",
     ),
+    Fault(
+        "a file is renamed before its bytes are on the disk",
+        "h36m/storage.py",
+        "    sync(source)\n",
+        "",
+        "unit/test_storage.py::test_renamed_file_is_synced_first_and_its_folder_last",
+    ),
+    Fault(
+        "an archive is recorded before it is on the disk",
+        "h36m/storage.py",
+        "        sync(archive)\n",
+        "",
+        "unit/test_storage.py::test_archive_is_synced_before_its_record",
+    ),
     # -- h36m/cli.py, h36m/dataset.py
     Fault(
         "problems exit with status 0",
@@ -631,6 +645,13 @@ FAULTS = (
         "if position > missing[0][0] and not self._is_noted:",
         "if False:",
         "unit/test_partial.py::test_a_hole_is_noted_before_it_is_there",
+    ),
+    Fault(
+        "a state claims bytes that are not on the disk",
+        "h36m/download/partial.py",
+        "            if self.path.exists():\n                sync(self.path)\n            write_atomically",
+        "            write_atomically",
+        "unit/test_partial.py::test_bytes_are_synced_before_a_state_claims_them",
     ),
     Fault(
         "an orphan sleeps on",

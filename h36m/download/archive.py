@@ -19,7 +19,7 @@ from h36m.download.partial import PartialDownload
 from h36m.download.site import Site
 from h36m.download.transfer import Transfer
 from h36m.download.verify import Verdict, check_archive
-from h36m.storage import Record, free_name
+from h36m.storage import Record, free_name, rename_durably
 
 # A downloaded file that fails its check is downloaded again until two agree; three that differ are no accident.
 MOST_DOWNLOADS = 3
@@ -69,7 +69,7 @@ def check_existing(run: Run, kind: str, subject: str) -> list[Verdict] | None:
             return None
         # Somebody put it there and may want to keep it: it is renamed and never deleted.
         aside = free_name(with_extension(target, REJECTED_EXTENSION))
-        target.rename(aside)
+        rename_durably(target, aside)
         run.say(f"{target.name} {verdict.fault}: renamed to {aside.name}, fetching it")
         return [verdict]
     if changed.exists():
@@ -79,7 +79,7 @@ def check_existing(run: Run, kind: str, subject: str) -> list[Verdict] | None:
             verdict = check_archive(changed, subject, expected)
             md5 = verdict.md5
             if verdict.fault is None:
-                changed.rename(target)
+                rename_durably(changed, target)
                 run.record.add(target, md5)
                 run.say(f"{target.name}: the site's new edition, now accepted")
                 return None
@@ -152,7 +152,8 @@ def _download(transfer: Transfer, quiet: bool) -> str:
 def _keep(run: Run, partial: PartialDownload, path: Path, verdict: Verdict) -> None:
     """Give a file that was read to its end its final name.
 
-    The record is written last: if the run is killed before, the next one verifies the file again.
+    Its bytes are on the disk first, then its name, and then the record: after a power cut the name never has other
+    bytes. If the run is killed before the record, the next one verifies the file again.
     """
     partial.move_to(path)
     run.record.add(path, verdict.md5)

@@ -6,7 +6,8 @@
     NAME.tgz.part.about    the version: size, ETag and date, as the server sent them
 
 A run may be killed between any two steps here, and the next run believes what it finds. So each step keeps this true:
-the files claim no byte that is not in `NAME.tgz.part`.
+the files claim no byte that is not in `NAME.tgz.part`. After a power cut too: the bytes are on the disk before a state
+claims them. (axel keeps its own state, and syncs nothing: see h36m.download.axel.)
 """
 
 import contextlib
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from h36m.dataset import ARCHIVE_EXTENSION, PARTIAL_EXTENSION
-from h36m.storage import write_atomically
+from h36m.storage import rename_durably, sync, write_atomically
 
 # Appended to the name of the unfinished file.
 STATE_EXTENSION, VERSION_EXTENSION = ".st", ".about"
@@ -60,6 +61,7 @@ class PartialDownload:
         self._state_path = path.with_name(path.name + STATE_EXTENSION)
         self._version_path = path.with_name(path.name + VERSION_EXTENSION)
         self._lock = threading.RLock()
+        self._noting = threading.RLock()  # one state at a time; taken before `_lock`
         self._file: io.FileIO | None = None
         self.missing: Ranges | None
         self.reload()
@@ -114,11 +116,11 @@ class PartialDownload:
             OSError: such as a full disk. What was written until then is no longer missing.
         """
         rest = memoryview(data)
+        missing, _ = self._range_with(position, len(rest))
+        # This write leaves a hole, which the file's length would claim: from now on there has to be a state.
+        if position > missing[0][0] and not self._is_noted:
+            self.note()
         with self._lock:
-            missing, _ = self._range_with(position, len(rest))
-            # This write leaves a hole, which the file's length would claim: from now on there has to be a state.
-            if position > missing[0][0] and not self._is_noted:
-                self.note()
             if self._file is None:
                 self._file = self.path.open("r+b" if self.path.exists() else "xb", buffering=0)
             self._file.seek(position)
@@ -130,15 +132,21 @@ class PartialDownload:
     def note(self) -> None:
         """Record in axel's state file what is missing, so that axel, or a later run without it, resumes from there.
 
+        Waits for the disk, which takes as long as writing what came since the last time; other threads can go on
+        writing meanwhile.
+
         Raises:
             ValueError: the size is unknown, or the files cannot be trusted.
         """
-        with self._lock:
-            if self.missing is None or self.version.size is None:
+        with self._noting:
+            with self._lock:
+                missing, size = self.missing, self.version.size
+            if missing is None or size is None:
                 raise ValueError(f"{self.path}: a state needs the size of the archive and files that can be trusted")
-            temporary = self._state_path.with_name(f"{self._state_path.name}.tmp")
-            temporary.write_bytes(_pack_state(self.missing, self.version.size))
-            temporary.replace(self._state_path)
+            # Without a lock: what other threads write from here on is missing in this state.
+            if self.path.exists():
+                sync(self.path)
+            write_atomically(self._state_path, _pack_state(missing, size))
             self.has_state = self._is_noted = True
 
     def split(self, count: int, smallest: int = 1) -> None:
@@ -173,20 +181,22 @@ class PartialDownload:
 
         Raises: as `note`.
         """
-        with self._lock:
+        with self._noting, self._lock:
             if self.length:  # else there is nothing to take away
                 self.missing = [*ranges]
                 self.note()
 
     def trust_length(self) -> None:
         """Remove the state file: from now on all bytes up to the file's length are present."""
-        with self._lock:
+        with self._noting, self._lock:
+            if self.path.exists():
+                sync(self.path)
             self._state_path.unlink(missing_ok=True)
             self._read_missing()
 
     def discard(self) -> None:
         """Remove the file and what is recorded about it."""
-        with self._lock:
+        with self._noting, self._lock:
             self.close()
             # In this order: without its state, a file with holes would claim them.
             for path in (self.path, self._state_path, self._version_path):
@@ -194,10 +204,10 @@ class PartialDownload:
             self.reload()
 
     def move_to(self, path: Path) -> None:
-        """Give the complete file its final name, and remove what was recorded about it."""
-        with self._lock:
+        """Give the complete file its final name, once its bytes are on the disk; remove what was recorded about it."""
+        with self._noting, self._lock:
             self.close()
-            self.path.replace(path)
+            rename_durably(self.path, path)
             self.discard()
 
     def close(self) -> None:

@@ -59,8 +59,6 @@ class Site:
             UsageError: no valid session, and no user name and password, or wrong ones.
             TemporaryError: the site failed.
         """
-        if "@" in urlsplit(self.base_url).netloc:
-            raise UsageError(f"{self.configuration.path}: BaseURL must not contain a user name or password")
         if self.base_url.startswith("http://"):
             self._learn_of_https()
         if notice := check_proxy(self.base_url, self.configuration.downloader):
@@ -113,7 +111,10 @@ class Site:
         page = self._file_browser(session, seconds)
         if page is None or LOGIN_FORM.search(page):
             return False
-        return page != self._file_browser(None, seconds)
+        try:
+            return page != self._file_browser(None, seconds)
+        except TemporaryError:  # such as silence, which is not what the session got
+            return True
 
     def _file_browser(self, session: str | None, seconds: float | None = None) -> bytes | None:
         """Return the beginning of the file browser's page; None where the site shows another page in its place."""

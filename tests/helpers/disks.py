@@ -1,10 +1,15 @@
 """Small disks and read-only ones, real ones; they need Linux and root."""
 
 import contextlib
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
+
+CANNOT_CUT_POWER = "cannot mount an ext4 file system from a file: that needs Linux, root, loop devices and mkfs.ext4"
 
 
 def can_mount(*arguments) -> bool:
@@ -30,3 +35,49 @@ def nobody_may_write(disk: Path) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+
+
+# -- power cuts --------------------------------------------------------------------------------------------------------
+# A disk in a file, as a loop device. A power cut loses what the file system has not written to the device yet, and that
+# is not in the file either: a copy of it is what a power cut leaves.
+
+
+def make_disk(image: Path, megabytes: int) -> None:
+    """Make a file that holds an empty ext4 file system, on which nothing is written but what a test writes."""
+    if not shutil.which("mkfs.ext4"):
+        pytest.skip(CANNOT_CUT_POWER)
+    with image.open("wb") as file:
+        file.truncate(megabytes << 20)
+    options = ["-E", "lazy_itable_init=0,lazy_journal_init=0", "-m", "0"]
+    subprocess.run(["mkfs.ext4", "-q", "-F", *options, image], check=True)
+
+
+@contextlib.contextmanager
+def mounted(image: Path, folder: Path) -> Iterator[Path]:
+    """Mount a disk that is a file while the `with` block runs; skip the test where that cannot be done.
+
+    With commit=600 the file system writes down only what somebody syncs, within the minutes that a test takes.
+    """
+    folder.mkdir()
+    if not can_mount("-o", "loop,commit=600", image, folder):
+        pytest.skip(CANNOT_CUT_POWER)
+    try:
+        yield folder
+    finally:
+        unmount(folder)
+
+
+def copy_after_power_cut(disk: Path, image: Path, copy: Path) -> None:
+    """Copy the file of a mounted disk as a power cut would leave it now.
+
+    A copy during which the device was written to would mix two moments: it is made again.
+    """
+    number = disk.stat().st_dev
+    counters = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}/stat")
+    while True:
+        before = counters.read_text().split()
+        subprocess.run(["cp", "--sparse=always", image, copy], check=True)
+        after = counters.read_text().split()
+        writes, in_flight = 4, 8  # fields of the kernel's Documentation/block/stat.rst
+        if before[writes] == after[writes] and before[in_flight] == after[in_flight] == "0":
+            return

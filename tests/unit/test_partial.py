@@ -167,7 +167,7 @@ def test_bytes_in_order_need_no_state(tmp_path, partial):
 
 def test_a_hole_is_noted_before_it_is_there(tmp_path, partial):
     write(partial, 0, 50)
-    (tmp_path / "Videos_S1.tgz.part.st.tmp").mkdir()  # so that nothing can be noted
+    (tmp_path / f"Videos_S1.tgz.part.st.{os.getpid()}.tmp").mkdir()  # so that nothing can be noted
     with pytest.raises(IsADirectoryError):
         write(partial, 100, 120)
     assert partial.path.stat().st_size == 50 and reloaded(partial).missing == [(50, SIZE)]
@@ -183,6 +183,26 @@ def test_a_state_that_claims_too_much_is_noted_before_a_hole(tmp_path):
     assert [(start, end) for start, end in reloaded(partial).missing if start >= 50] == [(50, SIZE)]
     partial.note()
     assert reloaded(partial).missing == [(10, 20), (50, 100), (120, SIZE)]
+
+
+def test_bytes_are_synced_before_a_state_claims_them(partial, monkeypatch):
+    """Another thread goes on writing meanwhile; of what it writes the state says nothing."""
+    synced = []
+
+    def sync_while_another_writes(path):
+        assert not state_of(partial).exists()
+        synced.append(path)
+        thread = threading.Thread(target=write, args=(partial, 50, 80))
+        thread.start()
+        thread.join()
+
+    write(partial, 0, 50)
+    monkeypatch.setattr("h36m.download.partial.sync", sync_while_another_writes)
+    partial.note()
+    assert synced == [partial.path] and partial.missing == [(80, SIZE)]
+    monkeypatch.undo()
+    os.truncate(partial.path, SIZE)
+    assert reloaded(partial).missing == [(50, SIZE)]
 
 
 def test_what_is_noted_is_not_missing_in_a_later_run(partial):

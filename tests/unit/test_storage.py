@@ -5,6 +5,7 @@ import os
 import queue
 import stat
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,8 @@ from h36m.storage import (
     is_disk_full,
     is_read_only,
     only_run_in,
+    rename_durably,
+    sync,
     write_atomically,
 )
 
@@ -189,3 +192,70 @@ def test_lock_of_a_folder_is_freed_after_an_error(tmp_path):
         raise KeyError
     with only_run_in(tmp_path, pytest.fail):
         assert (tmp_path / RUN_LOCK).exists()
+
+
+# -- power cuts, see also tests/test_power_cut.py ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """The list of what is synced and renamed, in order; all of it is really done."""
+    found = []
+    fsync, replace = os.fsync, os.replace
+
+    def noted_fsync(handle):
+        found.append(("sync", os.fstat(handle).st_ino))
+        fsync(handle)
+
+    def noted_replace(source, target):
+        found.append(("rename", Path(source).stat().st_ino))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    return found
+
+
+def test_renamed_file_is_synced_first_and_its_folder_last(tmp_path, archive, steps):
+    rename_durably(archive, tmp_path / "renamed")
+    file, folder = (tmp_path / "renamed").stat().st_ino, tmp_path.stat().st_ino
+    assert steps == [("sync", file), ("rename", file), ("sync", folder)]
+
+
+def test_small_file_is_synced_first_and_its_folder_last(tmp_path, steps):
+    write_atomically(tmp_path / "small", b"\xff")
+    file, folder = (tmp_path / "small").stat().st_ino, tmp_path.stat().st_ino
+    assert steps == [("sync", file), ("rename", file), ("sync", folder)]
+    assert (tmp_path / "small").read_bytes() == b"\xff"
+
+
+def test_archive_is_synced_before_its_record(tmp_path, archive, steps):
+    Record(tmp_path / "record.json").add(archive)
+    file, folder = archive.stat().st_ino, tmp_path.stat().st_ino
+    assert steps[:2] == [("sync", file), ("sync", folder)] and steps[3][0] == "rename"
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_file_system_that_cannot_sync_folders_is_accepted(tmp_path, archive, monkeypatch, number):
+    fsync = os.fsync
+
+    def refuse_folders(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", refuse_folders)
+    rename_durably(archive, tmp_path / "renamed")
+    assert (tmp_path / "renamed").read_bytes() == b"12345"
+
+
+def test_disk_that_fails_to_sync_is_an_error_with_the_name(tmp_path, archive, monkeypatch):
+    def fail(handle):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match=r"Videos_S1\.tgz"):
+        rename_durably(archive, tmp_path / "renamed")
+    assert archive.exists(), "it keeps its name"
+    with pytest.raises(OSError, match=tmp_path.name):
+        sync(tmp_path)
