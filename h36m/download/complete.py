@@ -181,9 +181,12 @@ def _is_usable(transfer: Transfer, response: ArchiveResponse) -> bool:
         partial.discard()
         if response.is_past_end:
             return False
+    elif outcome is Outcome.NO_RANGES and transfer.has_seen_ranges:
+        raise TemporaryError(f"{name}: {host} sent all of it in place of a byte range")
     elif outcome is Outcome.NO_RANGES:
         transfer.say(f"{name}: {host} sends no byte ranges: beginning anew")
         partial.discard()
+    transfer.has_seen_ranges |= response.has_ranges
     partial.set_version(response.version)
     if partial.missing is None:
         partial.discard()

@@ -28,6 +28,7 @@ class Transfer:
         uses_axel: whether axel may download; else requests does.
         verify_tls: whether axel checks certificates; requests does as the site is configured.
         downloaders: who downloaded some of it, in this order.
+        has_seen_ranges: the server has sent a byte range, so one response without is no reason to drop bytes.
         is_session_renewed: the session was renewed for this archive; that is done once.
         restarts: how often the archive changed on the server meanwhile.
     """
@@ -44,6 +45,7 @@ class Transfer:
     say: Say
     stop: threading.Event
     downloaders: list[str] = field(default_factory=list)
+    has_seen_ranges: bool = False
     is_session_renewed: bool = False
     restarts: int = 0
 
