@@ -1,29 +1,38 @@
 """All 42 archives through a site that fails a fifth of all requests, in every way, and ends session after session."""
 
+import contextlib
 import itertools
 import random
+import subprocess
 
 import pytest
 from helpers.archives import small_release, write_checksums
 from helpers.downloads import Downloads
 from helpers.faulty_site import faulty_site
-from helpers.marks import BOTH
+from helpers.marks import needs_axel
+from helpers.processes import axels_at
+from helpers.scripts import finish, wait_until
 
 from h36m.dataset import KINDS, PART_LABELS, SUBJECTS_WITH_GROUND_TRUTH, archive_name
+from h36m.download.ranges import SMALLEST_RANGE
 
 SUBJECTS = SUBJECTS_WITH_GROUND_TRUTH[:6]  # with seven kinds each: 42 archives
 ARCHIVES = [archive_name(kind, subject) for subject in SUBJECTS for kind in KINDS]
-SIZE = 150_000  # axel opens two connections for it
+SIZE = 4 * SMALLEST_RANGE  # requests opens four connections for it, and axel ten
 SHARE_OF_FAULTS = 0.2
-REQUESTS_OF_A_SESSION = {"requests": 8, "axel": 24}  # some six archives, since axel asks four times for each
+# Some four archives: axel asks a dozen times for each.
+REQUESTS_OF_A_SESSION = {"requests": 24, "axel": 48, "in turns": 48}
+EXPIRED = ("to login page", "login page", "compressed page", "page with ranges", "page 403")
+KILLED_RUNS = 4  # of each script, where the downloaders take turns: then many partial downloads are left to the other
 MOST_RUNS = 20  # of each script; most seeds need two or three
 SEEDS = 10
 FAULTS_OF_A_SEED = 3  # at least; all of them come about over the ten seeds
 
+# No pages: after logging in they would mean a wrong password.
 EVERYWHERE = ("500", "503", "503 after 1", "429", "429 after 1", "hang up", "stall before", "session ends")
 ANY_ARCHIVE = (
     *EVERYWHERE,
-    *("login page", "to login page", "in circles"),  # after logging in they would mean a wrong password
+    *("login page", "to login page", "in circles", "compressed page", "page with ranges", "page as a range"),
     *("reset", "cut", "stall", "too long", "no ranges", "no ranges too long", "no ranges cut", "no length"),
     *("no length cut", "no ETag", "no ETag no date", "session dies under it"),
 )
@@ -40,9 +49,12 @@ def release(tmp_path_factory):
 
 
 @pytest.mark.slow
-@BOTH
+@pytest.mark.parametrize(
+    "downloader", ["requests", *(pytest.param(name, marks=needs_axel) for name in ("axel", "in turns"))]
+)
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_all_42_archives_are_right_in_the_end(tmp_path, release, downloader, seed):
+    """Where the downloaders take turns, each run resumes what the other one has left, and some runs are killed."""
     chance = random.Random(seed)
     numbers = itertools.count(1)
     first = FAULTS_OF_A_SEED * seed
@@ -56,12 +68,26 @@ def test_all_42_archives_are_right_in_the_end(tmp_path, release, downloader, see
         return next(faults) if request.is_archive else chance.choice(EVERYWHERE)
 
     with faulty_site(release, plan) as site:
-        downloads = Downloads(tmp_path / "root", site, downloader)
+        site.expired = EXPIRED[seed % len(EXPIRED)]
+        resumed = 0
         for script in ("download_all.py", "download_seg_mat_gt_pl.py"):
-            for _ in range(MOST_RUNS):
-                options = ["--subjects", *SUBJECTS, "--jobs", "4"]
-                ended = downloads.run(*options, script=script, H36M_STALL_SECONDS="0.5")
-                assert ended.returncode in (0, 1) and "Traceback" not in ended.text, ended.text
+            for number in range(MOST_RUNS):
+                name = ("axel", "requests")[number % 2] if downloader == "in turns" else downloader
+                downloads = Downloads(tmp_path / "root", site, name)
+                resumed += len(list(downloads.archives.glob("*.part")))
+                process = downloads.start(
+                    "--subjects", *SUBJECTS, "--jobs", "4", script=script, H36M_STALL_SECONDS="0.5"
+                )
+                is_killed = downloader == "in turns" and number < KILLED_RUNS
+                if is_killed:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(chance.uniform(1, 4))
+                    process.kill()
+                ended = finish(process, seconds=120)
+                if is_killed and ended.returncode != 0:
+                    wait_until(lambda: not axels_at(tmp_path / "root"), "axel's end")
+                else:
+                    assert ended.returncode in (0, 1) and "Traceback" not in ended.text, ended.text
                 there = {path.stem for path in downloads.archives.glob("*.tgz")}
                 assert all(downloads.is_right(name) for name in there), "an archive has its name only when it is right"
                 if ended.returncode == 0:
@@ -71,3 +97,5 @@ def test_all_42_archives_are_right_in_the_end(tmp_path, release, downloader, see
         committed = [request.fault for request in site.requests if request.is_archive and request.fault]
         assert len(committed) >= FAULTS_OF_A_SEED and len(ANY_ARCHIVE) <= FAULTS_OF_A_SEED * SEEDS
         assert len(site.requests) > 4 * REQUESTS_OF_A_SESSION[downloader], "several sessions have ended"
+        assert downloader != "in turns" or resumed > 0
+        print(f"{downloader}, seed {seed}: {len(site.requests)} requests, {len(committed)} faults, {resumed} resumed")
