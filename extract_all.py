@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
+from h36m.archive_content import OtherArchiveError, UnsafeArchiveError
 from h36m.cli import (
     Progress,
     RunStoppedError,
@@ -34,6 +35,7 @@ from h36m.cli import (
 from h36m.dataset import ARCHIVES, EXTRACTED, KIND_FACTS, KINDS, UNPACKED_RECORD, archive_file, unpacked_folder
 from h36m.extract.unpack import unfinished_folder, unpacked, unpacked_size
 from h36m.gzip_stream import BadArchiveError
+from h36m.near_misses import near_misses, unfinished_download
 from h36m.parallel.cores import available_cores
 from h36m.storage import Record, free_name, is_disk_full, only_run_in
 
@@ -110,11 +112,12 @@ def tell_absent(absent: list[Task], subjects: list[str], say: Say, asked_for: Se
         if not missing:
             continue
         names = " ".join(archive.name for archive in missing)
-        line = f"not in {missing[0].parent}: {names}; {facts.script} fetches what is missing"
+        lines = [f"not in {missing[0].parent}: {names}; {facts.script} fetches what is missing"]
+        lines += near_misses(missing[0].parent, [(kind, task.subject) for task in absent if task.kind == kind])
         if facts.is_optional and kind not in asked_for and len(missing) == len(set(subjects)):
-            say(line)
+            say("\n".join(lines))
         else:
-            problems.append(line)
+            problems += lines
     return problems
 
 
@@ -187,7 +190,7 @@ def unpack_one(task: Task, record: Record, on_bytes: Callable[[int], None]) -> t
     notice = ""
     try:
         task.folder.parent.mkdir(exist_ok=True)
-        with unpacked(task.archive, task.folder, task.subject, on_bytes) as complete:
+        with unpacked(task.archive, task.folder, task.kind, task.subject, on_bytes) as complete:
             if task.folder.exists():
                 aside = replaced_folder(task)
                 if task.archive.name not in record.entries:  # who knows whose it is, and what else is in it
@@ -198,13 +201,26 @@ def unpack_one(task: Task, record: Record, on_bytes: Callable[[int], None]) -> t
             complete.rename(task.folder)
         remove_leftovers(task)
     except BadArchiveError as fault:
-        return f"{task.archive.name} {fault}: not unpacked; remove it and run the download script again", ""
+        unfinished = unfinished_download(task.archive, task.kind)
+        if unfinished:
+            return unfinished, ""
+        return f"{task.archive.name} {fault}: not unpacked; {remedy(task, fault)}", ""
     except OSError as error:
         if is_disk_full(error):
             free = shutil.disk_usage(task.folder.parent.parent).free
             return f"{task.archive.name}: not unpacked: the disk is full, {free:,} bytes are free; make room", ""
         return f"{task.archive.name}: not unpacked: {error}", ""
     return None, notice
+
+
+def remedy(task: Task, fault: BadArchiveError) -> str:
+    """Say what helps with a bad archive: to download it again only where that brings another file."""
+    script = KIND_FACTS[task.kind].script
+    if isinstance(fault, UnsafeArchiveError):
+        return "the site's archives hold nothing of the kind: check where it came from"
+    if isinstance(fault, OtherArchiveError):
+        return f"rename it to what it holds, or remove it, and run {script} again"
+    return f"remove it and run {script} again"
 
 
 def replaced_folder(task: Task) -> Path:

@@ -1,17 +1,28 @@
-"""Is this the archive that its name says? Its first bytes and the names of its members tell.
+"""Is this the archive that its name says? Its first bytes tell, and the names of its members.
 
 An archive is a gzip'd tar of one folder, such as `S1/Videos/`. A login page, a compressed page or another archive is
-none, whatever its name, HTTP status and content type say.
+none, whatever its name, HTTP status and content type say. The download and the extract scripts judge by the same rules:
+those of `read_archive`, which reads all of a file, and of `fault_in_beginning`.
 """
 
 import io
+import posixpath
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath, PureWindowsPath
+from typing import IO, NamedTuple
 
 from h36m.dataset import KIND_FACTS, PART_LABELS, subject_of_member
-from h36m.gzip_stream import GZIP_MAGIC, GZIP_WINDOW, BadArchiveError, describe_page, page_text
+from h36m.gzip_stream import (
+    GZIP_MAGIC,
+    GZIP_WINDOW,
+    BadArchiveError,
+    GzipStream,
+    decompressed,
+    describe_page,
+    page_text,
+)
 
 # Enough for the headers of the folders and of the first file, and quickly decompressed.
 BEGINNING_BYTES = 1 << 14
@@ -20,11 +31,35 @@ PAGE_BYTES = 1 << 11
 # Decompressed at most, so that a beginning of zeros (which grows 1032 times) costs no more than others.
 MOST_CONTENT_BYTES = 1 << 18
 
+COMPRESSED_TWICE = "is compressed twice"
+
 # The folder of the part labels is not published, so it contradicts no other kind.
 _KNOWN_FOLDERS = {
     kind: PurePosixPath(facts.inner_folder).parts for kind, facts in KIND_FACTS.items() if kind != PART_LABELS
 }
 _TOP_FOLDERS = {kind: PurePosixPath(facts.inner_folder).parts[0] for kind, facts in KIND_FACTS.items()}
+
+
+# tarfile documents the base class of the first three only, which also means the regular end of an archive. It lets
+# through the errors of fields that hold no number, or one that is too large.
+_BROKEN_HEADER_ERRORS = (
+    ValueError,
+    OverflowError,
+    tarfile.InvalidHeaderError,  # type: ignore[attr-defined]
+    tarfile.TruncatedHeaderError,  # type: ignore[attr-defined]
+    tarfile.SubsequentHeaderError,  # type: ignore[attr-defined]
+)
+
+
+class OtherArchiveError(BadArchiveError):
+    """A file is an archive of another subject or kind than its name says."""
+
+
+class UnsafeArchiveError(BadArchiveError):
+    """An archive has members that no archive of the site has, so that downloading it again does not help."""
+
+
+# -- the first bytes ---------------------------------------------------------------------------------------------------
 
 
 def fault_in_beginning(beginning: bytes, kind: str, subject: str) -> str | None:
@@ -38,24 +73,40 @@ def fault_in_beginning(beginning: bytes, kind: str, subject: str) -> str | None:
     Returns:
         one line that goes on after the archive's name: "is a compressed HTML page: 'Please log in'".
     """
+    try:
+        for name in member_names(beginning):
+            require_member(name, kind, subject)
+    except BadArchiveError as fault:
+        return str(fault)
+    return None
+
+
+def member_names(beginning: bytes) -> list[str]:
+    """Return the names of the members whose headers are in the first bytes of an archive; [] for too few bytes.
+
+    Raises:
+        BadArchiveError: they cannot be the first bytes of any archive.
+    """
     if not beginning.startswith(GZIP_MAGIC):
-        is_too_short = GZIP_MAGIC.startswith(beginning)
-        return None if is_too_short else f"is not a gzip file; {_description(beginning)}"
+        if GZIP_MAGIC.startswith(beginning):
+            return []
+        raise BadArchiveError(f"is not a gzip file; {_description(beginning)}")
     try:
         content, is_all = _decompress(beginning)
     except zlib.error:
-        return "is damaged: its gzip stream cannot be decompressed"
-    if not _begins_with_tar_header(content):
-        text = page_text(content[:PAGE_BYTES])
-        if text is not None:
-            return f"is a compressed HTML page: {text!r}"
-        if len(content) < tarfile.BLOCKSIZE and not is_all:
-            return None
-        if content and not content.strip(b"\0"):
-            return "holds no file"
-        return f"is gzip, but holds no tar archive; {_description(content)}"
-    faults = (fault_of_member(name, kind, subject) for name in _member_names(content))
-    return next((fault for fault in faults if fault), None)
+        raise BadArchiveError("is damaged: its gzip stream cannot be decompressed") from None
+    if is_tar(content):
+        return list(_names_in_tar(content))
+    text = page_text(content[:PAGE_BYTES])
+    if text is not None:
+        raise BadArchiveError(f"is a compressed HTML page: {text!r}")
+    if len(content) < tarfile.BLOCKSIZE and not is_all:
+        return []
+    if content.startswith(GZIP_MAGIC):
+        raise BadArchiveError(COMPRESSED_TWICE)
+    if content and not content.strip(b"\0"):
+        raise BadArchiveError("holds no file")
+    raise BadArchiveError(f"is gzip, but holds no tar archive; {_description(content)}")
 
 
 def page_fault(beginning: bytes) -> str | None:
@@ -73,8 +124,35 @@ def page_fault(beginning: bytes) -> str | None:
     return None
 
 
+def is_tar(beginning: bytes) -> bool:
+    """Return whether bytes are the beginning of a tar that is not compressed."""
+    try:
+        tarfile.TarInfo.frombuf(beginning[: tarfile.BLOCKSIZE], tarfile.ENCODING, "surrogateescape")
+    except tarfile.HeaderError:  # too short, all zeros, or a checksum that does not match
+        return False
+    return True
+
+
+# -- the name of a member ----------------------------------------------------------------------------------------------
+
+
 def fault_of_member(name: str, kind: str, subject: str) -> str | None:
     """Return why an archive with a member of this name is not the one that its own name says; None if it may be.
+
+    Args: as `require_member`.
+
+    Returns:
+        one line that goes on after the archive's name: "holds the folder S11 where its name says S1".
+    """
+    try:
+        require_member(name, kind, subject)
+    except BadArchiveError as fault:
+        return str(fault)
+    return None
+
+
+def require_member(name: str, kind: str, subject: str) -> PurePosixPath:
+    """Return the path of an archive's member.
 
     A member that names no subject, or a folder that is not known, is no contradiction.
 
@@ -83,32 +161,144 @@ def fault_of_member(name: str, kind: str, subject: str) -> str | None:
         kind: of h36m.dataset.KINDS.
         subject: such as "S1".
 
-    Returns:
-        one line that goes on after the archive's name: "holds the folder S11 where its name says S1".
+    Raises:
+        UnsafeArchiveError: the member is outside of the archive's folder.
+        OtherArchiveError: only archives of another subject or kind have such a member.
     """
-    try:
-        path = path_inside(name)
-    except BadArchiveError as fault:
-        return str(fault)
+    path = path_inside(name)
     found = subject_of_member(path.as_posix())
-    if found is None:
-        return None
-    if found != subject:
-        return f"holds the folder {found} where its name says {subject}"
-    folder = _folder_of_other_kind(path.parts[1:], kind)
-    return f"holds {found}/{folder} where its name says {kind}" if folder else None
+    if found not in (None, subject):
+        raise OtherArchiveError(f"holds the folder {found} where its name says {subject}")
+    folder = _folder_of_other_kind(path.parts[1:], kind) if found else None
+    if folder:
+        raise OtherArchiveError(f"holds {found}/{folder} where its name says {kind}")
+    return path
 
 
 def path_inside(name: str) -> PurePosixPath:
     """Return a member's path if it is inside of the archive's folder, on whatever system it is unpacked.
 
     Raises:
-        BadArchiveError: it is not.
+        UnsafeArchiveError: it is not.
     """
     as_windows_reads_it = PureWindowsPath(name)  # parts at either slash, and knows drives
     if as_windows_reads_it.anchor or ".." in as_windows_reads_it.parts or "\0" in name or not name:
-        raise BadArchiveError(f"holds {name!r}, which lies outside of its folder")
+        raise UnsafeArchiveError(f"holds {name!r}, which lies outside of its folder")
     return PurePosixPath(name)
+
+
+def kind_of_member(name: str) -> tuple[str, str] | None:
+    """Return kind and subject of the archive that has a member of this name; None where the name does not tell."""
+    parts = PurePosixPath(name).parts
+    subject = subject_of_member(PurePosixPath(name).as_posix())
+    if subject is None:
+        return None
+    for kind, folder in _KNOWN_FOLDERS.items():
+        if parts[1 : 1 + len(folder)] == folder:
+            return kind, subject
+    # Of the two kinds with this top folder, the other one's folder is known.
+    is_part_labels = len(parts) > 2 and parts[1] == _TOP_FOLDERS[PART_LABELS]
+    return (PART_LABELS, subject) if is_part_labels else None
+
+
+# -- all of a file -----------------------------------------------------------------------------------------------------
+
+
+class Files(NamedTuple):
+    """What an archive holds, by path."""
+
+    files: list[PurePosixPath]
+    links: dict[PurePosixPath, PurePosixPath]  # each with the file that it leads to
+
+
+class _Member(tarfile.TarInfo):
+    """A member of an archive whose broken header is an error; tarfile would take it for the end of the archive."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> "_Member":
+        try:
+            return super().fromtarfile(archive)
+        except _BROKEN_HEADER_ERRORS as error:
+            raise BadArchiveError(f"is no whole tar archive: {error}") from None
+
+
+def read_archive(
+    file: io.RawIOBase,
+    kind: str,
+    subject: str,
+    on_file: Callable[[PurePosixPath, tarfile.TarInfo, IO[bytes]], None] = lambda path, member, content: None,
+    on_bytes: Callable[[int], None] = lambda count: None,
+) -> Files:
+    """Read an archive to the CRC at its end, and return what it holds; it is good if this returns.
+
+    Args:
+        file: open for reading at its beginning, without a buffer of its own.
+        kind: of h36m.dataset.KINDS.
+        subject: whose files it must hold, "S1".
+        on_file: called with each regular file's path, member and content, which may be read or not.
+        on_bytes: called with the number of compressed bytes after each read; it may raise to stop.
+
+    Raises:
+        OtherArchiveError: of another subject or kind.
+        UnsafeArchiveError: a member is outside of the folder, has the name of another, or is no file, folder or link to
+            a file of the archive.
+        BadArchiveError: damaged, cut off, no archive at all, or without a file.
+    """
+    beginning = file.read(BEGINNING_BYTES) or b""
+    if not beginning:
+        raise BadArchiveError("is empty")
+    for name in member_names(beginning):
+        require_member(name, kind, subject)
+    file.seek(0)
+    pieces = decompressed(file, on_bytes)
+    try:
+        with tarfile.open(fileobj=GzipStream(pieces), mode="r:", tarinfo=_Member) as archive:
+            found = _read_members(archive, kind, subject, on_file)
+    except tarfile.TarError as error:
+        raise BadArchiveError(f"is no whole tar archive: {error}") from None
+    for _ in pieces:  # to the CRC at the end
+        pass
+    return found
+
+
+def _read_members(
+    archive: tarfile.TarFile,
+    kind: str,
+    subject: str,
+    on_file: Callable[[PurePosixPath, tarfile.TarInfo, IO[bytes]], None],
+) -> Files:
+    files: dict[PurePosixPath, None] = {}
+    links: dict[PurePosixPath, PurePosixPath] = {}
+    folders = {PurePosixPath()}
+    for member in archive:
+        path = require_member(member.name, kind, subject)
+        if member.isdir():
+            continue
+        if path in folders or any(each in files or each in links for each in (path, *path.parents)):
+            raise UnsafeArchiveError(f"holds {str(path)!r} twice")
+        folders.update(path.parents)
+        if member.isreg():
+            content = archive.extractfile(member)
+            assert content is not None  # it is a regular file
+            on_file(path, member, content)
+            files[path] = None
+        elif member.islnk() or member.issym():
+            start = posixpath.dirname(member.name) if member.issym() else ""
+            links[path] = path_inside(posixpath.normpath(posixpath.join(start, member.linkname)))
+        else:
+            raise UnsafeArchiveError(f"holds {member.name!r}, which is neither file nor folder")
+    for path, target in links.items():
+        for _ in links:  # a link may lead to another, but not for ever
+            target = links.get(target, target)
+        if target not in files:
+            raise UnsafeArchiveError(f"holds the link {str(path)!r}, which leads to no file of the archive")
+        links[path] = target
+    if not files:
+        raise BadArchiveError("holds no file")
+    return Files(list(files), links)
+
+
+# -- how the first bytes are read --------------------------------------------------------------------------------------
 
 
 def _folder_of_other_kind(parts: tuple[str, ...], kind: str) -> str | None:
@@ -138,25 +328,17 @@ def _decompress(beginning: bytes) -> tuple[bytes, bool]:
     return content, True
 
 
-def _begins_with_tar_header(content: bytes) -> bool:
-    try:
-        tarfile.TarInfo.frombuf(content[: tarfile.BLOCKSIZE], tarfile.ENCODING, "surrogateescape")
-    except tarfile.HeaderError:  # too short, all zeros, or a checksum that does not match
-        return False
-    return True
-
-
-def _member_names(content: bytes) -> Iterator[str]:
+def _names_in_tar(content: bytes) -> Iterator[str]:
     """Yield the names of the members whose headers are within the first bytes of a tar archive."""
     try:
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
             for member in archive:
                 yield member.name
-    except tarfile.TarError:  # the headers end in the middle of one, or behind it
+    except (tarfile.TarError, ValueError, OverflowError):  # the bytes end within a header, or it is a broken one
         return
 
 
 def _description(beginning: bytes) -> str:
-    if _begins_with_tar_header(beginning):
+    if is_tar(beginning):
         return "it is a tar archive that is not compressed"
     return describe_page(beginning[:PAGE_BYTES])

@@ -83,6 +83,8 @@ ARCHIVES = "archives"
 ARCHIVE_EXTENSION = ".tgz"
 # Appended to `NAME.tgz`: an unfinished download; one that the site has changed; one that failed its check.
 PARTIAL_EXTENSION, CHANGED_EXTENSION, REJECTED_EXTENSION = ".part", ".changed", ".rejected"
+# Appended to an unfinished download's name: axel's state file; which version of the archive it comes from.
+STATE_EXTENSION, VERSION_EXTENSION = ".st", ".about"
 VERIFIED_RECORD = ".checked.json"  # which archives were verified, see h36m.storage.Record
 
 

@@ -2,6 +2,7 @@
 
 import io
 import re
+import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 
@@ -10,6 +11,8 @@ GZIP_MAGIC = b"\x1f\x8b"
 # 64 to 256 kB 500 MB of random bytes take 0.12 CPU s, with 1 MB twice that. The largest of these, because threads hand
 # the interpreter over at each piece: two unpack four archives in 0.49 of one's time, and in 0.60 with 128 kB.
 CHUNK_BYTES = 1 << 18
+# What a tar ends with: two blocks of zeros. Whatever follows them, tar does not read it.
+TAR_END = bytes(2 * tarfile.BLOCKSIZE)
 GZIP_WINDOW = 31  # zlib's sign for gzip's header and trailer; it then checks the CRC and the length that stand there
 
 
@@ -20,6 +23,8 @@ class BadArchiveError(Exception):
 def decompressed(file: io.RawIOBase, on_bytes: Callable[[int], None] = lambda count: None) -> Iterator[bytes]:
     """Yield the content of an open gzip file in pieces; the file is good if, and only if, they come to an end.
 
+    Bytes behind the gzip stream are ignored where its content is a tar to its end, as some servers append a few.
+
     Args:
         file: open for reading, without a buffer of its own.
         on_bytes: called with the number of compressed bytes after each read; it may raise to stop.
@@ -27,14 +32,22 @@ def decompressed(file: io.RawIOBase, on_bytes: Callable[[int], None] = lambda co
     Raises:
         BadArchiveError: the file is no gzip, damaged or cut off.
     """
-    member = None
+    member, last_bytes = None, b""
     while compressed := file.read(CHUNK_BYTES):
         on_bytes(len(compressed))
-        if file.tell() == len(compressed) and not compressed.startswith(GZIP_MAGIC):
+        is_first = file.tell() == len(compressed)
+        if is_first and not compressed.startswith(GZIP_MAGIC):
             raise BadArchiveError(f"is not a gzip file; {describe_page(compressed)}")
         while compressed:
             if member is None:  # the beginning, or another member behind one that has ended, or zeros as of tapes
                 compressed = compressed.lstrip(b"\0")
+                if len(compressed) == 1:  # half of what tells a member from other bytes
+                    on_bytes(len(more := file.read(1)))
+                    compressed += more
+                if compressed and not compressed.startswith(GZIP_MAGIC):
+                    if last_bytes == TAR_END:
+                        return
+                    raise BadArchiveError("is damaged: other bytes follow its gzip stream, which holds no complete tar")
                 member = zlib.decompressobj(GZIP_WINDOW) if compressed else None
                 continue
             try:
@@ -42,6 +55,7 @@ def decompressed(file: io.RawIOBase, on_bytes: Callable[[int], None] = lambda co
             except zlib.error:
                 raise BadArchiveError("is damaged: its gzip stream does not hold its own CRC") from None
             if content:
+                last_bytes = (last_bytes + content if len(content) < len(TAR_END) else content)[-len(TAR_END) :]
                 yield content
             compressed = member.unused_data
             member = None if member.eof else member

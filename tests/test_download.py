@@ -8,15 +8,16 @@ import json
 import os
 import shutil
 import stat
+import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 from helpers.archives import small_archive, small_release, spoil, write_checksums
-from helpers.downloads import Downloads
+from helpers.downloads import Downloads, bytes_there
 from helpers.faulty_site import faulty_site
 from helpers.marks import BOTH, needs_axel
-from helpers.scripts import PROJECT, RECORD_OPENS
+from helpers.scripts import PROJECT, RECORD_OPENS, run_script, wait_until
 
 from h36m.dataset import BOXES, KINDS, PART_LABELS, POSES_2D, VIDEOS
 
@@ -343,6 +344,95 @@ def test_a_wrong_part_is_found_out_and_fetched_anew(tmp_path, downloader):
         ended = downloads.run("--subjects", "S1")
         assert ended.returncode == 0 and downloads.leftovers() == [], ended.text
         assert all(downloads.is_right(f"{kind}_S1") for kind in KINDS[:5])
+
+
+@needs_axel
+@BOTH
+def test_what_axel_left_under_the_archives_name_is_resumed(tmp_path, downloader):
+    """An older tool's axel, killed in the middle: only what is missing is requested."""
+    release = small_release(tmp_path / "site", kinds=[VIDEOS], subjects=["S1"], size=3_000_000)
+    name = "Videos_S1.tgz"
+    with faulty_site(release, lambda request: "slow") as site:
+        site.bytes_per_second = 100_000
+        downloads = Downloads(tmp_path / "root", site, downloader)
+        downloads.archives.mkdir()
+        target, state = downloads.archives / name, downloads.archives / f"{name}.st"
+        url = (
+            f"{site.base_url}filebrowser.php?download=1&filepath=Videos&filename=SubjectSpecific_1.tgz&downloadname=S1"
+        )
+        command = ["axel", "--quiet", "--num-connections=4", f"--output={target}"]
+        command += [f"--header=Cookie: PHPSESSID={site.log_in()}", url]
+        axel = subprocess.Popen(command, env=os.environ | {"HOME": str(downloads.root)}, stdout=subprocess.DEVNULL)
+        wait_until(lambda: state.exists() and bytes_there(target) > 1_200_000, "axel got on", of=axel)
+        axel.kill()
+        axel.wait()
+        ended = run_script("extract_all.py", "--root", downloads.root, "--subjects", "S1")
+        assert f"{name}: an unfinished download (axel's {name}.st is beside it); run download_all.py" in ended.stderr
+        site.plan = lambda request: None
+        site.requests.clear()
+        ended = downloads.run("--subjects", "S1")
+        assert downloads.is_right("Videos_S1") and f"{name}: an unfinished download of axel" in ended.stdout, ended.text
+        assert downloads.leftovers() == []
+        starts = [
+            int(request.range.removeprefix("bytes=").partition("-")[0])
+            for request in site.requests
+            if request.archive == name and not (request.is_by_axel and request.range == "bytes=0-")
+        ]
+        assert min(starts) > 0
+
+
+def test_a_state_of_axel_that_cannot_be_trusted_is_set_aside(tmp_path, one):
+    with faulty_site(one) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        downloads.archives.mkdir()
+        cut = (one / "Videos_S1.tgz").read_bytes()[:9000]
+        (downloads.archives / "Videos_S1.tgz").write_bytes(cut)
+        (downloads.archives / "Videos_S1.tgz.st").write_bytes(b"no state")
+        ended = downloads.run("--subjects", "S1")
+        assert ended.returncode == 0 and downloads.is_right("Videos_S1"), ended.text
+        assert downloads.leftovers() == ["Videos_S1.tgz.rejected", "Videos_S1.tgz.rejected.st"]
+        assert (downloads.archives / "Videos_S1.tgz.rejected").read_bytes() == cut
+        assert (downloads.archives / "Videos_S1.tgz.rejected.st").read_bytes() == b"no state"
+
+
+def test_near_misses_in_archives_are_named_before_downloading(tmp_path, one):
+    with faulty_site(one) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        downloads.archives.mkdir()
+        for near, name in (
+            ("Videos_S1 (1).tgz", "Videos_S1.tgz"),
+            ("SubjectSpecific_1.tgz", "Poses_D2_Positions_S1.tgz"),
+        ):
+            shutil.copy(one / name, downloads.archives / near)
+        (downloads.archives / "Poses_D3_Positions_S1.tgz").touch()
+        (downloads.archives / "Poses_D3_Positions_S1.x3Zk9_aB.tgz.part").write_bytes(b"\x1f\x8b")
+        ended = downloads.run("--subjects", "S1")
+        assert ended.returncode == 1, ended.text
+        lines = ended.stdout.splitlines()
+        first = min(number for number, line in enumerate(lines) if "fetched by" in line)
+        assert [line.partition(": ")[0] for line in lines[:first] if "rename it to" in line] == [
+            "SubjectSpecific_1.tgz",
+            "Videos_S1 (1).tgz",
+        ]
+        (line,) = ended.stderr.splitlines()
+        assert "Poses_D3_Positions_S1.tgz: unfinished in a browser" in line, "Firefox needs the name for its file"
+        assert (downloads.archives / "Videos_S1 (1).tgz").exists() and downloads.is_right("Videos_S1")
+
+
+def test_pages_kept_as_changed_by_older_versions_are_set_aside(tmp_path, one):
+    """They were offered for acceptance once; now they are no version of the archive."""
+    page = gzip.compress(b"<html>Please log in</html>")
+    with faulty_site(one) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        downloads.archives.mkdir()
+        changed = downloads.archives / "Videos_S1.tgz.changed"
+        changed.write_bytes(page)
+        entry = {"size": len(page), "mtime_ns": changed.stat().st_mtime_ns, "md5": hashlib.md5(page).hexdigest()}
+        (downloads.archives / ".checked.json").write_text(json.dumps({changed.name: entry}))
+        ended = downloads.run("--subjects", "S1")
+        assert ended.returncode == 0 and downloads.is_right("Videos_S1"), ended.text
+        assert "Videos_S1.tgz.changed is a compressed HTML page: 'Please log in'" in ended.stdout
+        assert (downloads.archives / "Videos_S1.tgz.rejected").read_bytes() == page and not changed.exists()
 
 
 def test_the_record_is_rebuilt_when_it_is_lost_or_spoilt(tmp_path, one):

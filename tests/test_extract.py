@@ -132,6 +132,13 @@ def test_a_gzip_of_several_members_with_zeros_behind_is_read_to_its_end(root):
     assert ended.returncode == 1 and "is damaged" in ended.stderr
 
 
+def test_bytes_behind_the_gzip_stream_are_ignored(root):
+    archive = root / "archives" / "Videos_S1.tgz"
+    archive.write_bytes(spoil(archive.read_bytes(), "garbage behind it"))
+    ended = extract(root)
+    assert (ended.returncode, ended.stderr) == (0, "") and len(list((root / "extracted" / "S1").iterdir())) == 7
+
+
 def test_links_within_an_archive_become_the_files_that_they_lead_to(root):
     symbolic, hard, chain = (tarfile.TarInfo(f"S1/Videos/{name}.mp4") for name in ("symbolic", "hard", "chain"))
     symbolic.type, symbolic.linkname = tarfile.SYMTYPE, "../Videos/a.mp4"
@@ -162,6 +169,16 @@ def test_absent_archives_are_named_with_the_script_that_fetches_them(root):
     (line,) = ended.stderr.splitlines()
     assert "Videos_S1.tgz" in line and "download_all.py" in line
     assert len(list((root / "extracted" / "S1").iterdir())) == 6
+
+
+def test_near_misses_are_named_beside_the_absent_archives(root):
+    archives = root / "archives"
+    (archives / "Videos_S1.tgz").rename(archives / "Videos_S1 (1).tgz")
+    (archives / "Segments_mat_gt_pl_S1.tgz").rename(archives / "SubjectSpecific_1.tgz")
+    ended = extract(root)
+    assert ended.returncode == 1 and "download_all.py" in ended.stderr.splitlines()[0]
+    assert "Videos_S1 (1).tgz: looks like Videos_S1.tgz under another name" in ended.stderr.splitlines()[1]
+    assert "SubjectSpecific_1.tgz: looks like Segments_mat_gt_pl_S1.tgz" in ended.stdout
 
 
 def test_absent_boxes_and_part_labels_are_named_with_status_0(root):
@@ -278,9 +295,8 @@ def test_delete_archives_also_deletes_what_an_earlier_run_has_unpacked(root):
         ("without its last byte", "is cut off"),
         ("flipped bit", "is damaged"),
         ("flipped bit in the CRC", "is damaged"),
-        ("garbage behind it", "is damaged"),
         ("login page", "is not a gzip file; it looks like an HTML page: 'Please log in"),
-        ("empty file", "is cut off"),
+        ("empty file", "is empty"),
     ],
 )
 def test_a_spoilt_archive_costs_itself_only_and_leaves_no_folder(root, how, words):
@@ -307,6 +323,12 @@ def test_a_broken_header_between_members_is_not_taken_for_the_end(root):
 def test_an_archive_under_a_wrong_subjects_name_is_not_unpacked(root):
     write_archive(root / "archives" / "Videos_S1.tgz", ("S5/Videos/a.mp4", b"of S5"))
     assert_only_videos_failed(extract(root), root, "holds the folder S5 where its name says S1")
+
+
+def test_poses_under_the_name_of_videos_are_not_unpacked(root):
+    """A line names what the archive holds."""
+    shutil.copy(root / "archives" / "Poses_D2_Positions_S1.tgz", root / "archives" / "Videos_S1.tgz")
+    assert_only_videos_failed(extract(root), root, "holds S1/MyPoseFeatures/D2_Positions where its name says Videos")
 
 
 def special(name: str, kind: bytes, link: str = "") -> tarfile.TarInfo:

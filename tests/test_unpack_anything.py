@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
+from h36m.dataset import VIDEOS
 from h36m.extract.unpack import unpacked
 from h36m.gzip_stream import BadArchiveError
 
@@ -67,7 +68,7 @@ def try_to_unpack(outer: Path, archive: bytes) -> dict[str, bytes] | None:
     (outer / "Videos_S1.tgz").write_bytes(archive)
     before = below(outer)
     try:
-        with unpacked(outer / "Videos_S1.tgz", folder, "S1", lambda count: None) as complete:
+        with unpacked(outer / "Videos_S1.tgz", folder, VIDEOS, "S1", lambda count: None) as complete:
             assert folder.parent in complete.parents
             complete.rename(folder)
     except BadArchiveError:
@@ -149,7 +150,7 @@ def test_truncated_or_damaged_archive_is_rejected_or_right(files, data):
 def test_folder_that_cannot_be_made_is_an_error_and_leaves_nothing(tmp_path):
     (tmp_path / "Videos_S1.tgz").write_bytes(packed([(tarfile.REGTYPE, "S1/a.mp4", b"a", "")], tarfile.PAX_FORMAT))
     (tmp_path / "S1").write_bytes(b"a file where the subject's folder belongs")
-    with pytest.raises(OSError), unpacked(tmp_path / "Videos_S1.tgz", tmp_path / "S1" / "Videos", "S1", print):
+    with pytest.raises(OSError), unpacked(tmp_path / "Videos_S1.tgz", tmp_path / "S1" / "Videos", VIDEOS, "S1", print):
         pass
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["S1", "Videos_S1.tgz"]
     assert (tmp_path / "S1").is_file()

@@ -11,14 +11,17 @@ from h36m.dataset import (
     CHANGED_EXTENSION,
     PARTIAL_EXTENSION,
     REJECTED_EXTENSION,
+    STATE_EXTENSION,
     archive_file_name,
 )
+from h36m.download.adopting import adopt, finish_adopting
 from h36m.download.complete import complete
 from h36m.download.config import Configuration
 from h36m.download.partial import PartialDownload
 from h36m.download.site import Site
 from h36m.download.transfer import Transfer
-from h36m.download.verify import Verdict, check_archive
+from h36m.download.verify import Verdict, beginning_fault, check_archive
+from h36m.near_misses import browser_download
 from h36m.storage import Record, free_name, rename_durably
 
 # A downloaded file that fails its check is downloaded again until two agree; three that differ are no accident.
@@ -58,31 +61,42 @@ def check_existing(run: Run, kind: str, subject: str) -> list[Verdict] | None:
     target = run.folder / archive_file_name(kind, subject)
     changed = with_extension(target, CHANGED_EXTENSION)
     expected = run.checksums.get(target.name)
+    partial = with_extension(target, PARTIAL_EXTENSION)
     if run.record.holds(target, expected):
         return None
+    finish_adopting(target, partial)
     if target.exists():
+        line = browser_download(target)
+        if line:
+            raise TaskError(line)
         run.say(f"{target.name}: there; checking it ({target.stat().st_size:,} bytes)")
-        verdict = check_archive(target, subject, expected)
+        verdict = check_archive(target, kind, subject, expected)
         if verdict.fault is None:
             _discard_partial(target)
             run.record.add(target, verdict.md5)
             return None
-        # Somebody put it there and may want to keep it: it is renamed and never deleted.
-        aside = free_name(with_extension(target, REJECTED_EXTENSION))
-        rename_durably(target, aside)
+        if not verdict.is_whole and adopt(target, partial, kind, subject):
+            run.say(f"{target.name}: an unfinished download of axel: resuming it")
+            return []
+        aside = _set_aside(target)
         run.say(f"{target.name} {verdict.fault}: renamed to {aside.name}, fetching it")
         return [verdict]
     if changed.exists():
         _discard_partial(target)
         md5 = run.record.md5(changed)
-        if md5 is None or md5 == expected or expected is None:
-            verdict = check_archive(changed, subject, expected)
+        is_known = md5 is not None and expected not in (None, md5) and not beginning_fault(changed, kind, subject)
+        if not is_known:
+            verdict = check_archive(changed, kind, subject, expected)
             md5 = verdict.md5
             if verdict.fault is None:
                 rename_durably(changed, target)
                 run.record.add(target, md5)
                 run.say(f"{target.name}: the site's new edition, now accepted")
                 return None
+            if not verdict.is_whole:  # no edition of this archive, whoever put it there
+                aside = _set_aside(target, changed)
+                run.say(f"{changed.name} {verdict.fault}: renamed to {aside.name}, fetching {target.name}")
+                return [verdict]
             run.record.add(changed, md5)
         raise TaskError(_changed_message(run, target, md5))
     return []
@@ -117,7 +131,7 @@ def obtain(run: Run, kind: str, subject: str, verdicts: list[Verdict]) -> None:
     )
     for downloads_left in reversed(range(MOST_DOWNLOADS)):
         by = _download(transfer, run.quiet)
-        verdict = check_archive(partial.path, subject, expected)
+        verdict = check_archive(partial.path, kind, subject, expected)
         if verdict.fault is None:
             _keep(run, partial, target, verdict)
             run.say(f"{target.name}: fetched by {by}, {'MD5' if expected else 'gzip stream'} checked")
@@ -162,6 +176,21 @@ def _keep(run: Run, partial: PartialDownload, path: Path, verdict: Verdict) -> N
 def with_extension(target: Path, extension: str) -> Path:
     """Return the path beside an archive whose name has an extension more: `Videos_S1.tgz.part`."""
     return target.with_name(target.name + extension)
+
+
+def _set_aside(target: Path, path: Path | None = None) -> Path:
+    """Rename a file under an archive's name (or `path`) that is not the archive, with axel's state; return where to.
+
+    Somebody put it there and may want to keep it: it is never deleted.
+    """
+    path = path or target
+    aside = free_name(with_extension(target, REJECTED_EXTENSION))
+    # The state file first: if the run is killed in between, the next one renames the archive to the name beside it.
+    state = with_extension(path, STATE_EXTENSION)
+    if state.exists():
+        state.rename(with_extension(aside, STATE_EXTENSION))
+    path.rename(aside)
+    return aside
 
 
 def _discard_partial(target: Path) -> None:

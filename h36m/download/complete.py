@@ -68,7 +68,7 @@ def _is_good_as_it_is(transfer: Transfer) -> bool:
     partial = transfer.partial
     if not partial.path.exists() or partial.has_state:
         return False
-    return check_archive(partial.path, transfer.subject, transfer.expected_md5).fault is None
+    return check_archive(partial.path, transfer.kind, transfer.subject, transfer.expected_md5).fault is None
 
 
 def _transfer_some(transfer: Transfer, bar: Progress) -> None:

@@ -18,11 +18,8 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
-from h36m.dataset import ARCHIVE_EXTENSION, PARTIAL_EXTENSION
+from h36m.dataset import ARCHIVE_EXTENSION, PARTIAL_EXTENSION, STATE_EXTENSION, VERSION_EXTENSION
 from h36m.storage import rename_durably, sync, write_atomically
-
-# Appended to the name of the unfinished file.
-STATE_EXTENSION, VERSION_EXTENSION = ".st", ".about"
 
 # axel 2.17's state file: number of connections, bytes done, then for each connection the next byte to download and the
 # end of its range. (Found by experiment; little endian on every machine that axel is packaged for.)
@@ -230,7 +227,7 @@ class PartialDownload:
             return
         if state is None:
             self.missing = [(length, size)] if length != size else []
-        elif size is not None and (noted := _unpack_state(state, size)) is not None:
+        elif size is not None and (noted := unpack_state(state, size)) is not None:
             self.missing = _with_all_from(length, noted, size)
             self._is_noted = self.missing == noted
 
@@ -273,7 +270,7 @@ def _with_all_from(length: int, noted: list[tuple[int, int]], size: int) -> Rang
     return [*((start, min(end, length)) for start, end in noted if start < length), (length, size)]
 
 
-def _unpack_state(state: bytes, size: int) -> list[tuple[int, int]] | None:
+def unpack_state(state: bytes, size: int) -> list[tuple[int, int]] | None:
     """Return the missing ranges that a state file lists; None if it is cut off, or the state of another file."""
     if len(state) < STATE_HEADER.size:
         return None

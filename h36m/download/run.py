@@ -23,6 +23,7 @@ from h36m.download.partial import remove_temporary_files
 from h36m.download.retry import retry
 from h36m.download.site import Site
 from h36m.download.verify import Verdict, read_checksums
+from h36m.near_misses import near_misses
 from h36m.storage import Record, is_read_only, only_run_in
 
 CHECKSUMS = PROJECT / "checksums.txt"
@@ -129,6 +130,8 @@ def _check_and_download(run: Run, wanted: Sequence[Archive], jobs: int) -> list[
         retry(run.site.start_session, run.say, run.stop)
     missing, problems = _plan(run, wanted)
     there = len(wanted) - len(missing) - len(problems)
+    for line in near_misses(run.folder, missing):
+        run.say(line)
     if missing:
         if run.site.session is None:
             retry(run.site.start_session, run.say, run.stop)

@@ -1,14 +1,14 @@
-"""Is this archive what it should be? The published MD5, or the gzip stream read to its end."""
+"""Is this archive what it should be? Its first bytes and the published MD5 tell, or all that it holds."""
 
 import hashlib
 import re
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from h36m.archive_content import BEGINNING_BYTES, fault_in_beginning, read_archive
 from h36m.cli import UsageError
-from h36m.dataset import ARCHIVE_EXTENSION, ARCHIVES, subject_of_member
-from h36m.gzip_stream import CHUNK_BYTES, GZIP_MAGIC, BadArchiveError, GzipStream, decompressed, describe_page
+from h36m.dataset import ARCHIVE_EXTENSION, ARCHIVES
+from h36m.gzip_stream import CHUNK_BYTES, BadArchiveError
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class Verdict:
 
     Attributes:
         fault: why it cannot be accepted, one line; None for a good one.
-        md5: of the whole file; None where no MD5 was asked for, or the file is no archive at all.
-        is_whole: its gzip stream is complete, so the bytes are someone's archive, even if not the listed one.
+        md5: of the whole file; None where no MD5 was asked for, or the file is not this archive at all.
+        is_whole: it is a complete archive of this kind and subject, even if not the listed one.
     """
 
     fault: str | None
@@ -47,42 +47,44 @@ def read_checksums(path: Path) -> dict[str, str]:
     return checksums
 
 
-def check_archive(path: Path, subject: str, expected_md5: str | None) -> Verdict:
+def check_archive(path: Path, kind: str, subject: str, expected_md5: str | None) -> Verdict:
     """Read an archive once and say whether it is what its name says.
 
     Args:
         path: the file, which may still have another name.
+        kind: what the archive has to hold, of h36m.dataset.KINDS.
         subject: whose files the archive has to hold, `S1`.
-        expected_md5: the published MD5; None to read the gzip stream to its end instead.
+        expected_md5: the published MD5; None to read the archive to its end instead.
     """
-    with path.open("rb") as file:
-        beginning = file.read(512)
-    if not beginning.startswith(GZIP_MAGIC):
-        return Verdict(f"is not a gzip file; {describe_page(beginning)}")
-    inner = inner_subject(path)
-    if inner not in (None, subject):
-        return Verdict(f"holds the folder {inner} where its name says {subject}", is_whole=True)
+    fault = beginning_fault(path, kind, subject)
+    if fault:
+        return Verdict(fault)
     if expected_md5 is None:
-        fault = gzip_fault(path)
+        fault = archive_fault(path, kind, subject)
         return Verdict(fault, is_whole=fault is None)
     md5 = md5_of(path)
     if md5 == expected_md5:
         return Verdict(None, md5, is_whole=True)
     # A cut or garbled file differs too; only a whole one can be a new edition of the archive.
-    fault = gzip_fault(path)
+    fault = archive_fault(path, kind, subject)
     return Verdict(fault or f"has the MD5 {md5}, and {expected_md5} was expected", md5, is_whole=fault is None)
 
 
-def inner_subject(path: Path) -> str | None:
-    """Return the subject that an archive's first member lies under, `S1`; None where there is none to see."""
+def beginning_fault(path: Path, kind: str, subject: str) -> str | None:
+    """Return why a file cannot be the archive, as far as its first bytes tell; None if they do not."""
+    with path.open("rb") as file:
+        beginning = file.read(BEGINNING_BYTES)
+    return fault_in_beginning(beginning, kind, subject) if beginning else "is empty"
+
+
+def archive_fault(path: Path, kind: str, subject: str) -> str | None:
+    """Read an archive to its end by the rules of unpacking; return what is wrong with it, None for nothing."""
     try:
         with path.open("rb", buffering=0) as file:
-            stream = GzipStream(decompressed(file))
-            with tarfile.open(fileobj=stream, mode="r:") as archive:
-                member = archive.next()
-    except (tarfile.TarError, BadArchiveError):
-        return None
-    return subject_of_member(member.name) if member else None
+            read_archive(file, kind, subject)
+    except BadArchiveError as fault:
+        return str(fault)
+    return None
 
 
 def md5_of(path: Path) -> str:
@@ -93,14 +95,3 @@ def md5_of(path: Path) -> str:
         while chunk := file.read(CHUNK_BYTES):
             md5.update(chunk)
     return md5.hexdigest()
-
-
-def gzip_fault(path: Path) -> str | None:
-    """Read a gzip stream to its end; return what is wrong with it, None for nothing."""
-    try:
-        with path.open("rb", buffering=0) as file:
-            for _ in decompressed(file):
-                pass
-    except BadArchiveError as fault:
-        return str(fault)
-    return None

@@ -86,6 +86,7 @@ def tar(names: list[str], size: int = 5000) -> bytes:
 compress = functools.partial(gzip.compress, mtime=0)
 GOOD = compress(tar(["S1/Videos/Walking.54138969.mp4"]))
 OTHER_SUBJECT = compress(tar(["S11/Videos/Walking.54138969.mp4"]))
+OTHER_KIND = compress(tar(["S1/MySegmentsMat/ground_truth_bb/Walking.54138969.mat"]))
 FLIPPED = bytes(byte ^ (number == len(GOOD) // 2) for number, byte in enumerate(GOOD))
 NO_TAR = compress(b"no tar")
 LOGIN_PAGE = b"<!DOCTYPE html><html><body>Please log in</body></html>"
@@ -108,18 +109,36 @@ def md5_of(data: bytes) -> str:
         (FLIPPED, MD5, "is damaged", False),
         (LOGIN_PAGE, None, "is not a gzip file; it looks like an HTML page: 'Please log in'", False),
         (LOGIN_PAGE, md5_of(LOGIN_PAGE), "is not a gzip file", False),
-        (b"", None, "is not a gzip file; it is empty", False),
-        (OTHER_SUBJECT, None, "holds the folder S11 where its name says S1", True),
-        (OTHER_SUBJECT, md5_of(OTHER_SUBJECT), "holds the folder S11 where its name says S1", True),
-        (compress(tar(["./S1/Videos/a.mp4", "./S11/a"])), None, None, True),
-        (compress(tar(["README"])), None, None, True),
-        (NO_TAR, md5_of(NO_TAR), None, True),
+        (b"", None, "is empty", False),
+        (b"", md5_of(b""), "is empty", False),
+        (b"\x1f\x8b", None, "is cut off", False),
+        (OTHER_SUBJECT, None, "holds the folder S11 where its name says S1", False),
+        (OTHER_SUBJECT, md5_of(OTHER_SUBJECT), "holds the folder S11 where its name says S1", False),
+        (OTHER_KIND, None, "holds S1/MySegmentsMat/ground_truth_bb where its name says Videos", False),
+        (OTHER_KIND, MD5, "holds S1/MySegmentsMat/ground_truth_bb where its name says Videos", False),
+        (compress(tar(["S1/Videos/a.mp4", "S11/Videos/a.mp4"], 30_000)), None, "holds the folder S11", False),
+        (compress(tar(["S1/Videos/a.mp4", "S11/Videos/a.mp4"], 30_000)), MD5, "holds the folder S11", False),
+        (compress(tar(["S1/Videos/a.mp4", "S1/Videos/a.mp4"])), None, "holds 'S1/Videos/a.mp4' twice", False),
+        (compress(tar(["S1/Videos/a.mp4", "S1/../../b"])), None, "holds 'S1/../../b', which lies outside", False),
+        (compress(tar(["S1/Videos/a.mp4"])[:5000]), None, "is no whole tar archive", False),
+        (compress(tar(["S1/Videos/a.mp4"])[:5000]), MD5, "is no whole tar archive", False),
+        (compress(tar([])), None, "holds no file", False),
+        (compress(tar(["README", "Videos/a.mp4"])), None, None, True),
+        (NO_TAR, None, "is gzip, but holds no tar archive", False),
+        (NO_TAR, md5_of(NO_TAR), "is gzip, but holds no tar archive", False),
+        (NO_TAR, MD5, "is gzip, but holds no tar archive", False),
+        (compress(LOGIN_PAGE), None, "is a compressed HTML page: 'Please log in'", False),
+        (compress(LOGIN_PAGE), MD5, "is a compressed HTML page: 'Please log in'", False),
+        (GOOD + b"\r\n", None, None, True),
+        (GOOD + b"\r\n", md5_of(GOOD + b"\r\n"), None, True),
+        (GOOD + b"\r\n", MD5, "has the MD5 ", True),
+        (compress(tar(["S1/Videos/a.mp4"])[:-9000]) + b"\r\n", None, "is damaged: other bytes follow", False),
     ],
 )
 def test_an_archive_is_judged_by_its_md5_or_its_gzip_stream(tmp_path, data, expected, fault, is_whole):
     path = tmp_path / "Videos_S1.tgz.part"
     path.write_bytes(data)
-    verdict = verify.check_archive(path, "S1", expected)
+    verdict = verify.check_archive(path, VIDEOS, "S1", expected)
     assert (verdict.fault or "").startswith(fault or "") and (verdict.fault is None) == (fault is None)
     assert verdict.is_whole == is_whole
     assert verdict.md5 in (None, md5_of(data)), "of the file, or not computed"
@@ -131,9 +150,9 @@ def test_two_faults_of_one_kind_in_two_files_are_two(tmp_path):
     path, verdicts = tmp_path / "file", []
     for name in ("a.mp4", "b.mp4"):
         path.write_bytes(compress(tar([f"S1/Videos/{name}"])))
-        verdicts.append(verify.check_archive(path, "S1", MD5))
+        verdicts.append(verify.check_archive(path, VIDEOS, "S1", MD5))
     assert verdicts[0] != verdicts[1]
-    assert verify.check_archive(path, "S1", MD5) == verdicts[1]
+    assert verify.check_archive(path, VIDEOS, "S1", MD5) == verdicts[1]
 
 
 # -- the response and the partial download -----------------------------------------------------------------------------

@@ -5,15 +5,17 @@ import io
 import os
 import shutil
 import tarfile
+from pathlib import PurePosixPath
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import extract_all
+from h36m.archive_content import UnsafeArchiveError, path_inside
 from h36m.cli import TaskError
 from h36m.dataset import BOXES, KINDS, PART_LABELS, POSES_2D, VIDEOS, archive_file, unpacked_folder
-from h36m.extract.unpack import path_inside, unfinished_folder, unpacked, unpacked_size, write_members
+from h36m.extract.unpack import unfinished_folder, unpacked, unpacked_size, write_file, write_members
 from h36m.gzip_stream import CHUNK_BYTES, BadArchiveError, GzipStream, decompressed, describe_page
 from h36m.storage import Record
 
@@ -176,8 +178,7 @@ def written(tmp_path):
     def written(*members, subject="S1"):
         folder = tmp_path / "folder"
         folder.mkdir()
-        stream = GzipStream(iter([gzip.decompress(packed(*members))]))
-        paths = write_members(stream, folder, subject)
+        paths = write_members(io.BytesIO(packed(*members)), folder, VIDEOS, subject, lambda count: None)
         files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
         assert {path.as_posix() for path in paths} == files.keys() and len(paths) == len(files)
         assert not any(path.is_symlink() for path in files.values())
@@ -222,6 +223,15 @@ def test_archive_with_a_harmful_or_strange_member_is_refused(written, members, w
         written(*members)
 
 
+def test_file_is_never_written_over(tmp_path):
+    """On a disk that ignores case, two members' names may differ and be one file's all the same."""
+    path = PurePosixPath("S1/a.mp4")
+    write_file(io.BytesIO(b"first"), tmp_path, path, 0)
+    with pytest.raises(UnsafeArchiveError, match="twice"):
+        write_file(io.BytesIO(b"second"), tmp_path, path, 0)
+    assert (tmp_path / path).read_bytes() == b"first"
+
+
 @pytest.mark.parametrize("damage", ["header", "end"])
 def test_tar_that_is_damaged_or_cut_off_is_refused(tmp_path, damage):
     plain = bytearray(gzip.decompress(packed(FILE, ("S1/b", b"x" * 2000))))
@@ -230,14 +240,14 @@ def test_tar_that_is_damaged_or_cut_off_is_refused(tmp_path, damage):
     else:
         del plain[2000:]
     with pytest.raises(BadArchiveError, match="is no whole tar archive"):
-        write_members(GzipStream(iter([bytes(plain)])), tmp_path, "S1")
+        write_members(io.BytesIO(gzip.compress(plain)), tmp_path, VIDEOS, "S1", lambda count: None)
 
 
 @pytest.mark.parametrize(
     ("names", "left"),
     [
         (["S1/Videos/a.mp4", "S1/Videos/b.mp4"], ["a.mp4", "b.mp4"]),
-        (["S1/MyPoseFeatures/D2/a.cdf"], ["a.cdf"]),
+        (["S1/a folder/D2/a.cdf"], ["a.cdf"]),
         (["S1/a.mp4", "S1/Videos/b.mp4"], ["Videos/b.mp4", "a.mp4"]),
         (["a.mp4"], ["a.mp4"]),
     ],
@@ -245,7 +255,7 @@ def test_tar_that_is_damaged_or_cut_off_is_refused(tmp_path, damage):
 def test_folders_that_all_files_share_are_left_out(tmp_path, names, left):
     archive = tmp_path / "Videos_S1.tgz"
     archive.write_bytes(packed(*[(name, b"abc") for name in names]))
-    with unpacked(archive, tmp_path / "Videos", "S1", lambda count: None) as complete:
+    with unpacked(archive, tmp_path / "Videos", VIDEOS, "S1", lambda count: None) as complete:
         found = sorted(path.relative_to(complete).as_posix() for path in complete.rglob("*") if path.is_file())
     assert found == left
     assert list(tmp_path.iterdir()) == [archive], "what was not moved away is removed"
@@ -256,7 +266,7 @@ def test_archive_whose_trailer_is_wrong_is_refused_and_leaves_nothing(tmp_path):
     archive.write_bytes(packed(FILE)[:-1] + b"\x77")
     with (
         pytest.raises(BadArchiveError),
-        unpacked(archive, tmp_path / "Videos", "S1", lambda count: None),
+        unpacked(archive, tmp_path / "Videos", VIDEOS, "S1", lambda count: None),
     ):
         pytest.fail("it was accepted")
     assert list(tmp_path.iterdir()) == [archive]
@@ -270,7 +280,7 @@ def test_trailer_far_behind_the_last_member_is_read_too(tmp_path):
     archive.write_bytes(compressed)
     with (
         pytest.raises(BadArchiveError),
-        unpacked(archive, tmp_path / "Videos", "S1", lambda count: None),
+        unpacked(archive, tmp_path / "Videos", VIDEOS, "S1", lambda count: None),
     ):
         pytest.fail("it was accepted")
 
@@ -473,6 +483,23 @@ def test_bad_archive_is_a_problem_and_leaves_nothing(root):
     problem, _ = unpack_one(root, packed(FILE)[:-3])
     assert problem.startswith("Videos_S1.tgz is cut off") and "\n" not in problem
     assert list((root / "extracted" / "S1").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (packed(FILE)[:-3], "remove it and run download_all.py again"),
+        (packed(("S1/MyPoseFeatures/D2_Positions/a.cdf", b"")), "rename it to what it holds, or remove it"),
+        (packed(("S5/Videos/a.mp4", b"")), "rename it to what it holds, or remove it"),
+        (packed(FILE, ("../a", b"")), "check where it came from"),
+        (packed(FILE, FILE), "check where it came from"),
+    ],
+    ids=["cut off", "kind", "subject", "outside", "twice"],
+)
+def test_downloading_again_is_advised_where_it_helps(root, content, words):
+    problem, _ = unpack_one(root, content)
+    assert words in problem and problem.startswith("Videos_S1.tgz ")
+    assert ("download_all.py" in problem) == ("check" not in words)
 
 
 def test_folder_of_the_archives_older_edition_is_replaced(root):
