@@ -9,6 +9,7 @@ divided by the number of expiries. `--shown-as` chooses how the site treats requ
 """
 
 import argparse
+import math
 import statistics
 import subprocess
 import sys
@@ -93,13 +94,20 @@ def download(release: Path, root: Path, downloader: str, requests_per_session: i
     return seconds, handler.expiries, handler.requests
 
 
+class NotDownloadedError(Exception):
+    """A script did not download everything, however often it was run."""
+
+
 def run_until_done(command: Sequence) -> None:
     for _ in range(MOST_RUNS):
         ended = subprocess.run([*map(str, command)], stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if ended.returncode == 0:
             return
-        print(f"run again after status {ended.returncode}: {ended.stderr.strip()}", file=sys.stderr, flush=True)
-    raise SystemExit(f"{command[1]} did not download everything in {MOST_RUNS} runs")
+        first, *others = ended.stderr.strip().splitlines() or [""]
+        print(
+            f"status {ended.returncode}, running again: {first} (and {len(others)} more)", file=sys.stderr, flush=True
+        )
+    raise NotDownloadedError(f"{Path(command[1]).name} did not download everything in {MOST_RUNS} runs")
 
 
 def measure(release: Path, folder: Path, downloader: str, shown_as: str, repeats: int) -> float | None:
@@ -143,7 +151,11 @@ def main() -> None:
         write_release(release, {(kind, subject): size for kind in KINDS for subject in SUBJECTS})
         for shown_as in arguments.shown_as:
             for downloader in arguments.downloaders:
-                per_expiry = measure(release, folder, downloader, shown_as, arguments.repeats)
+                try:
+                    per_expiry = measure(release, folder, downloader, shown_as, arguments.repeats)
+                except NotDownloadedError as error:
+                    print(f"| {downloader} | {shown_as} | {error} | | | | |", flush=True)
+                    per_expiry = math.inf
                 lines.append((f"{downloader}, {shown_as}, seconds per expiry", per_expiry))
     print()
     for what, per_expiry in lines:
