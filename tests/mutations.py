@@ -649,9 +649,9 @@ FAULTS = (
     Fault(
         "missing ranges are not split",
         "h36m/download/partial.py",
-        "            self.missing = missing\n",
-        "",
-        "unit/test_partial.py::test_the_largest_ranges_are_cut_in_two",
+        "            while sum(parts) < count:\n",
+        "            while False:\n",
+        "unit/test_partial.py::test_missing_ranges_are_cut_evenly",
     ),
     Fault(
         "a truncated partial download keeps its claims",
@@ -662,7 +662,7 @@ FAULTS = (
     ),
     Fault(
         "an adopted file has its name before its state",
-        "h36m/download/partial.py",
+        "h36m/download/adopting.py",
         "    own_state_path = path.with_name(path.name + STATE_EXTENSION)\n",
         "    own_state_path = path.with_name(path.name + STATE_EXTENSION)\n    unfinished.rename(path)\n",
         "unit/test_adopting.py::test_a_kill_at_each_step_of_adopting_leads_to_the_same",

@@ -357,6 +357,7 @@ def test_what_axel_left_under_the_archives_name_is_resumed(tmp_path, downloader)
         downloads = Downloads(tmp_path / "root", site, downloader)
         downloads.archives.mkdir()
         target, state = downloads.archives / name, downloads.archives / f"{name}.st"
+        (downloads.root / ".axelrc").write_text("save_state_interval = 1\n")  # it is ten seconds without
         url = (
             f"{site.base_url}filebrowser.php?download=1&filepath=Videos&filename=SubjectSpecific_1.tgz&downloadname=S1"
         )
