@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from h36m.download.site import Site
 from h36m.download.transfer import Transfer
 from h36m.download.verify import Verdict, beginning_fault, check_archive
 from h36m.near_misses import browser_download
-from h36m.storage import Record, free_name, rename_durably
+from h36m.storage import Record, free_name, rename_durably, sync
 
 # A downloaded file that fails its check is downloaded again until two agree; three that differ are no accident.
 MOST_DOWNLOADS = 3
@@ -131,7 +132,7 @@ def obtain(run: Run, kind: str, subject: str, verdicts: list[Verdict]) -> None:
     )
     for downloads_left in reversed(range(MOST_DOWNLOADS)):
         by = _download(transfer, run.quiet)
-        verdict = check_archive(partial.path, kind, subject, expected)
+        verdict = _check_and_sync(partial.path, kind, subject, expected)
         if verdict.fault is None:
             _keep(run, partial, target, verdict)
             run.say(f"{target.name}: fetched by {by}, {'MD5' if expected else 'gzip stream'} checked")
@@ -161,6 +162,15 @@ def _download(transfer: Transfer, quiet: bool) -> str:
             return complete(transfer, bar)
     finally:
         transfer.partial.close()
+
+
+def _check_and_sync(path: Path, kind: str, subject: str, expected_md5: str | None) -> Verdict:
+    """Verify a downloaded file while its bytes go to the disk, which takes as long again."""
+    with ThreadPoolExecutor(1) as pool:
+        synced = pool.submit(sync, path)
+        verdict = check_archive(path, kind, subject, expected_md5)
+        synced.result()
+    return verdict
 
 
 def _keep(run: Run, partial: PartialDownload, path: Path, verdict: Verdict) -> None:

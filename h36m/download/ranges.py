@@ -93,7 +93,7 @@ def download_ranges(transfer: Transfer, response: ArchiveResponse, session: str 
             _watch(attempt, bar, 1, 1)
     finally:
         _end(attempt)
-        if partial.has_state:
+        if partial.has_state and not partial.is_complete:
             partial.note()
 
 
