@@ -12,7 +12,7 @@ SCRIPT = "download_seg_mat_gt_pl.py"
 NAMES = ("Segments_mat_gt_bb_S1", "Segments_mat_gt_pl_S1")
 LARGE = 3_000_000  # several connections are opened for it
 # Silence is noticed soon, and the stall limit never: what does not notice the first runs into the test's own limit.
-NEVER_STALLED = {"H36M_QUIET_SECONDS": "0.5", "H36M_STALL_SECONDS": "300"}
+NEVER_STALLED = {"H36M_QUIET_SECONDS": "0.5", "H36M_STALL_SECONDS": "300", "seconds": 30}
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def logins(site) -> int:
     return sum(request.page == "checklogin.php" for request in site.requests)
 
 
-def run(downloads: Downloads, **variables: str):
-    return downloads.run("--subjects", "S1", script=SCRIPT, **variables)
+def run(downloads: Downloads, **options):
+    return downloads.run("--subjects", "S1", script=SCRIPT, **options)
 
 
 def assert_all_right(downloads: Downloads, ended) -> None:

@@ -58,7 +58,7 @@ def download_parser(description: str, kinds: Sequence[str]) -> argparse.Argument
         type=positive_integer,
         default=1,
         metavar="N",
-        help="archives fetched at a time (default: 1, since axel opens many connections for each)",
+        help="archives downloaded at a time (default: 1, since many connections are opened for each)",
     )
     return parser
 

@@ -29,9 +29,9 @@ class Downloads:
         variables = QUICK | {"HOME": str(self.root)} | variables
         return start_script(script, *self.options(*options), cwd=self.root, environment=variables)
 
-    def run(self, *options, script: str = "download_all.py", **variables: str) -> Ended:
-        """Start a script, and wait until it has ended."""
-        return finish(self.start(*options, script=script, **variables), seconds=60)
+    def run(self, *options, script: str = "download_all.py", seconds: int = 60, **variables: str) -> Ended:
+        """Start a script, and wait until it has ended; it is an error if that takes so many seconds."""
+        return finish(self.start(*options, script=script, **variables), seconds=seconds)
 
     def is_right(self, name: str) -> bool:
         """Say whether an archive is the site's, to the last byte."""

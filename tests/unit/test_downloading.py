@@ -20,7 +20,7 @@ from helpers.scripts import PROJECT
 
 from h36m.cli import RunStoppedError, TaskError, UsageError
 from h36m.dataset import ARCHIVES, KINDS, POSES_2D, VERIFIED_RECORD, VIDEOS, archive_file
-from h36m.download import archive, axel, complete, config, partial, response, retry, run, site, transfer, verify
+from h36m.download import archive, axel, complete, config, partial, ranges, response, retry, run, site, transfer, verify
 from h36m.download.partial import Version
 from h36m.download.transfer import Outcome
 from h36m.storage import Record
@@ -465,7 +465,10 @@ def numbers_in_readme(pattern: str) -> set[int]:
 @pytest.mark.parametrize(
     "pattern, value",
     [
-        (r"(?:no byte|no data received) (?:for|comes for) (\d+) s\b", lambda: site.STALL_SECONDS),
+        (r"no byte (?:for|comes for) (\d+) s\b", lambda: site.STALL_SECONDS),
+        (r"no data received for (\d+) s \| asks", lambda: transfer.QUIET_SECONDS),
+        (r"every (\d+) s the site is asked about the session", lambda: transfer.QUIET_SECONDS),
+        (r"opens more again after (\d+) s", lambda: ranges.SECONDS_TO_GROW),
         (r"after (\w+) tries without a byte more", lambda: retry.TRIES_WITHOUT_PROGRESS),
         (r"`Retry-After`, (\w+) minutes at most", lambda: retry.LONGEST_RETRY_AFTER / 60),
         (r"begins this archive anew, (\w+) times at most", lambda: complete.MOST_RESTARTS),
