@@ -80,7 +80,8 @@ class Site:
         with self._get(self.base_url, None) as response:
             self._raise_for_failure(response, "asking for the first page")
         base, target = urlsplit(self.base_url), urlsplit(response.url)
-        is_same_host = base.hostname == target.hostname and base.port in (None, 80) and target.port in (None, 443)
+        is_same_port = base.port == target.port or (base.port in (None, 80) and target.port in (None, 443))
+        is_same_host = base.hostname == target.hostname and is_same_port
         if (base.scheme, target.scheme) == ("http", "https") and is_same_host:
             self.base_url = f"https://{host_of(response.url)}{base.path}"
 
@@ -215,10 +216,7 @@ class Site:
             if not response.is_redirect:
                 break
             response.close()
-            target = urljoin(url, response.headers["Location"])
-            if url.startswith("http://") and target == "https://" + url.removeprefix("http://"):
-                self.base_url = "https://" + self.base_url.removeprefix("http://")
-            url = target
+            url = urljoin(url, response.headers["Location"])
         return response
 
     def _is_own(self, url: str) -> bool:
