@@ -79,13 +79,13 @@ def download_with_axel(transfer: Transfer, url: str, session: str | None, bar: P
     def show(on_disk: int) -> None:
         bar.update(max(0, min(on_disk, size) - bar.n))  # a file's last block counts in full
 
-    def is_session_expired() -> bool:
+    def is_session_expired(is_quiet: bool) -> bool:
         nonlocal good, is_expired
         missing_before_answer = PartialDownload(partial.path).missing  # None while axel just writes its state
         state = transfer.ask_about_session(session)
         if state is SessionState.VALID and missing_before_answer is not None:
             good = missing_before_answer
-        is_expired = transfer.renew_expired_session(session, state)
+        is_expired = transfer.renew_expired_session(session, is_quiet, state)
         return is_expired
 
     partial.close()
@@ -106,7 +106,7 @@ def download_with_axel(transfer: Transfer, url: str, session: str | None, bar: P
     partial.reload()
     if not partial.has_state and partial.length not in (0, size):
         partial.discard()  # axel has finished something else, such as a login page
-    if is_expired or is_session_expired():
+    if is_expired or is_session_expired(is_quiet=False):
         partial.mark_missing(good)
         return
     if partial.bytes_done > before:
@@ -156,7 +156,7 @@ def run_axel(
     check_seconds: float,
     stop: threading.Event,
     progress: Callable[[int], None],
-    is_useless: Callable[[], bool],
+    is_useless: Callable[[bool], bool],
 ) -> None:
     """Let axel work on an unfinished file until it ends, does not get on, or `stop` is set.
 
@@ -169,7 +169,8 @@ def run_axel(
         stall_seconds: without a new byte for this long axel is stopped; it may be going round without end.
         check_seconds: `is_useless` is called this often.
         progress: called with the number of bytes on disk now and then.
-        is_useless: returns whether axel gets no more bytes of the archive, and is to be stopped.
+        is_useless: returns whether axel gets no more bytes of the archive, and is to be stopped; its argument says
+            whether no byte has come for `check_seconds`.
     """
     command = ["axel", "--quiet", "--no-proxy", "--max-redirect=0", f"--num-connections={connections}"]
     command += [f"--timeout={max(1, round(stall_seconds))}", f"--output={part.resolve()}"]
@@ -201,7 +202,7 @@ def run_axel(
             if axel.returncode is not None:
                 break
             if time.monotonic() - checked >= check_seconds:
-                if is_useless():
+                if is_useless(time.monotonic() - grown >= check_seconds):
                     break
                 checked = time.monotonic()
     finally:

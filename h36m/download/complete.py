@@ -99,7 +99,7 @@ def _transfer_some(transfer: Transfer, bar: Progress) -> None:
         return
     except TemporaryError as error:
         if error.status:  # some sites show an expired session in that way
-            transfer.renew_expired_session(session)
+            transfer.renew_expired_session(session, is_quiet=False)
         raise
     download_with_axel(transfer, response.url, session, bar)  # with no other connection beside axel's
     if not _has_space(partial):
@@ -127,7 +127,7 @@ def _request_first(transfer: Transfer, session: str | None) -> ArchiveResponse |
             if transfer.stop.is_set():
                 raise RunStoppedError from None
             if time.monotonic() - asked_at >= QUIET_SECONDS:
-                if transfer.renew_expired_session(session):
+                if transfer.renew_expired_session(session, is_quiet=True):
                     return None
                 asked_at = time.monotonic()
         else:

@@ -127,7 +127,7 @@ def _watch(attempt: Attempt, bar: Progress, limit: int, most: int) -> None:
             partial.note()
             noted_at = time.monotonic()
         if now - active_at >= QUIET_SECONDS:
-            if transfer.renew_expired_session(attempt.session) and partial.bytes_done == seen:
+            if transfer.renew_expired_session(attempt.session, is_quiet=True) and partial.bytes_done == seen:
                 return
             active_at = time.monotonic()  # ask again after as long
     transfer.connections = limit if most > 1 else transfer.connections

@@ -68,11 +68,12 @@ class Transfer:
             is_silent = not error.status and not isinstance(error, UnreachableError)
             return SessionState.SILENT if is_silent else SessionState.UNKNOWN
 
-    def renew_expired_session(self, session: str | None, state: "SessionState | None" = None) -> bool:
-        """After silence or a failure, log in again if the session has expired; that is done once for each archive.
+    def renew_expired_session(self, session: str | None, is_quiet: bool, state: "SessionState | None" = None) -> bool:
+        """Log in again if the session has expired; that is done once for each archive.
 
         Args:
             session: that was in use.
+            is_quiet: no byte has come for a while; then no answer counts as an expired session, too.
             state: of that session; None to ask the site.
 
         Returns:
@@ -86,7 +87,8 @@ class Transfer:
             return False
         state = state or self.ask_about_session(session)
         # A silent site is no reason to ask the user for a password.
-        if state is not SessionState.EXPIRED and not (state is SessionState.SILENT and self.site.has_credentials):
+        is_silent = is_quiet and state is SessionState.SILENT and self.site.has_credentials
+        if state is not SessionState.EXPIRED and not is_silent:
             return False
         try:
             self.site.renew(session)

@@ -332,7 +332,7 @@ def test_axel_runs_without_proxy_in_that_environment(environment, tmp_path):
         check_seconds=30,
         stop=threading.Event(),
         progress=print,
-        is_useless=lambda: False,
+        is_useless=lambda is_quiet: False,
     )
     text = seen.read_text()
     assert " --no-proxy " in text and f"HOME='{axel.HOME}'" in text.replace('"', "'")

@@ -137,7 +137,7 @@ def test_session_that_another_archive_has_renewed_is_expired(tmp_path):
     with faulty_site(tmp_path) as server:
         made = transfer_at(tmp_path, server)
         assert made.ask_about_session("the one before") is SessionState.EXPIRED
-        assert made.renew_expired_session("the one before") and server.requests == []
+        assert made.renew_expired_session("the one before", is_quiet=False) and server.requests == []
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_silence_without_a_password_asks_nobody(tmp_path, monkeypatch):
     monkeypatch.setattr(transfer, "ANSWER_SECONDS", 0.2)
     with faulty_site(tmp_path, lambda request: "silence") as server:
         made = transfer_at(tmp_path, server, Password="")
-        assert not made.renew_expired_session(made.site.session)
+        assert not made.renew_expired_session(made.site.session, is_quiet=True)
         assert all(request.page == "filebrowser.php" for request in server.requests)
 
 
@@ -164,7 +164,20 @@ def test_expired_session_without_a_password_ends_the_run(tmp_path):
         made = transfer_at(tmp_path, server, Password="")
         server.sessions.clear()
         with pytest.raises(UsageError, match="no user name and password"):
-            made.renew_expired_session(made.site.session)
+            made.renew_expired_session(made.site.session, is_quiet=True)
+
+
+@pytest.mark.parametrize("is_quiet", [True, False])
+def test_no_answer_counts_only_while_no_byte_comes(tmp_path, monkeypatch, is_quiet):
+    """A line that is full of the archive's bytes may delay the answer: the download is good."""
+    monkeypatch.setattr(transfer, "ANSWER_SECONDS", 0.2)
+
+    def plan(request):
+        return "silence" if request.page == "filebrowser.php" and request.number == 1 else None
+
+    with faulty_site(tmp_path, plan) as server:
+        made = transfer_at(tmp_path, server)
+        assert made.renew_expired_session(made.site.session, is_quiet) is is_quiet
 
 
 def test_session_is_renewed_once_for_an_archive(tmp_path):
@@ -172,7 +185,7 @@ def test_session_is_renewed_once_for_an_archive(tmp_path):
         made = transfer_at(tmp_path, server)
         for expected in (True, False):
             server.sessions.clear()
-            assert made.renew_expired_session(made.site.session) is expected
+            assert made.renew_expired_session(made.site.session, is_quiet=True) is expected
 
 
 def test_progress_shows_what_came_during_this_run_as_the_rate(monkeypatch):
