@@ -16,7 +16,7 @@ import pytest
 from helpers.archives import small_archive, small_release, spoil, write_checksums
 from helpers.downloads import Downloads, bytes_there
 from helpers.faulty_site import faulty_site
-from helpers.marks import BOTH, needs_axel
+from helpers.marks import BOTH, BOTH_AXEL_SLOW, needs_axel
 from helpers.scripts import PROJECT, RECORD_OPENS, run_script, wait_until
 
 from h36m.dataset import BOXES, KINDS, PART_LABELS, POSES_2D, VIDEOS
@@ -245,7 +245,7 @@ def test_wrong_subject_from_the_site_is_rejected_despite_its_md5(tmp_path, one):
         assert not (downloads.archives / "Videos_S1.tgz").exists()
 
 
-@BOTH
+@BOTH_AXEL_SLOW
 def test_md5_that_differs_twice_is_kept_as_changed(tmp_path, one, downloader):
     """The line of the message, put into the list, accepts the file without another download."""
     small_archive(one / "Videos_S1.tgz", VIDEOS, "S1", 30_000)  # a new edition, and the list has the old one's MD5
@@ -347,7 +347,7 @@ def test_a_wrong_part_is_found_out_and_fetched_anew(tmp_path, downloader):
 
 
 @needs_axel
-@BOTH
+@BOTH_AXEL_SLOW
 def test_what_axel_left_under_the_archives_name_is_resumed(tmp_path, downloader):
     """An older tool's axel, killed in the middle: only what is missing is requested."""
     release = small_release(tmp_path / "site", kinds=[VIDEOS], subjects=["S1"], size=3_000_000)

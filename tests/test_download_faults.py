@@ -513,7 +513,7 @@ def test_what_axel_has_mixed_up_is_fetched_again_over_one_connection(tmp_path):
 
 def slow_site(release: Path, downloader: str):
     """Run the site so that an archive takes some seconds: time to do something to the run."""
-    seconds = 4 if downloader == "axel" else 2
+    seconds = 3  # both note what is there every second
     context = faulty_site(release, lambda request: "slow" if request.is_archive else None)
 
     @contextlib.contextmanager
@@ -533,7 +533,7 @@ def hurried(site) -> None:
 
 
 @BOTH_AXEL_SLOW
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, slow(signal.SIGTERM)], ids=["Ctrl-C", "SIGTERM"])
 def test_interrupted_run_exits_130_and_keeps_the_partial_download(tmp_path, downloader, signal_number):
     """No axel is left."""
     release = listed_release(tmp_path / "site", LARGE)
@@ -568,7 +568,8 @@ def test_run_interrupted_while_it_waits_ends_soon(tmp_path, release, fault):
         assert count(site, fault) == 1
 
 
-@BOTH_AXEL_SLOW
+@pytest.mark.slow
+@BOTH
 def test_kill_9_at_any_part_of_a_download_costs_no_archive(tmp_path, downloader):
     release = listed_release(tmp_path / "site", LARGE)
     with slow_site(release, downloader) as site:

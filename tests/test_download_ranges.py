@@ -56,7 +56,7 @@ def slow_plan(request) -> str | None:
     return "slow" if request.is_archive else None
 
 
-@pytest.mark.parametrize("connections, opened", [("1", 1), ("3", 3), ("8", 8), slow("24", 8)])
+@pytest.mark.parametrize("connections, opened", [slow("1", 1), slow("3", 3), ("8", 8), slow("24", 8)])
 def test_requests_opens_as_many_connections_as_configured(tmp_path, release, connections, opened):
     """But none for fewer bytes than SMALLEST_RANGE; and each byte is requested by one of them."""
     with faulty_site(release, slow_plan) as site:
@@ -70,9 +70,10 @@ def test_requests_opens_as_many_connections_as_configured(tmp_path, release, con
         assert opened == 1 or max(lengths) < 1.5 * min(lengths), "all have as much to do"
 
 
-@pytest.mark.parametrize("refusal", ["503", "429", "no ranges"])
-@pytest.mark.parametrize("most", [1, 3])
-def test_refused_connections_leave_their_ranges_to_the_others(tmp_path, release, refusal, most):
+@pytest.mark.parametrize(
+    "most, refusal", [(1, "503"), (3, "429"), (3, "no ranges"), slow(3, "503"), slow(1, "429"), slow(1, "no ranges")]
+)
+def test_refused_connections_leave_their_ranges_to_the_others(tmp_path, release, most, refusal):
     with faulty_site(release, slow_plan) as site:
         site.most_connections, site.refusal, site.bytes_per_second = most, refusal, 1_500_000
         downloads = Downloads(tmp_path / "root", site, Connections=str(CONNECTIONS))
@@ -83,7 +84,7 @@ def test_refused_connections_leave_their_ranges_to_the_others(tmp_path, release,
         assert "anew" not in ended.stdout and "once more" not in ended.stdout
 
 
-@pytest.mark.parametrize("fault", ["reset", "cut", "stall", slow("hang up")])
+@pytest.mark.parametrize("fault", ["reset", slow("cut"), "stall", slow("hang up")])
 def test_broken_connection_costs_its_range_only(tmp_path, release, fault):
     """The others go on, and what it had written is not downloaded again."""
     numbers = itertools.count(1)
