@@ -159,6 +159,7 @@ def test_an_edited_rule_reaches_the_workers_each_time(cluster, root, tmp_path):
         assert images == {f"img_{frame + 1:06d}.jpg" for frame in frames}
 
 
+@pytest.mark.slow
 def test_a_task_that_fails_for_its_data_is_not_retried(cluster, root, tmp_path):
     tries = tmp_path / "tries"
     rule = (
@@ -243,6 +244,7 @@ def test_a_killed_worker_with_a_blocked_rule_leaves_nothing(root, tmp_path):
         run.communicate(timeout=PATIENCE_SECONDS)
 
 
+@pytest.mark.slow
 def test_debug_prints_the_tasks_log_and_traceback(cluster, root, tmp_path):
     """As a run on one machine does. What a task prints is not taken for its result."""
     rule = "print('printed', flush=True)\nimport logging\nlogging.getLogger('h36m.rule').debug('logged for ' + subject)"

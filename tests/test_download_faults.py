@@ -132,7 +132,8 @@ def test_a_session_that_dies_between_two_archives_is_renewed(tmp_path, release, 
 
 
 @pytest.mark.parametrize(
-    "downloader, size, number", [("requests", SIZE, 1), pytest.param("axel", LARGE, 10, marks=needs_axel)]
+    "downloader, size, number",
+    [("requests", SIZE, 1), pytest.param("axel", LARGE, 10, marks=[needs_axel, pytest.mark.slow])],
 )
 def test_session_expired_within_an_archive_is_renewed(tmp_path, downloader, size, number):
     """The partial download is kept."""

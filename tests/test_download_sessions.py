@@ -126,7 +126,7 @@ def test_silence_without_a_password_is_waited_for(tmp_path, release):
     "page", mostly_slow([page for page in PAGES if page != "silence"], "login page", "page as a range", "page 404")
 )
 def test_page_that_stays_is_named_and_never_an_archive(tmp_path, release, downloader, page):
-    """The site sends it to everybody: one login for each archive does not help."""
+    """The site sends it to everybody: one login for each archive does not help. No secret in it is shown."""
     with faulty_site(release, lambda request: page if request.is_archive else None) as site:
         downloads = Downloads(tmp_path / "root", site, downloader)
         ended = run(downloads)
@@ -136,6 +136,7 @@ def test_page_that_stays_is_named_and_never_an_archive(tmp_path, release, downlo
             "to login page": "HTML",
             "in circles": "circles",
             "page 404": "404",
+            "echo": "it repeats a secret",
             "page 403": "403",
             "page 203": "203",
         }

@@ -265,6 +265,7 @@ def test_damaged_cdf_header_is_a_problem_or_poses_of_the_shape(tmp_path):
     assert problems >= 5 and right >= 25  # 10 and 33 of 60; a CDF file has no checksum
 
 
+@pytest.mark.slow
 def test_debug_shows_the_workers_reasons_for_decoding_everything(root):
     target = input_file(root, VIDEOS, f"Walking 1.{CAMERA}.mp4")
     shutil.move(make_packed_video(root / "packed.mp4", POSES + 2), target)

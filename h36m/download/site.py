@@ -24,13 +24,14 @@ from h36m.download.partial import Version
 from h36m.download.proxies import check_proxy, host_of
 from h36m.download.request import send
 from h36m.download.response import STALL_SECONDS, ArchiveResponse, read_chunks, read_response
-from h36m.download.retry import TemporaryError, TooManyError, is_temporary, seconds_to_wait
+from h36m.download.retry import NotAnArchiveError, TemporaryError, TooManyError, is_temporary, seconds_to_wait
 
 # What PHP makes session names of. Anything else, such as an e-mail address, was put there by mistake.
 PHPSESSID_PATTERN = re.compile(r"[A-Za-z0-9,-]+")
 
 CONNECT_SECONDS = 30  # a far-away server answers the first packet in well under a second, or is not there
 MOST_REDIRECTS = 5  # http to https, www, a login page: the site needs two
+SECRET_BEGINNING = 6  # characters of a secret that are not shown either
 PAGE_BYTES = 1 << 16  # of the file browser's page: enough to tell it from a login page
 LOGIN_FORM = re.compile(rb"checklogin\.php|type=.?password", re.IGNORECASE)
 
@@ -202,9 +203,20 @@ class Site:
         try:
             self._raise_for_failure(response, f"asking for {name}")
             return read_response(response, kind, subject, self.host, self._is_own(response.url))
+        except NotAnArchiveError as error:
+            response.close()
+            raise type(error)(self._without_secrets(str(error))) from None
         except BaseException:
             response.close()
             raise
+
+    def _without_secrets(self, text: str) -> str:
+        """Return a line that quotes a page of the site; some pages repeat what they were sent."""
+        secrets = (self.session, self.configuration.password)
+        # Their beginnings, since a quotation may end within one.
+        if any(secret and secret[:SECRET_BEGINNING] in text for secret in secrets):
+            return f"{text.partition(': ')[0]}: it repeats a secret"
+        return text
 
     def _get(
         self, url: str, session: str | None, headers: dict[str, str] | None = None, seconds: float | None = None

@@ -67,7 +67,7 @@ Plan = Callable[[Request], str | None]
 # What a site may send in place of an archive.
 PAGES = (
     *("login page", "to login page", "in circles", "compressed page", "page with ranges", "page as a range"),
-    *("archive as a page", "page 403", "page 404", "page 410", "page 203", "silence"),
+    *("archive as a page", "page 403", "page 404", "page 410", "page 203", "echo", "silence"),
 )
 
 
@@ -170,6 +170,8 @@ class FaultyHandler(Handler):
             self.send_page(LOGIN_PAGE, HTTPStatus.PARTIAL_CONTENT, headers)
         elif name == "archive as a page":
             self.send_page(LOGIN_PAGE, headers={"Content-Type": "application/x-gzip"})
+        elif name == "echo":
+            self.send_page(f"<html><body>You sent {self.headers.get('Cookie')}</body></html>".encode())
         elif name == "silence":
             self.server.closing.wait(100)
             self.close_connection = True
