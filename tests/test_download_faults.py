@@ -195,7 +195,8 @@ def test_a_page_in_place_of_an_archive_is_not_taken_for_it(tmp_path, release, do
     with faulty_site(release, faults(downloader, fault, [1, 2, 3])) as site:
         downloads = Downloads(tmp_path / "root", site, downloader)
         assert_all_right(downloads, downloads.run("--subjects", "S1", script=SCRIPT))
-        is_seen_by_requests = downloader == "requests"  # after axel the site is asked whether the session is valid
+        # After axel the site is asked whether the session is valid; circles are followed to their end within one request.
+        is_seen_by_requests = downloader == "requests" and fault != "in circles"
         assert count(site, fault) >= 2 and logins(site) == 1 + is_seen_by_requests
 
 
@@ -413,7 +414,7 @@ def test_a_host_that_is_not_found_ends_the_run_at_once(tmp_path, release, downlo
 def test_a_site_that_is_gone_in_the_middle_costs_nothing_that_came(tmp_path, downloader):
     release = listed_release(tmp_path / "site", LARGE)
     with faulty_site(release, lambda request: "slow" if request.is_archive else None) as site:
-        site.bytes_per_second = LARGE // (100 if downloader == "axel" else 2)
+        site.bytes_per_second = LARGE // (100 if downloader == "axel" else 25)
         downloads = Downloads(tmp_path / "root", site, downloader)
         process = downloads.start("--subjects", "S1", script=SCRIPT)
         lacking = wait_for_share(downloads, 0.2)
@@ -486,7 +487,7 @@ def test_where_a_site_bears_few_connections_axel_comes_back_with_few(tmp_path):
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(downloads, ended)
         assert count(site, "429") > 2 and ended.stdout.count("fetched by axel") == 2
-        assert ended.stdout.count("did not finish it with 24 connections; coming back with fewer") == 2
+        assert ended.stdout.count("did not finish with 24 connections; retrying with 4") == 2
 
 
 @needs_axel

@@ -149,6 +149,8 @@ class PartialDownload:
     def split(self, count: int, smallest: int = 1) -> None:
         """Cut the missing ranges evenly into `count`, so that as many connections have as much to do; not on disk yet.
 
+        Ranges beside each other are joined before.
+
         Args:
             smallest: bytes that the parts have at least; there may be fewer of them for that.
         """
@@ -156,7 +158,10 @@ class PartialDownload:
             size = self.version.size
             if not self.missing or size is None:
                 return
-            ranges = [(start, size if end is None else end) for start, end in self.missing]
+            ranges: list[tuple[int, int]] = []
+            for start, end in self.missing:
+                is_beside = ranges and ranges[-1][1] == start
+                ranges.append((ranges.pop()[0] if is_beside else start, size if end is None else end))
             parts = [1] * len(ranges)
             while sum(parts) < count:
                 # The range whose parts stay the largest gets one more.

@@ -21,6 +21,8 @@ SMALLEST_REST_TO_SHARE = 4_000_000
 WATCH_SECONDS = 0.1  # between two looks at the connections
 NOTE_SECONDS = 1  # how much of a download a killed run loses
 SECONDS_TO_GROW = 30  # after the site refused a connection, before more are tried again
+# A site may count a connection for a moment after its end, and refuse the next one: that is tried again.
+SECONDS_AFTER_REFUSAL, MOST_REFUSALS = 1, 3
 SECONDS_TO_END = 2  # for threads to end; one that waits for the network is left, and writes nothing any more
 
 
@@ -50,6 +52,7 @@ class Attempt:
     Attributes:
         session: the PHPSESSID in use.
         connections: those at work; only the watching thread changes the list.
+        refusals: how often in a row the site has refused as many as it had accepted before.
         ended: connections that have ended, each with its error or None.
         lock: held while a connection writes, or its range is changed.
         is_over: nothing may be written any more.
@@ -58,6 +61,7 @@ class Attempt:
     transfer: Transfer
     session: str | None
     connections: list[Connection] = field(default_factory=list)
+    refusals: int = 0
     ended: queue.SimpleQueue = field(default_factory=queue.SimpleQueue)
     lock: threading.Lock = field(default_factory=threading.Lock)
     is_over: bool = False
@@ -82,15 +86,15 @@ def download_ranges(transfer: Transfer, response: ArchiveResponse, session: str 
     assert partial.missing, "the caller has checked that"
     transfer.note_downloader("requests")
     has_ranges = response.has_ranges and response.size is not None
+    attempt, limit, most = Attempt(transfer, session), 1, 1
     if has_ranges:
-        partial.split(transfer.connections, SMALLEST_RANGE)
-    attempt = Attempt(transfer, session)
-    _start(attempt, Connection(*partial.missing[0]), response)
+        partial.split(1)  # joins ranges beside each other: how many there are to be is decided here
+        limit, most = transfer.connections, transfer.most_connections
+    first = _next_connection(attempt, limit) if has_ranges else Connection(*partial.missing[0])
+    assert first is not None and first.position == response.start, "the caller has checked that"
+    _start(attempt, first, response)
     try:
-        if has_ranges:
-            _watch(attempt, bar, transfer.connections, transfer.most_connections)
-        else:
-            _watch(attempt, bar, 1, 1)
+        _watch(attempt, bar, limit, most)
     finally:
         _end(attempt)
         if partial.has_state and not partial.is_complete:
@@ -101,19 +105,26 @@ def _watch(attempt: Attempt, bar: Progress, limit: int, most: int) -> None:
     """Open connections, up to `limit` at a time, until all have ended; after a while without trouble up to `most`."""
     transfer, partial = attempt.transfer, attempt.transfer.partial
     trouble: TemporaryError | None = None
-    seen = partial.bytes_done
+    seen, accepted = partial.bytes_done, 0  # accepted: the most connections at a time that had a response
     noted_at = active_at = may_open_at = time.monotonic()
     grow_at = active_at + SECONDS_TO_GROW
-    while attempt.connections:
+    while attempt.connections or _is_worth_waiting(attempt, trouble, may_open_at):
         now = time.monotonic()
         if now >= grow_at:
             limit, grow_at = min(2 * limit, most), now + SECONDS_TO_GROW
-        while len(attempt.connections) < limit and now >= may_open_at and (found := _next_connection(attempt)):
+        while len(attempt.connections) < limit and now >= may_open_at and (found := _next_connection(attempt, limit)):
             _start(attempt, found)
         error = _next_error(attempt)
+        accepted = max(accepted, sum(each.response is not None for each in attempt.connections))
         if isinstance(error, TooManyError):
-            limit, trouble = max(1, len(attempt.connections)), error
-            grow_at = now + max(SECONDS_TO_GROW, error.wait or 0)
+            trouble = error
+            if len(attempt.connections) < accepted and now >= may_open_at:  # else it was opened before the last refusal
+                attempt.refusals += 1
+            if len(attempt.connections) >= accepted or attempt.refusals == MOST_REFUSALS:
+                limit = max(1, len(attempt.connections))
+                accepted = min(accepted, limit)
+            may_open_at = now + (SECONDS_AFTER_REFUSAL if error.wait is None else error.wait)
+            grow_at = max(may_open_at, now + SECONDS_TO_GROW)
         elif isinstance(error, TemporaryError) and not isinstance(error, ChangedError):
             may_open_at, trouble = now + (FIRST_PAUSE_SECONDS if error.wait is None else error.wait), error
         elif error is not None:
@@ -135,6 +146,13 @@ def _watch(attempt: Attempt, bar: Progress, limit: int, most: int) -> None:
         raise trouble
 
 
+def _is_worth_waiting(attempt: Attempt, trouble: TemporaryError | None, may_open_at: float) -> bool:
+    """Return whether the site, which has just refused a connection, may soon accept it, while none is left."""
+    is_soon = may_open_at - time.monotonic() <= SECONDS_AFTER_REFUSAL
+    is_refused = isinstance(trouble, TooManyError) and attempt.refusals < MOST_REFUSALS
+    return is_soon and is_refused and not attempt.transfer.partial.is_complete
+
+
 def _next_error(attempt: Attempt) -> Exception | None:
     """Wait a moment for a connection to end; return its error, None if it had none or none has ended."""
     try:
@@ -145,27 +163,36 @@ def _next_error(attempt: Attempt) -> Exception | None:
     return None if connection.position == connection.end else error  # another one has taken over all of its rest
 
 
-def _next_connection(attempt: Attempt) -> Connection | None:
-    """Return one more connection, for a range that nobody works on or a part of another's; None if there is none."""
+def _next_connection(attempt: Attempt, limit: int) -> Connection | None:
+    """Return one more connection, for an even share of what nobody works on, or a part of another's; None for none."""
     with attempt.lock:
-        connections = sorted((each for each in attempt.connections if each.end), key=lambda each: each.position)
-        for start, end in attempt.transfer.partial.missing or []:
-            free = start
-            for each in connections:
-                assert end is not None and each.end is not None, "byte ranges need the archive's size"
-                if start <= each.position < end:
-                    if free < each.position:
-                        return Connection(free, each.position)
-                    free = max(free, each.end)
-            if end is not None and free < end:
-                return Connection(free, end)
-        return _part_of_another(connections)
+        free = _free_ranges(attempt)
+        if not free:
+            return _part_of_another(attempt.connections)
+        start, end = free[0]
+        bytes_free = sum(free_end - free_start for free_start, free_end in free)
+        share = max(SMALLEST_RANGE, -(-bytes_free // max(1, limit - len(attempt.connections))))
+        return Connection(start, end if end - start < share + SMALLEST_RANGE else start + share)
+
+
+def _free_ranges(attempt: Attempt) -> list[tuple[int, int]]:
+    """Return the missing ranges that no connection works on."""
+    taken = sorted((each.position, each.end) for each in attempt.connections if each.end is not None)
+    free = []
+    for start, end in attempt.transfer.partial.missing or []:
+        assert end is not None, "byte ranges need the archive's size"
+        for position, taken_end in taken:
+            if start <= position < end:
+                free.append((start, position))
+                start = max(start, taken_end)
+        free.append((start, end))
+    return [(start, end) for start, end in free if start < end]
 
 
 def _part_of_another(connections: list[Connection]) -> Connection | None:
     """Take over all of the rest of a connection that is quiet, or half of the largest rest."""
     now = time.monotonic()
-    for each in connections:
+    for each in sorted(connections, key=lambda each: each.position):
         is_quiet = now - each.active_at >= QUIET_SECONDS and not each.is_second_try
         if is_quiet and each.end is not None and each.position < each.end:
             second = Connection(each.position, each.end, is_second_try=True)
@@ -213,7 +240,8 @@ def _work(attempt: Attempt, connection: Connection, response: ArchiveResponse | 
     error = None
     try:
         response = response or _request_range(attempt, connection)
-        connection.response = response
+        with attempt.lock:
+            connection.response, attempt.refusals = response, 0
         _write_chunks(attempt, connection, response)
     except Exception as caught:  # handed to the watching thread, which knows what to do with each kind
         error = caught

@@ -52,9 +52,9 @@ def attempt(tmp_path):
     return Attempt(made, "session")
 
 
-def found(attempt: Attempt) -> tuple[int, int] | None:
+def found(attempt: Attempt, limit: int = 3) -> tuple[int, int] | None:
     """Return the next connection's range, in millions of bytes, and let it be at work."""
-    connection = ranges._next_connection(attempt)
+    connection = ranges._next_connection(attempt, limit)
     if connection is None:
         return None
     attempt.connections.append(connection)

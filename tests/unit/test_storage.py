@@ -3,6 +3,8 @@
 import errno
 import os
 import queue
+import resource
+import signal
 import stat
 import threading
 from pathlib import Path
@@ -125,8 +127,14 @@ def test_written_file_replaces_the_old_one_as_a_whole(tmp_path):
 def test_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path):
     file = tmp_path / "file"
     file.write_text("old", encoding="utf-8")
-    with pytest.raises(UnicodeEncodeError):
-        write_atomically(file, "half of it \ud800")  # a surrogate that stands for no byte
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # as Python does at its start; then a write fails
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            write_atomically(file, "more than ten bytes")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert file.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [file]
 
