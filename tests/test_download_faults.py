@@ -195,7 +195,7 @@ def test_a_page_in_place_of_an_archive_is_not_taken_for_it(tmp_path, release, do
     with faulty_site(release, faults(downloader, fault, [1, 2, 3])) as site:
         downloads = Downloads(tmp_path / "root", site, downloader)
         assert_all_right(downloads, downloads.run("--subjects", "S1", script=SCRIPT))
-        # After axel the site is asked whether the session is valid; circles are followed to their end within one request.
+        # After axel the site is asked about the session; circles are followed to their end within one request.
         is_seen_by_requests = downloader == "requests" and fault != "in circles"
         assert count(site, fault) >= 2 and logins(site) == 1 + is_seen_by_requests
 

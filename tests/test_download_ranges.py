@@ -127,7 +127,12 @@ def half_downloaded(downloads: Downloads) -> PartialDownload:
     """Start a run, and kill it once it has noted some of the archive; return what it left."""
     process = downloads.start(*OPTIONS, script=SCRIPT)
     path = downloads.part(NAME)
-    wait_until(lambda: len(PartialDownload(path).missing or []) == CONNECTIONS, "a part of each range")
+
+    def has_some() -> bool:
+        partial = PartialDownload(path)
+        return partial.bytes_done > 0 and len(partial.missing or []) == CONNECTIONS
+
+    wait_until(has_some, "a part of each range")
     process.send_signal(signal.SIGKILL)
     finish(process)
     wait_until(lambda: not axels_at(downloads.archives), "axel's end")
