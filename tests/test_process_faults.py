@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 from helpers.marks import needs_proc, slow
-from helpers.processes import parents_in_session, workers_in_session
+from helpers.processes import parents_in_session, with_open_file, workers_in_session
 from helpers.releases import contents, leftovers_in_processed, times_of_files
 from helpers.scripts import PROJECT, Ended, finish, process, start_script, wait_until
 from helpers.videos import make_packed_video, make_video
@@ -358,9 +358,14 @@ def test_killed_worker_costs_its_sequence_only(root, made, seed):
     chance = random.Random(seed)
     run = Run(root)
     run.wait_for_images(chance.randrange(1, IMAGES_OF_A_MOMENT))
-    os.kill(
-        chance.choice(workers_in_session(run.session)), signal.SIGKILL
-    )  # as the system does it where memory runs out
+    locks, busy = root / "processed" / ".locks", []
+
+    def is_busy() -> bool:  # some wait for their next sequence
+        busy[:] = with_open_file(workers_in_session(run.session), locks)
+        return bool(busy)
+
+    wait_until(is_busy, "a worker with a sequence", of=run.process)
+    os.kill(chance.choice(busy), signal.SIGKILL)  # as the system does it where memory runs out
     ended = run.end()
     assert ended.returncode == 1, ended.text
     (line,) = ended.errors

@@ -41,3 +41,18 @@ def parents_in_session(session: int) -> dict[int, int]:
 def workers_in_session(session: int) -> list[int]:
     """Return the processes that work: children of the server that forks them, which is a child of the run."""
     return sorted(number for number, parent in parents_in_session(session).items() if session not in (parent, number))
+
+
+def with_open_file(numbers: list[int], folder: Path) -> list[int]:
+    """Return those of some processes that have a file of a folder open, such as a lock."""
+    found = []
+    for number in numbers:
+        for handle in Path(f"/proc/{number}/fd").glob("*"):
+            try:
+                is_there = handle.readlink().parent == folder.resolve()
+            except OSError:  # it was just closed
+                continue
+            if is_there:
+                found.append(number)
+                break
+    return found
