@@ -707,7 +707,7 @@ FAULTS = (
         "h36m/download/complete.py",
         "    elif outcome is Outcome.NO_RANGES and transfer.has_seen_ranges:\n",
         "    elif False:\n",
-        "test_download_ranges.py::test_refused_connections_leave_their_ranges_to_the_others",
+        "test_download_ranges.py::test_one_response_without_ranges_drops_nothing",
     ),
     # -- h36m/download/partial.py, h36m/parallel
     Fault(

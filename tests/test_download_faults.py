@@ -131,20 +131,15 @@ def test_a_session_that_dies_between_two_archives_is_renewed(tmp_path, release, 
         assert "the session has ended: logging in again" in ended.stdout
 
 
-@pytest.mark.parametrize(
-    "downloader, size, number",
-    [("requests", SIZE, 1), pytest.param("axel", LARGE, 10, marks=[needs_axel, pytest.mark.slow])],
-)
-def test_session_expired_within_an_archive_is_renewed(tmp_path, downloader, size, number):
-    """The partial download is kept."""
-    release = listed_release(tmp_path / "site", size)
-    with faulty_site(release, faults(downloader, "session dies under it", [number])) as site:
-        downloads = Downloads(tmp_path / "root", site, downloader)
+def test_session_expired_within_an_archive_is_renewed(tmp_path, release):
+    """The partial download is kept. For axel see test_download_sessions.py."""
+    with faulty_site(release, faults("requests", "session dies under it")) as site:
+        downloads = Downloads(tmp_path / "root", site)
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(downloads, ended)
         assert count(site, "session dies under it") == 1 and logins(site) == 2
         assert "anew" not in ended.stdout
-        assert downloader == "axel" or first_bytes(site, NAMES[0])[1] > SIZE // 3
+        assert first_bytes(site, NAMES[0])[1] > SIZE // 3
         (session,) = site.sessions
         assert f"PHPSESSID = {session}\n" in downloads.config.read_text()
 

@@ -102,6 +102,19 @@ def test_broken_connection_costs_its_range_only(tmp_path, release, fault):
         assert "anew" not in ended.stdout and "once more" not in ended.stdout
 
 
+def test_one_response_without_ranges_drops_nothing(tmp_path, release):
+    """Of several servers behind one address, one may send no ranges."""
+
+    def plan(request):
+        return {1: "cut", 2: "no ranges"}.get(request.number) if request.is_archive else None
+
+    with faulty_site(release, plan) as site:
+        downloads = Downloads(tmp_path / "root", site, Connections="1")
+        ended = run(downloads)
+        assert_right(downloads, ended)
+        assert ranges(site)[-1][0] > SIZE // 3 and "anew" not in ended.stdout
+
+
 def test_archive_changed_between_ranges_restarts(tmp_path, release):
     """Bytes of two versions are never mixed."""
 

@@ -18,10 +18,10 @@ from h36m.download.ranges import SMALLEST_RANGE
 
 SUBJECTS = SUBJECTS_WITH_GROUND_TRUTH[:6]  # with seven kinds each: 42 archives
 ARCHIVES = [archive_name(kind, subject) for subject in SUBJECTS for kind in KINDS]
-SIZE = 4 * SMALLEST_RANGE  # requests opens four connections for it, and axel ten
+# requests opens four connections for an archive, and axel two; where they take turns, four and ten.
+SIZES = {"requests": 4 * SMALLEST_RANGE, "axel": 150_000, "in turns": 4 * SMALLEST_RANGE}
 SHARE_OF_FAULTS = 0.2
-# Some four archives: axel asks a dozen times for each.
-REQUESTS_OF_A_SESSION = {"requests": 24, "axel": 48, "in turns": 48}
+REQUESTS_OF_A_SESSION = {"requests": 24, "axel": 24, "in turns": 48}  # some four archives
 EXPIRED = ("to login page", "login page", "compressed page", "page with ranges", "page 403")
 KILLED_RUNS = 4  # of each script, where the downloaders take turns: then many partial downloads are left to the other
 MOST_RUNS = 20  # of each script; most seeds need two or three
@@ -39,13 +39,16 @@ ANY_ARCHIVE = (
 
 
 @pytest.fixture(scope="module")
-def release(tmp_path_factory):
-    """42 archives; those of part labels have no MD5 in the list, as in the real one."""
-    folder = small_release(tmp_path_factory.mktemp("soak") / "site", subjects=SUBJECTS, size=SIZE)
-    checksums = write_checksums(folder)
-    listed = [line for line in checksums.read_text().splitlines(keepends=True) if PART_LABELS not in line]
-    checksums.write_text("".join(listed))
-    return folder
+def releases(tmp_path_factory):
+    """42 archives for each downloader; those of part labels have no MD5 in the list, as in the real one."""
+    folders = {}
+    for downloader, size in SIZES.items():
+        folder = small_release(tmp_path_factory.mktemp("soak") / "site", subjects=SUBJECTS, size=size)
+        checksums = write_checksums(folder)
+        listed = [line for line in checksums.read_text().splitlines(keepends=True) if PART_LABELS not in line]
+        checksums.write_text("".join(listed))
+        folders[downloader] = folder
+    return folders
 
 
 @pytest.mark.slow
@@ -53,7 +56,7 @@ def release(tmp_path_factory):
     "downloader", ["requests", *(pytest.param(name, marks=needs_axel) for name in ("axel", "in turns"))]
 )
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_all_42_archives_are_right_in_the_end(tmp_path, release, downloader, seed):
+def test_all_42_archives_are_right_in_the_end(tmp_path, releases, downloader, seed):
     """Where the downloaders take turns, each run resumes what the other one has left, and some runs are killed."""
     chance = random.Random(seed)
     numbers = itertools.count(1)
@@ -67,7 +70,7 @@ def test_all_42_archives_are_right_in_the_end(tmp_path, release, downloader, see
             return None
         return next(faults) if request.is_archive else chance.choice(EVERYWHERE)
 
-    with faulty_site(release, plan) as site:
+    with faulty_site(releases[downloader], plan) as site:
         site.expired = EXPIRED[seed % len(EXPIRED)]
         resumed = 0
         for script in ("download_all.py", "download_seg_mat_gt_pl.py"):
