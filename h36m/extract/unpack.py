@@ -12,6 +12,7 @@ from typing import IO
 
 from h36m.archive_content import UnsafeArchiveError, read_archive
 from h36m.gzip_stream import CHUNK_BYTES
+from h36m.storage import start_writing
 
 # RFC 1952: the last four bytes of a gzip file are the length of its content, modulo 2**32. RFC 1951: content that
 # cannot be compressed grows by 5 bytes in each block, less than a thousandth; and 2 bits stand for 258 bytes at most.
@@ -109,4 +110,6 @@ def write_file(source: IO[bytes], folder: Path, path: PurePosixPath, changed: fl
         raise UnsafeArchiveError(f"holds {str(path)!r} twice") from None
     with file:
         shutil.copyfileobj(source, file, CHUNK_BYTES)
+        file.flush()
+        start_writing(file.fileno())  # the disk works while the next files are decompressed
     os.utime(target, (changed, changed))

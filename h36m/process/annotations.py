@@ -16,7 +16,7 @@ from h36m.dataset import ANNOTATIONS_FILE, IMAGES, image_name
 FORMAT = 2
 
 # Attributes that tell a later run whether there is anything to do, and tell a person nothing.
-BOOKKEEPING = {"made_with", "inputs", "part_label_images", "rule_files"}
+BOOKKEEPING = {"made_with", "inputs", "part_label_images", "image_bytes", "rule_files"}
 
 
 class Dataset(NamedTuple):

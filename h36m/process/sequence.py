@@ -39,11 +39,12 @@ from h36m.poses import fit_intrinsics, read_poses
 from h36m.process import annotations
 from h36m.process.part_labels import write_part_labels
 from h36m.process.preview import draw_preview
-from h36m.process.resume import Options, Outcome, done_before, input_files, settings_of
+from h36m.process.resume import Options, Outcome, done_before, image_sizes, input_files, settings_of
 from h36m.process.s9 import correct_boxes, correct_camera_poses, correct_world_poses, is_shifted
 from h36m.process.selection import FrameRuleError, chosen_frames
 from h36m.process.video import write_images
 from h36m.segments import NO_BOX, read_boxes
+from h36m.storage import rename_durably, start_writing_files, sync, sync_tree
 
 
 class View(NamedTuple):
@@ -98,16 +99,24 @@ def process_sequence(sequence: Sequence, options: Options, metadata: Metadata) -
 def put_in_place(unfinished: Path, folder: Path) -> None:
     """Exchange what was made with what is where people look for it, and in a moment, as nothing is deleted here.
 
-    The old annot.h5 goes first and the new one comes last, so none is ever seen without its images.
+    The old annot.h5 goes first and the new one comes last, on the disk too: none is ever seen without its images, by a
+    reader or after a power cut.
     """
+    sync_tree(unfinished)
     old = unfinished / "old"
     old.mkdir()
-    for name in (ANNOTATIONS_FILE, IMAGES, PART_LABEL_IMAGES, PREVIEW_FILE):
+    if (folder / ANNOTATIONS_FILE).exists():
+        (folder / ANNOTATIONS_FILE).rename(old / ANNOTATIONS_FILE)
+        sync(folder)
+    for name in (IMAGES, PART_LABEL_IMAGES, PREVIEW_FILE):
         if (folder / name).exists():
             (folder / name).rename(old / name)
-    for name in (IMAGES, PART_LABEL_IMAGES, PREVIEW_FILE, ANNOTATIONS_FILE):
         if (unfinished / name).exists():
             (unfinished / name).rename(folder / name)
+    for place in (folder, *list(folder.parents)[:3]):  # processed/S1, processed, and the root, which has that name
+        sync(place)
+    (unfinished / ANNOTATIONS_FILE).rename(folder / ANNOTATIONS_FILE)
+    sync(folder)
 
 
 def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, folder: Path) -> Outcome:
@@ -126,6 +135,7 @@ def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, fold
             shutil.rmtree(folder / IMAGES / camera, ignore_errors=True)
             continue
         views.append(view)
+        start_writing_files(folder)  # the disk works while the next view is decoded
         problems += [f"{sequence} {camera}: {problem}" for problem in view_problems]
         notices += [f"{sequence} {camera}: {notice}" for notice in view_notices]
     if not views:
@@ -152,7 +162,8 @@ def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, fold
             "made_with": settings_of(sequence, options),
             "inputs": inputs,
             "problems": problems,
-            "part_label_images": sum(1 for _ in folder.glob(f"{PART_LABEL_IMAGES}/*/*.png")),
+            "part_label_images": len(image_sizes(folder, PART_LABEL_IMAGES)),
+            "image_bytes": sum(sum(image_sizes(folder, name).values()) for name in (IMAGES, PART_LABEL_IMAGES)),
             "rule_files": options.rule.edited_files,
         },
     )
@@ -165,7 +176,7 @@ def write_preview(folder: Path) -> None:
     """Draw preview.jpg of a folder with images and annot.h5, whole or not at all."""
     unfinished = folder / f".{PREVIEW_FILE}"
     draw_preview(folder).save(unfinished, quality=80)
-    unfinished.replace(folder / PREVIEW_FILE)
+    rename_durably(unfinished, folder / PREVIEW_FILE)
 
 
 def make_view(
