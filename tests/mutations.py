@@ -358,9 +358,37 @@ FAULTS = (
     Fault(
         "an archive that has changed is not unpacked again",
         "extract_all.py",
-        "(task.folder.is_dir() and record.holds(task.archive))",
-        "task.folder.is_dir()",
+        "(has_folder and not lost and record.holds(task.archive))",
+        "(has_folder and not lost)",
         "unit/test_extracting.py::test_plan_takes_an_archive_that_has_changed",
+    ),
+    Fault(
+        "a folder is named before its files are on the disk",
+        "extract_all.py",
+        "            sync_tree(complete)\n",
+        "",
+        "unit/test_extracting.py::test_files_and_name_are_on_the_disk_before_the_record",
+    ),
+    Fault(
+        "a folder is recorded before its name is on the disk",
+        "extract_all.py",
+        "            sync_names(task)\n",
+        "",
+        "unit/test_extracting.py::test_files_and_name_are_on_the_disk_before_the_record",
+    ),
+    Fault(
+        "empty files of a folder are believed",
+        "h36m/extract/contents.py",
+        "size == 0 and name.endswith(extension)",
+        "False",
+        "unit/test_extracting.py::test_folder_with_an_empty_file_is_unpacked_again",
+    ),
+    Fault(
+        "shorter files of a folder are believed",
+        "h36m/extract/contents.py",
+        "if sizes.get(name, -1) < size",
+        "if name not in sizes",
+        "unit/test_extracting.py::test_cut_file_may_be_the_users_and_is_kept_aside",
     ),
     # -- h36m/process/
     Fault(
@@ -429,9 +457,16 @@ FAULTS = (
     Fault(
         "missing images are not seen",
         "h36m/process/resume.py",
-        "if not annotations.read_images(folder / ANNOTATIONS_FILE) <= images:",
-        "if False:",
+        "images.get(name, 0)",
+        "images.get(name, 1)",
         "unit/test_resume.py::test_sequence_with_something_missing_is_to_be_done",
+    ),
+    Fault(
+        "cut images are not seen",
+        "h36m/process/resume.py",
+        'sum(sizes.values()) >= attributes.get("image_bytes", 0)',
+        "True",
+        "unit/test_resume.py::test_empty_or_cut_image_is_to_be_done",
     ),
     Fault(
         "changed inputs are not seen",
@@ -471,9 +506,17 @@ FAULTS = (
     Fault(
         "annot.h5 appears before its images",
         "h36m/process/sequence.py",
-        "for name in (IMAGES, PART_LABEL_IMAGES, PREVIEW_FILE, ANNOTATIONS_FILE):",
-        "for name in (ANNOTATIONS_FILE, IMAGES, PART_LABEL_IMAGES, PREVIEW_FILE):",
+        "        if (unfinished / name).exists():\n            (unfinished / name).rename(folder / name)\n",
+        "    for name in (ANNOTATIONS_FILE, IMAGES, PART_LABEL_IMAGES, PREVIEW_FILE):\n"
+        "        if (unfinished / name).exists():\n            (unfinished / name).rename(folder / name)\n",
         "unit/test_sequence.py::test_annotations_are_never_seen_without_their_images",
+    ),
+    Fault(
+        "annot.h5 is named before its images are on the disk",
+        "h36m/process/sequence.py",
+        "    sync_tree(unfinished)\n",
+        "",
+        "unit/test_sequence.py::test_images_are_on_the_disk_before_their_annotations",
     ),
     Fault(
         "corrected poses are not projected again",

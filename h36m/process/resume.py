@@ -127,10 +127,8 @@ def has_all_images(folder: Path, attributes: dict) -> bool:
     """
     images, labels = image_sizes(folder, IMAGES), image_sizes(folder, PART_LABEL_IMAGES)
     wanted = annotations.read_images(folder / ANNOTATIONS_FILE)
-    if not wanted <= images.keys() or len(labels) < attributes["part_label_images"]:
-        return False
-    sizes = {name: images[name] for name in wanted} | labels
-    if not all(sizes.values()):
+    sizes = {name: images.get(name, 0) for name in wanted} | labels
+    if not all(sizes.values()) or len(labels) < attributes["part_label_images"]:
         return False
     # The first versions did not record how many bytes they wrote.
     return sum(sizes.values()) >= attributes.get("image_bytes", 0) or all(

@@ -8,13 +8,14 @@ import tarfile
 from pathlib import PurePosixPath
 
 import pytest
+from helpers.steps import happen_in_order, watch_steps
 from hypothesis import given
 from hypothesis import strategies as st
 
 import extract_all
 from h36m.archive_content import UnsafeArchiveError, path_inside
 from h36m.cli import TaskError
-from h36m.dataset import BOXES, KINDS, PART_LABELS, POSES_2D, VIDEOS, archive_file, unpacked_folder
+from h36m.dataset import BOXES, KINDS, PART_LABELS, POSES_2D, UNPACKED_RECORD, VIDEOS, archive_file, unpacked_folder
 from h36m.extract.unpack import unfinished_folder, unpacked, unpacked_size, write_file, write_members
 from h36m.gzip_stream import CHUNK_BYTES, BadArchiveError, GzipStream, decompressed, describe_page
 from h36m.storage import Record
@@ -514,3 +515,137 @@ def test_folder_that_no_run_has_made_is_kept_under_another_name(root):
     problem, notice = unpack_one(root)
     assert problem is None and f"{VIDEOS}.old" in notice
     assert (root / "extracted" / "S1" / f"{VIDEOS}.old" / "old").read_text() == "old"
+
+
+# -- after a power cut -------------------------------------------------------------------------------------------------
+
+TWO_FILES = packed(("S1/Videos/a.mp4", b"abcd"), ("S1/Videos/b.mp4", b"efgh"))
+
+
+def task_of_videos(root):
+    [task] = tasks_without_archives(root, (VIDEOS, "S1"))
+    return task
+
+
+def record_of(root):
+    return Record(root / "extracted" / "record.json")
+
+
+def forget_files(root):
+    """Take the sizes of files out of the record, as an older version wrote it."""
+    record = record_of(root)
+    record.add(task_of_videos(root).archive)
+
+
+def place_of(root):
+    """Return the list of the plan that the videos of S1 are in."""
+    plan = extract_all.plan_run(root, ["S1"], record_of(root), [VIDEOS])
+    [name] = [name for name, tasks in plan._asdict().items() if tasks]
+    return name
+
+
+def unpack_again(root):
+    """Unpack the archive as it is; return the problem and the notice."""
+    return extract_all.unpack_one(task_of_videos(root), record_of(root), lambda count: None)
+
+
+def names_in(root):
+    return sorted(path.name for path in (root / "extracted" / "S1").iterdir())
+
+
+def test_files_and_name_are_on_the_disk_before_the_record(root, monkeypatch):
+    steps = watch_steps(monkeypatch)
+    assert unpack_one(root, TWO_FILES) == (None, "")
+    task = task_of_videos(root)
+    number = {"file": (task.folder / "a.mp4").stat().st_ino, "folder": task.folder.stat().st_ino}
+    number |= {"subject": task.folder.parent.stat().st_ino, "root": root.stat().st_ino}
+    number |= {"record": record_of(root).path.stat().st_ino}
+    assert happen_in_order(
+        steps,
+        ("sync", number["file"]),
+        ("sync", number["folder"]),
+        ("rename", number["folder"]),
+        ("sync", number["subject"]),
+        ("sync", number["root"]),
+        ("rename", number["record"]),
+    )
+
+
+@pytest.mark.parametrize("is_noted", [True, False])
+def test_folder_with_an_empty_file_is_unpacked_again(root, is_noted):
+    """Of a version that noted no sizes, too. All others are believed."""
+    unpack_one(root, TWO_FILES)
+    if not is_noted:
+        forget_files(root)
+    assert place_of(root) == "done"
+    file = task_of_videos(root).folder / "a.mp4"
+    file.write_bytes(b"")
+    assert place_of(root) == "to_do"
+    assert unpack_again(root) == (None, "")
+    assert file.read_bytes() == b"abcd" and place_of(root) == "done" and names_in(root) == [VIDEOS]
+
+
+def test_folder_with_a_missing_file_is_unpacked_again(root):
+    unpack_one(root, TWO_FILES)
+    (task_of_videos(root).folder / "a.mp4").unlink()
+    assert place_of(root) == "to_do"
+    assert unpack_again(root) == (None, "") and place_of(root) == "done" and names_in(root) == [VIDEOS]
+
+
+def test_cut_file_may_be_the_users_and_is_kept_aside(root):
+    unpack_one(root, TWO_FILES)
+    (task_of_videos(root).folder / "a.mp4").write_bytes(b"abc")
+    assert place_of(root) == "to_do"
+    problem, notice = unpack_again(root)
+    assert problem is None and f"{VIDEOS}.old" in notice and place_of(root) == "done"
+    assert (root / "extracted" / "S1" / f"{VIDEOS}.old" / "a.mp4").read_bytes() == b"abc"
+
+
+def test_file_that_has_grown_is_the_users_and_left_alone(root):
+    unpack_one(root, TWO_FILES)
+    (task_of_videos(root).folder / "a.mp4").write_bytes(b"encoded again")
+    (task_of_videos(root).folder / "more.txt").write_bytes(b"")
+    assert place_of(root) == "done"
+
+
+def test_folder_of_a_run_that_did_not_come_to_record_it_is_replaced(root):
+    """It is not taken for another tool's: nothing of it is kept twice."""
+    unpack_one(root, TWO_FILES)
+    record_of(root).path.unlink()
+    assert place_of(root) == "to_do"
+    assert unpack_again(root) == (None, "") and names_in(root) == [VIDEOS]
+
+
+@pytest.mark.parametrize(("content", "place"), [(b"", "incomplete"), (b"abc", "incomplete"), (None, "done")])
+def test_lost_file_without_its_archive_is_a_problem(root, content, place, capsys):
+    """A deleted one is not: the user may have deleted it, as the archive."""
+    unpack_one(root, TWO_FILES)
+    record_of(root).path.rename(root / "extracted" / UNPACKED_RECORD)
+    task = task_of_videos(root)
+    task.archive.unlink()
+    (task.folder / "a.mp4").unlink()
+    if content is not None:
+        (task.folder / "a.mp4").write_bytes(content)
+    problems = run_with(root, "--kinds", VIDEOS)
+    assert len(problems) == (place == "incomplete")
+    assert all("a.mp4" in line and "download_all.py" in line and "\n" not in line for line in problems)
+
+
+def test_archive_of_an_earlier_run_is_deleted_after_a_sync_of_its_folder(root, monkeypatch):
+    """A version that did not sync may have unpacked it a moment ago."""
+    unpack_one(root, TWO_FILES)
+    task, synced = task_of_videos(root), []
+    monkeypatch.setattr(extract_all, "sync_tree", lambda folder: synced.append(task.archive.exists()))
+    extract_all.delete_archive_of_earlier_run(task)
+    extract_all.delete_archive_of_earlier_run(task)
+    assert synced == [True] and not task.archive.exists()
+
+
+def test_folder_that_is_a_link_is_kept_as_such(root, tmp_path):
+    unpack_one(root, packed(("S1/Videos/old", b"abc")))
+    folder = task_of_videos(root).folder
+    folder.rename(tmp_path / "on another disk")
+    folder.symlink_to(tmp_path / "on another disk")
+    problem, notice = unpack_one(root, TWO_FILES)
+    assert problem is None and f"{VIDEOS}.old" in notice
+    assert (tmp_path / "on another disk" / "old").exists() and (folder / "a.mp4").exists()

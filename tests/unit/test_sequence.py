@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.steps import happen_in_order, watch_steps
 
 from h36m.cameras import Camera, project, rotation_matrix
 from h36m.dataset import (
@@ -261,6 +262,36 @@ def test_annotations_are_never_seen_without_their_images(tmp_path, monkeypatch, 
         assert texts.keys() == set(ALL) and len({"".join(text) for text in texts.values()}) == 1
     else:
         assert 0 < renames < 8
+
+
+@pytest.mark.parametrize("old", [(), ALL])
+def test_images_are_on_the_disk_before_their_annotations(tmp_path, monkeypatch, old):
+    folder = tmp_path / "processed" / "S1" / "Walking-1"
+    new = folder / UNFINISHED_SEQUENCE
+    put(folder, old, "old")
+    put(new, ALL, "new")
+    paths = {"image": new / IMAGES / "new", "images": new / IMAGES, "annotations": new / ANNOTATIONS_FILE}
+    paths |= {"folder": folder, "subject": folder.parent, "root": tmp_path}
+    number = {name: path.stat().st_ino for name, path in paths.items()}
+    old_annotations = (folder / ANNOTATIONS_FILE).stat().st_ino if old else None
+    steps = watch_steps(monkeypatch)
+    put_in_place(new, folder)
+    assert happen_in_order(
+        steps,
+        ("sync", number["image"]),
+        ("sync", number["images"]),
+        ("rename", number["images"]),
+        ("sync", number["folder"]),
+        ("sync", number["subject"]),
+        ("sync", number["root"]),
+        ("rename", number["annotations"]),
+        ("sync", number["folder"]),
+    )
+    assert happen_in_order(steps, ("sync", number["annotations"]), ("rename", number["annotations"]))
+    if old:
+        assert happen_in_order(
+            steps, ("rename", old_annotations), ("sync", number["folder"]), ("rename", number["images"])
+        ), "the old annot.h5 is gone before the images change"
 
 
 # -- annot.h5 ----------------------------------------------------------------------------------------------------------
