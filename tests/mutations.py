@@ -649,8 +649,8 @@ FAULTS = (
     Fault(
         "refused connections are opened again and again",
         "h36m/download/ranges.py",
-        "                limit = max(1, len(attempt.connections))\n",
-        "                pass\n",
+        "            limit.count = max(1, others)\n",
+        "",
         "test_download_ranges.py::test_refused_connections_leave_their_ranges_to_the_others",
     ),
     Fault(
