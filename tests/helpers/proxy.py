@@ -141,6 +141,5 @@ def recording_proxy(
     fault: str | None = None, credentials: str | None = None, intercepts: ssl.SSLContext | None = None
 ) -> Iterator[RecordingProxy]:
     """Run the proxy while the `with` block runs."""
-    with RecordingProxy(fault, credentials, intercepts) as proxy:
-        with running(proxy):
-            yield proxy
+    with RecordingProxy(fault, credentials, intercepts) as proxy, running(proxy):
+        yield proxy
