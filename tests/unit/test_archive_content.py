@@ -10,7 +10,8 @@ import zlib
 import pytest
 
 from h36m import gzip_stream
-from h36m.archive_content import BEGINNING_BYTES, fault_in_beginning, fault_of_member
+from h36m.archive_content import BEGINNING_BYTES, fault_in_beginning
+from h36m.archive_members import require_member
 from h36m.dataset import BOXES, KIND_FACTS, KINDS, PART_LABELS, POSES_2D, POSES_3D, POSES_3D_UNIVERSAL, VIDEOS
 from h36m.dataset import POSES_3D_WORLD as POSES_WORLD
 from h36m.download.verify import check_archive
@@ -43,6 +44,15 @@ def tar(*members: tuple[str, bytes], format: int = tarfile.GNU_FORMAT, size=None
             else:
                 opened.addfile(member, io.BytesIO(content))
     return file.getvalue()
+
+
+def fault_of_member(name: str, kind: str, subject: str) -> str | None:
+    """Return why an archive with a member of this name is not the one that its own name says; None if it may be."""
+    try:
+        require_member(name, kind, subject)
+    except BadArchiveError as fault:
+        return str(fault)
+    return None
 
 
 def inner_file(kind: str, subject: str = "S1") -> str:
