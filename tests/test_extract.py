@@ -16,11 +16,21 @@ import pytest
 from helpers.archives import small_release, spoil
 from helpers.marks import slow
 from helpers.releases import leftovers_in_extracted
-from helpers.scripts import RECORD_OPENS, finish, run_script, start_script
+from helpers.scripts import RECORD_OPENS, finish, process, run_script, start_script
 
-from h36m.dataset import BOXES, KIND_FACTS, KINDS, PART_LABELS, UNPACKED_RECORD, VIDEOS
+from h36m.dataset import (
+    BOXES,
+    KIND_FACTS,
+    KINDS,
+    PART_LABELS,
+    UNPACKED_RECORD,
+    VIDEOS,
+    archive_file,
+    kinds_of_script,
+)
 from h36m.extract.unpack import unpacked_size
 from h36m.sequences import file_names
+from h36m.storage import Record
 
 MEMBER = "S1/Videos/Directions 1.54138969.mp4"
 
@@ -122,6 +132,27 @@ def test_files_are_unpacked_to_where_processing_looks(root):
             f"{kind}_S1.tgz: unpacked; skipped 1 file that systems and archivers leave: 'S1/.DS_Store'\n"
             in ended.stdout
         )
+
+
+def test_processing_finds_what_was_unpacked_from_an_archive_with_a_stray(demo_run, tmp_path):
+    """Even if an earlier version unpacked it to folders of its own, and recorded that as done."""
+    root, before = tmp_path / "a root", demo_run / "data" / "extracted" / "S1"
+    (root / "archives").mkdir(parents=True)
+    for kind in kinds_of_script("download_all.py"):
+        archive, folder = archive_file(root, kind, "S1"), root / "extracted" / "S1" / kind
+        with tarfile.open(archive, "w:gz", compresslevel=1) as packed:
+            packed.addfile(tarfile.TarInfo("S1/.DS_Store"))
+            packed.add(before / kind, f"S1/{KIND_FACTS[kind].inner_folder}")
+        shutil.copytree(before / kind, folder / KIND_FACTS[kind].inner_folder)
+        Record(root / "extracted" / UNPACKED_RECORD).add(archive)
+    ended = extract(root)
+    assert ended.returncode == 0 and "5 of 5 archives unpacked" in ended.stdout
+    assert files_below(root / "extracted" / "S1") == {
+        name: content for name, content in files_below(before).items() if "Segments" not in name
+    }
+    ended = process(root, "--subjects", "S1", "--actions", "Walking-1", "--cameras", "54138969", "--every", "40")
+    assert (ended.returncode, ended.errors) == (0, [])
+    assert (root / "processed" / "S1" / "Walking-1" / "annot.h5").exists()
 
 
 def test_time_stamps_are_kept_and_modes_are_those_of_new_files(root):

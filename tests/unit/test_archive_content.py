@@ -87,8 +87,12 @@ def test_beginning_of_a_real_archive_has_no_fault(kind, length):
         tar(("README", b"<html>"), ("Videos/x.mp4", b"abc")),
         tar(("x.mp4", b"<html>")),
         tar(("S1/new folder/x.mp4", b"abc")),
+        tar(("S11/.DS_Store", b"abc"), ("./._S5", b""), ("__MACOSX/S5/MySegmentsMat/._a", b""), ("S1/Videos/a", b"")),
     ],
-    ids=["folders", "GNU long name", "pax long name", "global pax", "not ASCII", "ustar", "README", "flat", "folder"],
+    ids=[
+        *["folders", "GNU long name", "pax long name", "global pax", "not ASCII", "ustar", "README", "flat", "folder"],
+        "strays",
+    ],
 )
 def test_ways_to_write_the_archive_have_no_fault(content):
     assert fault_in_beginning(gzip.compress(content), VIDEOS, "S1") is None
