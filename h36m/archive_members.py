@@ -102,8 +102,9 @@ def is_stray(path: PurePosixPath) -> bool:
 
 def kind_of_member(name: str) -> tuple[str, str] | None:
     """Return kind and subject of the archive that has a member of this name; None where the name does not tell."""
-    subject, parts = _in_folder_of_subject(PurePosixPath(name))
-    if subject is None:
+    path = PurePosixPath(name.replace("\\", "/"))
+    subject, parts = _in_folder_of_subject(path)
+    if subject is None or is_stray(path):
         return None
     for kind, folder in _KNOWN_FOLDERS.items():
         if parts[: len(folder)] == folder:

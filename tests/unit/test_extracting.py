@@ -212,6 +212,14 @@ def test_links_become_copies_of_the_file_that_they_lead_to(written):
     assert written(*links, windows, FILE) == dict.fromkeys((FILE[0], *names), b"abc")
 
 
+def test_video_that_is_a_link_is_unpacked_to_its_place(tmp_path):
+    """As programs write that keep content in one folder and names in another."""
+    archive = tmp_path / "Videos_S1.tgz"
+    archive.write_bytes(packed((f"S1/Videos/{NAME}", SYMLINK, "../content/1"), ("S1/content/1", b"abc")))
+    with unpacked(archive, tmp_path / "Videos", VIDEOS, "S1", lambda count: None) as complete:
+        assert (complete / NAME).read_bytes() == (complete / "content" / "1").read_bytes() == b"abc"
+
+
 @pytest.mark.parametrize(
     ("members", "words"),
     [
@@ -229,6 +237,8 @@ def test_links_become_copies_of_the_file_that_they_lead_to(written):
         ([FILE, ("S1/b", SYMLINK, "/etc/passwd")], "outside"),
         ([FILE, ("S1/b", SYMLINK, "../../a")], "outside"),
         ([FILE, ("S1/b", HARDLINK, "../a")], "outside"),
+        ([FILE, ("S1/b", SYMLINK, "..\\..\\a")], "outside"),
+        ([FILE, ("S1/b", SYMLINK, ".DS_Store"), ("S1/.DS_Store", b"")], "leads to no file"),
         ([("S1", FOLDER)], "no file"),
         ([], "no file"),
     ],
