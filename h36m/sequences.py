@@ -47,9 +47,9 @@ class Naming:
 
 @functools.cache
 def file_names(kind: str, subject: str) -> dict[str, str]:
-    """Return the names of the files that an archive of this project's metadata.xml can have, by their case-folded form.
+    """Return the names of the files that process_all.py reads of an archive, by their case-folded form.
 
-    These are the files that process_all.py reads, of all sequences and cameras; `_ALL` sequences are not among them.
+    Archives have more files, such as those of `_ALL` sequences, and can be without some of these.
 
     Args:
         kind: of h36m.dataset.KINDS.

@@ -1,6 +1,10 @@
 """h36m/dataset.py: the names of folders and files, and what is known about the kinds of archive."""
 
+import subprocess
+import sys
+
 import pytest
+from helpers.scripts import PROJECT
 
 from h36m.dataset import (
     KIND_FACTS,
@@ -20,6 +24,8 @@ from h36m.dataset import (
     unpacked_file,
     unpacked_folder,
 )
+from h36m.metadata import load_metadata
+from h36m.sequences import file_names
 
 WALKING = Sequence("S9", 14, 1, "Walking-1", "Walking")
 
@@ -36,6 +42,25 @@ def test_paths_are_those_of_the_contract(tmp_path):
     assert relative(world) == "extracted/S9/Poses_D3_Positions/Walking.cdf"
     assert relative(sequence_folder(tmp_path, WALKING)) == "processed/S9/Walking-1"
     assert str(WALKING) == "S9 Walking-1"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_file_names_are_those_of_all_sequences_and_cameras(tmp_path, kind):
+    names = file_names(kind, "S1")
+    files = {
+        unpacked_file(tmp_path, sequence, kind, camera).name
+        for sequence in load_metadata().sequences_of("S1")
+        for camera in load_metadata().camera_ids
+    }
+    assert set(names.values()) == files and len(files) == (30 if kind == POSES_3D_WORLD else 120)
+    assert all(name.lower() == key for key, name in names.items())
+    assert file_names(kind, "S5") != names and file_names(kind, "S99") == {}
+
+
+def test_scripts_that_download_and_unpack_do_not_import_numpy():
+    """It takes 0.2 s, at each start."""
+    command = "import sys, download_all, extract_all; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", command], cwd=PROJECT).returncode == 0
 
 
 def test_number_in_an_images_name_is_the_frames_index_plus_1():
