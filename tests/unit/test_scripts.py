@@ -309,6 +309,13 @@ def test_plan_names_folders_without_their_files(tmp_path, kind, is_deeper):
         assert process_all.plan_run(SEQUENCES[:1], options_of(tmp_path, "--no-segments")).problems == []
 
 
+def test_plan_with_all_sequences_done_does_not_look_into_folders(tmp_path, monkeypatch):
+    """Unpacked files may be deleted when their sequences are done."""
+    unpacked_folder(tmp_path, "S1", VIDEOS).mkdir(parents=True)
+    monkeypatch.setattr(process_all, "done_before", lambda sequence, options: Outcome(0, 0, [], []))
+    assert process_all.plan_run(SEQUENCES[:2], options_of(tmp_path)) == ([], 2, [])
+
+
 def test_plan_without_unpacked_files_is_an_error(tmp_path):
     with pytest.raises(UsageError, match=r"extract_all\.py"):
         process_all.plan_run(SEQUENCES, options_of(tmp_path))
