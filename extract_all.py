@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
-from h36m.archive_content import OtherArchiveError, UnsafeArchiveError
+from h36m.archive_members import OtherArchiveError, UnsafeArchiveError, is_in_place, listed
 from h36m.cli import (
     Progress,
     RunStoppedError,
@@ -54,7 +54,7 @@ class Plan(NamedTuple):
 
     to_do: list[Task]
     done: list[Task]  # unpacked by an earlier run
-    absent: list[Task]  # neither archive nor folder exists
+    absent: list[Task]  # there is neither an archive nor a folder with its files in place
 
 
 def main(arguments: argparse.Namespace) -> list[str]:
@@ -89,9 +89,10 @@ def plan_run(root: Path, subjects: list[str], record: Record, kinds: Sequence[st
         for kind in kinds:
             task = Task(kind, subject, archive_file(root, kind, subject), unpacked_folder(root, subject, kind))
             remove_leftovers(task)
-            if task.archive.is_file() and not (task.folder.is_dir() and record.holds(task.archive)):
+            is_unpacked = task.folder.is_dir() and is_in_place(task.folder, kind, subject)
+            if task.archive.is_file() and not (is_unpacked and record.holds(task.archive)):
                 plan.to_do.append(task)
-            elif task.folder.is_dir():
+            elif is_unpacked:
                 plan.done.append(task)
             else:
                 plan.absent.append(task)
@@ -114,7 +115,14 @@ def tell_absent(absent: list[Task], subjects: list[str], say: Say, asked_for: Se
         names = " ".join(archive.name for archive in missing)
         lines = [f"not in {missing[0].parent}: {names}; {facts.script} fetches what is missing"]
         lines += near_misses(missing[0].parent, [(kind, task.subject) for task in absent if task.kind == kind])
-        if facts.is_optional and kind not in asked_for and len(missing) == len(set(subjects)):
+        misplaced = [
+            f"{task.folder}: its {facts.extension} files are not at the top of this folder, where process_all.py looks;"
+            f" move them there, or remove the folder and run {facts.script} and this script"
+            for task in absent
+            if task.kind == kind and task.folder.is_dir()
+        ]
+        lines += misplaced
+        if facts.is_optional and kind not in asked_for and len(missing) == len(set(subjects)) and not misplaced:
             say("\n".join(lines))
         else:
             problems += lines
@@ -187,10 +195,10 @@ def unpack_one(task: Task, record: Record, on_bytes: Callable[[int], None]) -> t
     Returns:
         why that could not be done, None if it was; what the person should know besides.
     """
-    notice = ""
+    notice, strays = "", list[str]()
     try:
         task.folder.parent.mkdir(exist_ok=True)
-        with unpacked(task.archive, task.folder, task.kind, task.subject, on_bytes) as complete:
+        with unpacked(task.archive, task.folder, task.kind, task.subject, on_bytes, strays.extend) as complete:
             if task.folder.exists():
                 aside = replaced_folder(task)
                 if task.archive.name not in record.entries:  # who knows whose it is, and what else is in it
@@ -200,6 +208,9 @@ def unpack_one(task: Task, record: Record, on_bytes: Callable[[int], None]) -> t
             record.add(task.archive)  # before the folder appears: one that is there is always a recorded one
             complete.rename(task.folder)
         remove_leftovers(task)
+        if strays:
+            count = count_of(len(strays), "file")
+            notice += f"; skipped {count} that systems and archivers leave: {listed(strays)}"
     except BadArchiveError as fault:
         unfinished = unfinished_download(task.archive, task.kind)
         if unfinished:

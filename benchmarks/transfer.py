@@ -69,7 +69,7 @@ os.fsync(os.open(sys.argv[1], os.O_RDONLY))
 def make_archive(path: Path, kind: str, subject: str, size: int) -> None:
     """Make an archive of about so many bytes of files that cannot be compressed."""
     with tarfile.open(path, "w:gz", compresslevel=1) as archive:
-        for number, start in enumerate(range(0, size, FILE_BYTES)):
+        for number, start in enumerate(range(0, size, FILE_BYTES), start=1):
             member = tarfile.TarInfo(f"{subject}/{KIND_FACTS[kind].inner_folder}/Directions {number}.54138969.mp4")
             member.size = min(FILE_BYTES, size - start)
             archive.addfile(member, io.BytesIO(os.urandom(member.size)))
