@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
-from h36m.archive_content import OtherArchiveError, UnsafeArchiveError
+from h36m.archive_members import OtherArchiveError, UnsafeArchiveError, is_in_place, listed
 from h36m.cli import (
     Progress,
     RunStoppedError,
@@ -54,7 +54,7 @@ class Plan(NamedTuple):
 
     to_do: list[Task]
     done: list[Task]  # unpacked by an earlier run
-    absent: list[Task]  # neither archive nor folder exists
+    absent: list[Task]  # there is neither an archive nor a folder with its files in place
     incomplete: list[Task]  # files of the folder are lost, and there is no archive to unpack again
 
 
@@ -91,11 +91,11 @@ def plan_run(root: Path, subjects: list[str], record: Record, kinds: Sequence[st
         for kind in kinds:
             task = Task(kind, subject, archive_file(root, kind, subject), unpacked_folder(root, subject, kind))
             remove_leftovers(task)
-            has_folder, has_archive = task.folder.is_dir(), task.archive.is_file()
-            lost = has_folder and files_lost(task, record)
-            if has_archive and not (has_folder and not lost and record.holds(task.archive)):
+            is_unpacked = task.folder.is_dir() and is_in_place(task.folder, kind, subject)
+            lost = is_unpacked and files_lost(task, record)
+            if task.archive.is_file() and not (is_unpacked and not lost and record.holds(task.archive)):
                 plan.to_do.append(task)
-            elif not has_folder:
+            elif not is_unpacked:
                 plan.absent.append(task)
             elif lost:
                 plan.incomplete.append(task)
@@ -138,7 +138,14 @@ def tell_absent(absent: list[Task], subjects: list[str], say: Say, asked_for: Se
         names = " ".join(archive.name for archive in missing)
         lines = [f"not in {missing[0].parent}: {names}; {facts.script} fetches what is missing"]
         lines += near_misses(missing[0].parent, [(kind, task.subject) for task in absent if task.kind == kind])
-        if facts.is_optional and kind not in asked_for and len(missing) == len(set(subjects)):
+        misplaced = [
+            f"{task.folder}: its {facts.extension} files are not at the top of this folder, where process_all.py looks;"
+            f" move them there, or remove the folder and run {facts.script} and this script"
+            for task in absent
+            if task.kind == kind and task.folder.is_dir()
+        ]
+        lines += misplaced
+        if facts.is_optional and kind not in asked_for and len(missing) == len(set(subjects)) and not misplaced:
             say("\n".join(lines))
         else:
             problems += lines
@@ -214,10 +221,10 @@ def unpack_one(task: Task, record: Record, on_bytes: Callable[[int], None]) -> t
     Returns:
         why that could not be done, None if it was; what the person should know besides.
     """
-    notice = ""
+    notice, strays = "", list[str]()
     try:
         task.folder.parent.mkdir(exist_ok=True)
-        with unpacked(task.archive, task.folder, task.kind, task.subject, on_bytes) as complete:
+        with unpacked(task.archive, task.folder, task.kind, task.subject, on_bytes, strays.extend) as complete:
             files = sizes_in(complete)
             sync_tree(complete)
             if task.folder.exists():
@@ -225,7 +232,7 @@ def unpack_one(task: Task, record: Record, on_bytes: Callable[[int], None]) -> t
                 # Of another edition of the archive all is replaced. What nobody has recorded may be anybody's; so may
                 # files of a recorded folder that are not as they were unpacked.
                 is_older = task.archive.name in record.entries and not record.holds(task.archive)
-                if task.folder.is_symlink() or (not is_older and holds_other_files(task.folder, files)):
+                if task.folder.is_symlink() or (not is_older and holds_other_files(task.folder, complete)):
                     aside = free_name(task.folder.with_name(f"{task.kind}.old"))
                     notice = f"; the existing folder has other files and was renamed to {aside}"
                 task.folder.rename(aside)
@@ -233,6 +240,9 @@ def unpack_one(task: Task, record: Record, on_bytes: Callable[[int], None]) -> t
             sync_names(task)
         record.add(task.archive, files=files)
         remove_leftovers(task)
+        if strays:
+            count = count_of(len(strays), "file")
+            notice += f"; skipped {count} that systems and archivers leave: {listed(strays)}"
     except BadArchiveError as fault:
         unfinished = unfinished_download(task.archive, task.kind)
         if unfinished:

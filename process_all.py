@@ -20,10 +20,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from h36m.archive_members import is_in_place
 from h36m.cli import Progress, Say, UsageError, argument_parser, count_of, is_or_are, positive_integer, run, speaker
 from h36m.dataset import (
     BOXES,
     EXTRACTED,
+    KIND_FACTS,
     PART_LABEL_IMAGES,
     PART_LABELS,
     POSES_3D_WORLD,
@@ -152,12 +154,15 @@ def plan_run(sequences: list[Sequence], options: Options) -> Plan:
     """
     extracted = options.root / EXTRACTED
     to_do, problems, done = [], [], 0
+    subjects = []  # with sequences that are not done
     for sequence in sequences:
         before = done_before(sequence, options)
         if before:
             done += 1
             problems += before.problems
-        elif input_files(sequence, options):
+            continue
+        subjects.append(sequence.subject)
+        if input_files(sequence, options):
             to_do.append(sequence)
         elif not extracted.is_dir():
             raise UsageError(f"there is no folder {extracted}: run extract_all.py first, or say where with --root")
@@ -165,6 +170,15 @@ def plan_run(sequences: list[Sequence], options: Options) -> Plan:
             problems.append(f"{sequence.subject}: there is no folder {extracted / sequence.subject}, see --subjects")
         else:
             problems.append(f"{sequence}: none of its files ({sequence.base}.*) is in {extracted / sequence.subject}")
+    # Of a folder that exists, all files are expected: without this, missing boxes would only be noted.
+    for subject in dict.fromkeys(subjects):
+        for kind, facts in KIND_FACTS.items():
+            folder = unpacked_folder(options.root, subject, kind)
+            wanted = options.segments or not facts.is_optional
+            if wanted and folder.is_dir() and not is_in_place(folder, kind, subject):
+                problems.append(
+                    f"{folder}: its {facts.extension} files are not at the top of this folder; run extract_all.py"
+                )
     return Plan(to_do, done, list(dict.fromkeys(problems)))
 
 

@@ -322,7 +322,7 @@ def edition(path: Path, content: int, size: int = SIZE) -> bytes:
     """Put an archive of part labels in place of another; those of one size have as many bytes. Return its bytes."""
     new = path.with_suffix(".new")
     with tarfile.open(new, "w:gz", compresslevel=0) as archive:
-        member = tarfile.TarInfo("S1/MySegmentsMat/a.mat")
+        member = tarfile.TarInfo("S1/MySegmentsMat/Walking.54138969.mat")
         member.size = size
         archive.addfile(member, io.BytesIO(bytes([content]) * size))
     os.utime(new, (1e9 + content, 1e9 + content))  # HTTP's dates count in seconds

@@ -22,11 +22,13 @@ from helpers.scripts import Ended, finish, run_script, start_script, wait_until
 
 from demo.release import Recording
 from h36m.dataset import KIND_FACTS, KINDS, POSES_2D, POSES_3D, VIDEOS, archive_file, unpacked_folder
+from h36m.sequences import file_names
 
 pytestmark = needs_proc
 
 MEGABYTES = 64  # of the disk
 MOMENTS = 20  # of a run, its end among them; for each another run follows, of a second or two
+FILES = 4  # of an archive
 BYTES = 40_000  # of an unpacked file: several blocks
 RECORDINGS = [Recording("S1", "Walking-1", 4), Recording("S1", "Greeting-2", 4)]
 
@@ -149,10 +151,8 @@ def finish_each(
 def files_of(kind: str, edition: int) -> dict[str, bytes]:
     """Return the files of an edition of an archive, by their names."""
     chance = random.Random(f"{kind} {edition}")
-    return {
-        f"Walking 1.{camera}{KIND_FACTS[kind].extension}": chance.randbytes(BYTES + camera + edition)
-        for camera in range(4)
-    }
+    names = list(file_names(kind, "S1").values())[:FILES]
+    return {name: chance.randbytes(BYTES + number + edition) for number, name in enumerate(names)}
 
 
 def write_archive(root: Path, kind: str, edition: int) -> None:

@@ -4,12 +4,11 @@ Videos_S1.tgz       with holes
 Videos_S1.tgz.st    axel's state file
 """
 
-import json
 from pathlib import Path
 
 from h36m.archive_content import BEGINNING_BYTES, fault_in_beginning
-from h36m.dataset import STATE_EXTENSION, VERSION_EXTENSION
-from h36m.download.partial import STATE_CONNECTION, STATE_HEADER, Version, unpack_state
+from h36m.dataset import STATE_EXTENSION
+from h36m.download.partial import STATE_CONNECTION, STATE_HEADER, PartialDownload, Version, unpack_state
 from h36m.storage import rename_durably, write_atomically
 
 
@@ -41,7 +40,7 @@ def adopt(unfinished: Path, path: Path, kind: str, subject: str) -> bool:
     # In this order, and on the disk: a file with holes is never under `path` without its state.
     own_state_path = path.with_name(path.name + STATE_EXTENSION)
     write_atomically(own_state_path, state)
-    write_atomically(path.with_name(path.name + VERSION_EXTENSION), json.dumps(Version(size)._asdict()))
+    PartialDownload(path).set_version(Version(size))
     rename_durably(unfinished, path)
     state_path.unlink()
     return True

@@ -126,7 +126,6 @@ def obtain(run: Run, kind: str, subject: str, verdicts: list[Verdict]) -> None:
         most_connections=configuration.connections,
         connections=configuration.connections,
         uses_axel=configuration.downloader != "requests" and bool(shutil.which("axel")),
-        verify_tls=configuration.verify_tls,
         say=run.say,
         stop=run.stop,
     )

@@ -94,7 +94,7 @@ def download_with_axel(transfer: Transfer, url: str, session: str | None, bar: P
         partial.path,
         cookie=session,
         connections=connections,
-        verify_tls=transfer.verify_tls,
+        verify_tls=transfer.site.configuration.verify_tls,
         stall_seconds=STALL_SECONDS,
         check_seconds=QUIET_SECONDS,
         stop=transfer.stop,

@@ -1,6 +1,6 @@
 """requests over several connections: threads write byte ranges of one archive into its partial download.
 
-In reading order: `download_ranges` opens connections and watches over them; each thread does `_work`.
+In reading order: `download_ranges` opens connections, and `_watch` watches over them; each thread does `_work`.
 """
 
 import queue
@@ -46,13 +46,34 @@ class Connection:
 
 
 @dataclass
+class Limit:
+    """How many connections may be open at a time, as the site has shown so far.
+
+    Attributes:
+        count: may be open.
+        most: may ever be.
+        accepted: the most at a time that had a response.
+        refusals: how often in a row the site has refused as many as it had accepted before.
+        open_at: from when on the next may be opened, in seconds of this machine's running clock.
+        grow_at: from when on more than `count` are tried.
+    """
+
+    count: int
+    most: int
+    accepted: int = 0
+    refusals: int = 0
+    open_at: float = field(default_factory=time.monotonic)
+    grow_at: float = field(default_factory=lambda: time.monotonic() + SECONDS_TO_GROW)
+
+
+@dataclass
 class Attempt:
     """What the threads of one attempt share.
 
     Attributes:
         session: the PHPSESSID in use.
+        limit: how many connections may be open.
         connections: those at work; only the watching thread changes the list.
-        refusals: how often in a row the site has refused as many as it had accepted before.
         ended: connections that have ended, each with its error or None.
         lock: held while a connection writes, or its range is changed.
         is_over: nothing may be written any more.
@@ -60,8 +81,8 @@ class Attempt:
 
     transfer: Transfer
     session: str | None
+    limit: Limit
     connections: list[Connection] = field(default_factory=list)
-    refusals: int = 0
     ended: queue.SimpleQueue = field(default_factory=queue.SimpleQueue)
     lock: threading.Lock = field(default_factory=threading.Lock)
     is_over: bool = False
@@ -85,52 +106,39 @@ def download_ranges(transfer: Transfer, response: ArchiveResponse, session: str 
     partial = transfer.partial
     assert partial.missing, "the caller has checked that"
     transfer.note_downloader("requests")
-    has_ranges = response.has_ranges and response.size is not None
-    attempt, limit, most = Attempt(transfer, session), 1, 1
-    if has_ranges:
+    attempt, first = Attempt(transfer, session, Limit(1, 1)), Connection(*partial.missing[0])
+    if response.has_ranges and response.size is not None:
         partial.split(1)  # joins ranges beside each other: how many there are to be is decided here
-        limit, most = transfer.connections, transfer.most_connections
-    first = _next_connection(attempt, limit) if has_ranges else Connection(*partial.missing[0])
-    assert first is not None and first.position == response.start, "the caller has checked that"
+        attempt.limit = Limit(transfer.connections, transfer.most_connections)
+        first = _next_connection(attempt) or first
+    assert first.position == response.start, "the caller has checked that"
     _start(attempt, first, response)
     try:
-        _watch(attempt, bar, limit, most)
+        _watch(attempt, bar)
     finally:
         _end(attempt)
         if partial.has_state and not partial.is_complete:
             partial.note()
 
 
-def _watch(attempt: Attempt, bar: Progress, limit: int, most: int) -> None:
-    """Open connections, up to `limit` at a time, until all have ended; after a while without trouble up to `most`."""
-    transfer, partial = attempt.transfer, attempt.transfer.partial
+def _watch(attempt: Attempt, bar: Progress) -> None:
+    """Keep connections open until all have ended: show and note what came, and ask about the session in silence."""
+    transfer, partial, limit = attempt.transfer, attempt.transfer.partial, attempt.limit
     trouble: TemporaryError | None = None
-    seen, accepted = partial.bytes_done, 0  # accepted: the most connections at a time that had a response
-    noted_at = active_at = may_open_at = time.monotonic()
-    grow_at = active_at + SECONDS_TO_GROW
-    while attempt.connections or _is_worth_waiting(attempt, trouble, may_open_at):
-        now = time.monotonic()
-        if now >= grow_at:
-            limit, grow_at = min(2 * limit, most), now + SECONDS_TO_GROW
-        while len(attempt.connections) < limit and now >= may_open_at and (found := _next_connection(attempt, limit)):
-            _start(attempt, found)
+    seen = partial.bytes_done
+    noted_at = active_at = time.monotonic()
+    while attempt.connections or _is_worth_waiting(attempt, trouble):
+        _open_connections(attempt)
         error = _next_error(attempt)
-        accepted = max(accepted, sum(each.response is not None for each in attempt.connections))
-        if isinstance(error, TooManyError):
+        limit.accepted = max(limit.accepted, sum(each.response is not None for each in attempt.connections))
+        if isinstance(error, TemporaryError) and not isinstance(error, ChangedError):
             trouble = error
-            if len(attempt.connections) < accepted and now >= may_open_at:  # else it was opened before the last refusal
-                attempt.refusals += 1
-            if len(attempt.connections) >= accepted or attempt.refusals == MOST_REFUSALS:
-                limit = max(1, len(attempt.connections))
-                accepted = min(accepted, limit)
-            may_open_at = now + (SECONDS_AFTER_REFUSAL if error.wait is None else error.wait)
-            grow_at = max(may_open_at, now + SECONDS_TO_GROW)
-        elif isinstance(error, TemporaryError) and not isinstance(error, ChangedError):
-            may_open_at, trouble = now + (FIRST_PAUSE_SECONDS if error.wait is None else error.wait), error
+            _open_later(limit, len(attempt.connections), error)
         elif error is not None:
             raise error
         if transfer.stop.is_set():
             raise RunStoppedError
+        now = time.monotonic()
         if (done := partial.bytes_done) > seen:
             bar.update(done - seen)
             seen, active_at = done, now
@@ -141,15 +149,45 @@ def _watch(attempt: Attempt, bar: Progress, limit: int, most: int) -> None:
             if transfer.renew_expired_session(attempt.session, is_quiet=True) and partial.bytes_done == seen:
                 return
             active_at = time.monotonic()  # ask again after as long
-    transfer.connections = limit if most > 1 else transfer.connections
+    if limit.most > 1:
+        transfer.connections = limit.count
     if trouble and not partial.is_complete:
         raise trouble
 
 
-def _is_worth_waiting(attempt: Attempt, trouble: TemporaryError | None, may_open_at: float) -> bool:
+def _open_connections(attempt: Attempt) -> None:
+    """Open as many connections as may be open now and have something to do."""
+    limit, now = attempt.limit, time.monotonic()
+    if now >= limit.grow_at:
+        limit.count, limit.grow_at = min(2 * limit.count, limit.most), now + SECONDS_TO_GROW
+    while len(attempt.connections) < limit.count and now >= limit.open_at and (found := _next_connection(attempt)):
+        _start(attempt, found)
+
+
+def _open_later(limit: Limit, others: int, error: TemporaryError) -> None:
+    """Have the next connection wait after one has failed; where the site refused it, fewer may be open at a time.
+
+    Args:
+        others: connections that are still at work.
+        error: of the one that failed.
+    """
+    now, is_refusal = time.monotonic(), isinstance(error, TooManyError)
+    pause = SECONDS_AFTER_REFUSAL if is_refusal else FIRST_PAUSE_SECONDS
+    wait = pause if error.wait is None else error.wait
+    if is_refusal:
+        if others < limit.accepted and now >= limit.open_at:  # else it was opened before the last refusal
+            limit.refusals += 1
+        if others >= limit.accepted or limit.refusals == MOST_REFUSALS:
+            limit.count = max(1, others)
+            limit.accepted = min(limit.accepted, limit.count)
+        limit.grow_at = now + max(wait, SECONDS_TO_GROW)
+    limit.open_at = now + wait
+
+
+def _is_worth_waiting(attempt: Attempt, trouble: TemporaryError | None) -> bool:
     """Return whether the site, which has just refused a connection, may soon accept it, while none is left."""
-    is_soon = may_open_at - time.monotonic() <= SECONDS_AFTER_REFUSAL
-    is_refused = isinstance(trouble, TooManyError) and attempt.refusals < MOST_REFUSALS
+    is_soon = attempt.limit.open_at - time.monotonic() <= SECONDS_AFTER_REFUSAL
+    is_refused = isinstance(trouble, TooManyError) and attempt.limit.refusals < MOST_REFUSALS
     return is_soon and is_refused and not attempt.transfer.partial.is_complete
 
 
@@ -163,7 +201,7 @@ def _next_error(attempt: Attempt) -> Exception | None:
     return None if connection.position == connection.end else error  # another one has taken over all of its rest
 
 
-def _next_connection(attempt: Attempt, limit: int) -> Connection | None:
+def _next_connection(attempt: Attempt) -> Connection | None:
     """Return one more connection, for an even share of what nobody works on, or a part of another's; None for none."""
     with attempt.lock:
         free = _free_ranges(attempt)
@@ -171,7 +209,7 @@ def _next_connection(attempt: Attempt, limit: int) -> Connection | None:
             return _part_of_another(attempt.connections)
         start, end = free[0]
         bytes_free = sum(free_end - free_start for free_start, free_end in free)
-        share = max(SMALLEST_RANGE, -(-bytes_free // max(1, limit - len(attempt.connections))))
+        share = max(SMALLEST_RANGE, -(-bytes_free // max(1, attempt.limit.count - len(attempt.connections))))
         return Connection(start, end if end - start < share + SMALLEST_RANGE else start + share)
 
 
@@ -241,7 +279,7 @@ def _work(attempt: Attempt, connection: Connection, response: ArchiveResponse | 
     try:
         response = response or _request_range(attempt, connection)
         with attempt.lock:
-            connection.response, attempt.refusals = response, 0
+            connection.response, attempt.limit.refusals = response, 0
         _write_chunks(attempt, connection, response)
     except Exception as caught:  # handed to the watching thread, which knows what to do with each kind
         error = caught

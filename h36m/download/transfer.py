@@ -26,7 +26,6 @@ class Transfer:
         most_connections: how many may be opened for this archive.
         connections: how many may be opened next; fewer where the site refused some.
         uses_axel: whether axel may download; else requests does.
-        verify_tls: whether axel checks certificates; requests does as the site is configured.
         downloaders: who downloaded some of it, in this order.
         has_seen_ranges: the server has sent a byte range, so one response without is no reason to drop bytes.
         is_session_renewed: the session was renewed for this archive; that is done once.
@@ -41,7 +40,6 @@ class Transfer:
     most_connections: int
     connections: int
     uses_axel: bool
-    verify_tls: bool
     say: Say
     stop: threading.Event
     downloaders: list[str] = field(default_factory=list)

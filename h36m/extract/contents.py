@@ -29,10 +29,20 @@ def lost_files(folder: Path, unpacked: dict[str, int] | None, extension: str) ->
     return sorted(name for name, size in unpacked.items() if sizes.get(name, -1) < size)
 
 
-def holds_other_files(folder: Path, unpacked: dict[str, int]) -> bool:
-    """Return whether a folder holds anything that is lost if the same archive, unpacked again, takes its place.
+def holds_other_files(folder: Path, unpacked: Path) -> bool:
+    """Return whether a folder holds anything that is lost if what is unpacked now takes its place.
 
-    Args:
-        unpacked: the sizes of the archive's files, as of `sizes_in`.
+    Files of the same size and time stamp, which archives keep, are taken for the same; empty ones are no loss.
     """
-    return not folder.is_dir() or any(size not in (0, unpacked.get(name)) for name, size in sizes_in(folder).items())
+    if not folder.is_dir():
+        return True
+    for name, size in sizes_in(folder).items():
+        file, same = folder / name, unpacked / name
+        if size and not (same.is_file() and _size_and_time(same) == _size_and_time(file)):
+            return True
+    return False
+
+
+def _size_and_time(file: Path) -> tuple[int, int]:
+    state = file.lstat()
+    return state.st_size, state.st_mtime_ns

@@ -301,12 +301,19 @@ def faulty_site(
     with FaultyServer(archives, plan) as server:
         server.tls = tls
         server.scheme = "https" if tls else "http"
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        try:
+        with running(server):
             yield server
-        finally:
-            server.closing.set()
-            server.shutdown()
+
+
+@contextlib.contextmanager
+def running(server) -> Iterator[None]:
+    """Have a server of these helpers answer while the `with` block runs; its handlers end when `closing` is set."""
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    try:
+        yield
+    finally:
+        server.closing.set()
+        server.shutdown()
 
 
 def made_certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:

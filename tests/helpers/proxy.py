@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
+from helpers.faulty_site import running
+
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
@@ -139,10 +141,5 @@ def recording_proxy(
     fault: str | None = None, credentials: str | None = None, intercepts: ssl.SSLContext | None = None
 ) -> Iterator[RecordingProxy]:
     """Run the proxy while the `with` block runs."""
-    with RecordingProxy(fault, credentials, intercepts) as proxy:
-        threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        try:
-            yield proxy
-        finally:
-            proxy.closing.set()
-            proxy.shutdown()
+    with RecordingProxy(fault, credentials, intercepts) as proxy, running(proxy):
+        yield proxy

@@ -12,7 +12,7 @@ from h36m.dataset import BOXES
 from h36m.download import ranges, transfer
 from h36m.download.config import read_configuration
 from h36m.download.partial import PartialDownload, Version
-from h36m.download.ranges import Attempt, Connection
+from h36m.download.ranges import Attempt, Connection, Limit
 from h36m.download.retry import TooManyError
 from h36m.download.site import Site
 from h36m.download.transfer import SessionState, Transfer
@@ -34,7 +34,6 @@ def transfer_at(folder, server, connections: int = 8, **configuration: str) -> T
         most_connections=connections,
         connections=connections,
         uses_axel=False,
-        verify_tls=True,
         say=print,
         stop=threading.Event(),
     )
@@ -49,12 +48,12 @@ def attempt(tmp_path):
     made.partial.set_version(Version(100 * million))
     made.partial.mark_missing([])
     made.partial.missing = [(0, 10 * million), (20 * million, 100 * million)]
-    return Attempt(made, "session")
+    return Attempt(made, "session", Limit(3, 3))
 
 
-def found(attempt: Attempt, limit: int = 3) -> tuple[int, int] | None:
+def found(attempt: Attempt) -> tuple[int, int] | None:
     """Return the next connection's range, in millions of bytes, and let it be at work."""
-    connection = ranges._next_connection(attempt, limit)
+    connection = ranges._next_connection(attempt)
     if connection is None:
         return None
     attempt.connections.append(connection)
