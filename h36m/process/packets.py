@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import av
 import numpy as np
+from av.stream import Disposition
 
 from h36m.cli import TaskError
 
@@ -26,6 +27,9 @@ MPEG4_SETTINGS = tuple(b"\x00\x00\x01" + bytes([code]) for code in range(0x20, 0
 MPEG4_INTRA, MPEG4_BIDIRECTIONAL = 0, 2
 # A smaller packet may say "not coded", and then no picture comes out of it. FFmpeg's decoder draws its line at 19.
 MPEG4_SMALLEST_PICTURE = 20
+
+# Four times those of the dataset: a decoder holds up to 17 frames, and a damaged size is not to fill the memory.
+MOST_PIXELS = 2**22
 
 # What FFmpeg's libraries report as errors is caught in _decode; of the rest nothing is to be printed.
 av.logging.set_level(av.logging.ERROR)
@@ -184,16 +188,28 @@ def packets_of(
         for_decoding: False spares the pictures that FFmpeg's libraries decode on opening to tell how the decoder should
             order its frames.
     """
+    options = {"protocol_whitelist": "file"}  # a playlist, say, leads nowhere else
+    if not for_decoding:
+        options["skip_frame"] = "all"
     try:
-        with av.open(str(video), options={} if for_decoding else {"skip_frame": "all"}) as container:
-            if not container.streams.video:
+        # Titles and the like are not read, so they may be in any encoding.
+        with av.open(str(video), options=options, metadata_errors="ignore") as container:
+            # A cover is a video of one frame.
+            streams = [
+                stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic
+            ]
+            if not streams:
                 raise TaskError(f"{video}: expected a video, found none in it")
-            stream = container.streams.video[0]
+            stream = streams[0]
             context = stream.codec_context
             if context is None:
                 raise TaskError(
                     f"{video}: expected H.264 or MPEG-4, found a video that FFmpeg's libraries cannot decode"
                 )
+            if context.width * context.height > MOST_PIXELS:
+                found_size = f"{context.width} x {context.height}"
+                raise TaskError(f"{video}: expected frames of some 1000 x 1000 pixels, found {found_size}")
+            context.options = {"max_pixels": str(MOST_PIXELS)}  # for frames of another size than the file says
             context.thread_count = 1  # processes fill the cores
             for found, packet in enumerate(container.demux(stream)):
                 if packet.is_corrupt:

@@ -15,6 +15,7 @@ from h36m.cli import TaskError
 from h36m.dataset import (
     ANNOTATIONS_FILE,
     BOXES,
+    FRAMES_WITHOUT_POSE,
     IMAGES,
     MOVING_JOINTS,
     PART_LABEL_IMAGES,
@@ -41,10 +42,7 @@ from h36m.process.resume import Options, Outcome, done_before, input_files, sett
 from h36m.process.s9 import correct_boxes, correct_camera_poses, correct_world_poses, is_shifted
 from h36m.process.selection import FrameRuleError, chosen_frames
 from h36m.process.video import write_images
-from h36m.segments import NO_BOX, read_boxes
-
-# Videos of the dataset are up to some ten frames longer than their poses; more may be those of another sequence.
-FRAMES_WITHOUT_POSE = 10
+from h36m.segments import BOX_VARIABLE, NO_BOX, PART_LABEL_VARIABLE, compare_count, read_boxes
 
 
 class View(NamedTuple):
@@ -201,11 +199,13 @@ def make_view(
     if video_frames > len(universal) + FRAMES_WITHOUT_POSE:
         notices.append(f"{file(VIDEOS).name} has {video_frames} frames for {len(universal)} poses")
     if options.segments and file(BOXES).parent.is_dir():
-        boxes, problems, notices = read_boxes(file(BOXES), frames, size)
+        boxes, problems, box_notices = read_boxes(file(BOXES), frames, size)
+        notices += box_notices + compare_count(file(BOXES), BOX_VARIABLE, len(universal))
     if options.segments and file(PART_LABELS).parent.is_dir():
         labels = folder / PART_LABEL_IMAGES / camera
         label_problems, label_notices = write_part_labels(file(PART_LABELS), frames, size, labels)
         problems, notices = problems + label_problems, notices + label_notices
+        notices += compare_count(file(PART_LABELS), PART_LABEL_VARIABLE, len(universal))
 
     view = View(
         camera=camera,

@@ -182,5 +182,5 @@ def planes(frame: av.VideoFrame) -> list[np.ndarray]:
 
 def decode_in_full(video: Path) -> list[list[np.ndarray]]:
     """Return the pixels of all frames of a video, as a decoder gives them that decodes everything."""
-    with av.open(str(video)) as container:
+    with av.open(str(video), metadata_errors="ignore") as container:
         return [planes(frame) for frame in container.decode(video=0)]
