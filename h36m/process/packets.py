@@ -188,9 +188,7 @@ def packets_of(
         for_decoding: False spares the pictures that FFmpeg's libraries decode on opening to tell how the decoder should
             order its frames.
     """
-    options = {"protocol_whitelist": "file"}  # a playlist, say, leads nowhere else
-    if not for_decoding:
-        options["skip_frame"] = "all"
+    options = {} if for_decoding else {"skip_frame": "all"}
     try:
         # Titles and the like are not read, so they may be in any encoding.
         with av.open(str(video), options=options, metadata_errors="ignore") as container:

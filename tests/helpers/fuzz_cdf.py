@@ -1,7 +1,9 @@
 """CDF files with something else in the place of their poses: cases for fuzzing h36m/poses.py."""
 
 import ctypes
+import datetime
 import functools
+import math
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -65,9 +67,10 @@ def other_variable(file: Path, chance: Random) -> str:
             compress=compress,
             **elements,
         )
-        values = np.full((records, *variable.shape[1:]) if varies else variable.shape, 3)
-        if values.size and type_name not in OTHERS:
-            variable[...] = values
+        shape = (records, *variable.shape[1:]) if varies else variable.shape
+        if 0 < math.prod(shape) < 10**5:
+            value = "a" if "CHAR" in type_name else datetime.datetime(2026, 1, 1) if type_name in OTHERS else 3
+            variable[...] = np.full(shape, value, object if type_name in OTHERS else None).tolist()
     return f"{name} {type_name} {dimensions} {records} records, {varies} {vary} {compress}"
 
 

@@ -1,5 +1,6 @@
 """MATLAB files with something else in the place of an object: cases for fuzzing h36m/segments.py."""
 
+import functools
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,6 @@ CELLS = 4
 BOXES = [(1, 2, 3 + number, 5) for number in range(CELLS)]
 REFERENCE = h5py.ref_dtype
 HUGE = 10**12
-BOMB = zlib.compress(bytes(300 * 2**20))
 # Types that a dataset may have in the place of uint8 or references.
 TYPES = {
     "int8": np.dtype("i1"),
@@ -41,6 +41,12 @@ TYPES = {
 }
 SHAPES = [(), (0,), (1,), (CELLS,), (CELLS, 1), (1, CELLS), (CELLS, 2), (CELLS, 1, 1), (0, 1), (WIDTH, HEIGHT), SIZE]
 SHAPES += [(WIDTH, HEIGHT, 1), (HUGE,), (HUGE, 1), (10**6, 10**6), (2**31, 3), (WIDTH, HEIGHT + 1)]
+
+
+@functools.cache
+def bomb() -> bytes:
+    """Return some 100 kB that unpack to 100 MB."""
+    return zlib.compress(bytes(100 * 2**20))
 
 
 def write_case(file: Path, chance: Random) -> str:
@@ -130,9 +136,9 @@ def odd_storage(parent: h5py.Group, name: str, chance: Random) -> str:
         settings.set_chunk(shape)
         settings.set_filter(32001, h5py.h5z.FLAG_OPTIONAL, (1, 2))
         h5py.h5d.create(parent.id, name.encode(), h5py.h5t.STD_U8LE, h5py.h5s.create_simple(shape), settings)
-    elif kind == "bomb":  # a chunk of 54 bytes that unpacks to 300 MB
-        bomb = parent.create_dataset(name, shape, "u1", chunks=shape, compression="gzip")
-        bomb.id.write_direct_chunk((0, 0), BOMB)
+    elif kind == "bomb":  # a chunk of 54 bytes that unpacks to another size
+        array = parent.create_dataset(name, shape, "u1", chunks=shape, compression="gzip")
+        array.id.write_direct_chunk((0, 0), bomb())
     elif kind == "checked":
         data = np.ones(shape, np.uint8)
         parent.create_dataset(name, data=data, chunks=(3, 3), compression="lzf", shuffle=True, fletcher32=True)
