@@ -175,17 +175,32 @@ def write_frames(container, frames: int, before=None) -> None:
 LARGE = (2304, 2048)  # over four times the dataset's frames
 
 
-@pytest.mark.parametrize("shape", ["h264 without B-frames", "mpeg4 without B-frames"])
-def test_frames_of_any_size_are_not_decoded(tmp_path, shape):
+def make_black_video(file: Path, encoder: str, size: tuple[int, int]) -> Path:
+    """Write a frame, which is quickly encoded whatever its size."""
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream(encoder, rate=50, options={"preset": "ultrafast"})
+        (stream.width, stream.height), stream.pix_fmt = size, "yuv420p"
+        frame = av.VideoFrame(*size, "yuv420p")
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        frame.pts, frame.time_base = 0, Fraction(1, 50)
+        container.mux([*stream.encode(frame), *stream.encode()])
+    return file
+
+
+@pytest.mark.parametrize("encoder", ["libx264", "mpeg4"])
+def test_frames_of_any_size_are_not_decoded(tmp_path, encoder):
     """They would take what memory there is."""
-    video = make_video(tmp_path / "v.mp4", shape, 1, LARGE)
+    video = make_black_video(tmp_path / "v.mp4", encoder, LARGE)
     assert "found 2304 x 2048" in problem_of(video, [0], tmp_path)
 
 
 def test_frames_that_grow_to_any_size_are_not_decoded(tmp_path):
-    video = make_video_of_two_sizes(tmp_path, "h264 without B-frames", 2, (SIZE, LARGE))
-    with pytest.raises(TaskError):
-        list(decode_frames(video, [3]))
+    small, large = (make_black_video(tmp_path / f"{size[0]}.h264", "libx264", size) for size in (SIZE, LARGE))
+    small.write_bytes(small.read_bytes() + large.read_bytes())
+    # FFmpeg's libraries may see the larger size on opening or on decoding.
+    with pytest.raises(TaskError, match="found damage|found 2304 x 2048$"):
+        list(decode_frames(small, [1]))
 
 
 @pytest.mark.parametrize("shape", DAMAGED_SHAPES)

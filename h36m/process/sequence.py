@@ -129,6 +129,7 @@ def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, fold
         notices += [f"{sequence} {camera}: {notice}" for notice in view_notices]
     if not views:
         return Outcome(0, 0, problems, notices)
+    notices += compare_views(sequence, views)
 
     try:
         world = world_poses(sequence, views, options)
@@ -239,6 +240,15 @@ def corrected_view(view: View, camera: Camera) -> View:
         pose_3d_universal=correct_camera_poses(view.pose_3d_universal, camera),
         boxes=boxes,
     )
+
+
+def compare_views(sequence: Sequence, views: list[View]) -> list[str]:
+    """Return a notice where views have different numbers of poses: each of them is of the same movement."""
+    counts = {view.camera: view.pose_count for view in views}
+    if len(set(counts.values())) == 1:
+        return []
+    found = ", ".join(f"{count} in {camera}" for camera, count in counts.items())
+    return [f"{sequence}: its views have different numbers of poses: {found}"]
 
 
 def world_poses(sequence: Sequence, views: list[View], options: Options) -> np.ndarray | None:
