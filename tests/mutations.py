@@ -539,6 +539,13 @@ FAULTS = (
         "unit/test_packets.py::test_wanted_frames_are_those_of_a_full_decode",
     ),
     Fault(
+        "settings that change within a video are passed over",
+        "h36m/process/packets.py",
+        'raise NoPlanError("a packet holds other settings")',
+        "pass",
+        "unit/test_packets.py::test_mpeg4_that_cannot_be_told_gives_no_plan",
+    ),
+    Fault(
         "a video too short for its poses is accepted where its chosen frames exist",
         "h36m/process/video.py",
         "at_least = max(poses, wanted[-1] + 1)",

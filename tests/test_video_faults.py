@@ -199,7 +199,7 @@ def test_frames_that_grow_to_any_size_are_not_decoded(tmp_path):
     small, large = (make_black_video(tmp_path / f"{size[0]}.h264", "libx264", size) for size in (SIZE, LARGE))
     small.write_bytes(small.read_bytes() + large.read_bytes())
     # FFmpeg's libraries may see the larger size on opening or on decoding.
-    with pytest.raises(TaskError, match="found damage|found 2304 x 2048$"):
+    with pytest.raises(TaskError, match=r"found damage|found 2304 x 2048$"):
         list(decode_frames(small, [1]))
 
 

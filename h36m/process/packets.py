@@ -22,7 +22,8 @@ H264_FIRST_SLICE = 0b1000_0000
 
 # ISO/IEC 14496-2 (MPEG-4 Part 2), table 6-3: what stands before a picture (VOP) and a stream's settings (VOL).
 MPEG4_PICTURE = b"\x00\x00\x01\xb6"
-MPEG4_SETTINGS = tuple(b"\x00\x00\x01" + bytes([code]) for code in range(0x20, 0x30))
+MPEG4_START = b"\x00\x00\x01"
+MPEG4_SETTINGS = tuple(MPEG4_START + bytes([code]) for code in range(0x20, 0x30))
 # The two bits after it: 0 for an I picture, 2 for a B picture.
 MPEG4_INTRA, MPEG4_BIDIRECTIONAL = 0, 2
 # A smaller packet may say "not coded", and then no picture comes out of it. FFmpeg's decoder draws its line at 19.
@@ -69,6 +70,8 @@ def read_packet_facts(video: Path) -> list[PacketFacts]:
             raise NoPlanError(f"there is no plan for {context.name}")
         if packet.pts is None:
             raise NoPlanError(f"packet {len(facts)} has no presentation time")
+        if packet.has_sidedata("new_extradata"):  # a decoder that starts behind it would not get them
+            raise NoPlanError(f"packet {len(facts)} has other settings")
         try:
             is_random_access_point, is_b_frame, is_reference = read(bytes(packet), context.extradata or b"")
         except ValueError as error:
@@ -132,7 +135,12 @@ def read_mpeg4(payload: bytes, extradata: bytes) -> tuple[bool, bool, bool]:
         raise ValueError("holds no picture")
     if pictures > 1 or len(payload) < MPEG4_SMALLEST_PICTURE:
         raise NoPlanError(f"a packet of {len(payload)} bytes holds {pictures} pictures")
-    kind = payload[payload.index(MPEG4_PICTURE) + len(MPEG4_PICTURE)] >> 6
+    start = payload.index(MPEG4_PICTURE)
+    # Settings may be repeated; others would hold for the pictures after them.
+    for part in payload[:start].split(MPEG4_START)[1:]:
+        if MPEG4_START + part[:1] in MPEG4_SETTINGS and MPEG4_START + part not in extradata:
+            raise NoPlanError("a packet holds other settings")
+    kind = payload[start + len(MPEG4_PICTURE)] >> 6
     return kind == MPEG4_INTRA, kind == MPEG4_BIDIRECTIONAL, kind != MPEG4_BIDIRECTIONAL
 
 
