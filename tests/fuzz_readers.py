@@ -12,7 +12,6 @@ import collections
 import contextlib
 import importlib
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -70,6 +69,8 @@ def read_cases(kind: str, first: int, cases: int, show: bool) -> None:
 
 
 def limit_memory() -> None:
+    import resource  # which Windows does not have
+
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * os.sysconf("SC_PAGE_SIZE") + MEGABYTES_FOR_A_CASE * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
