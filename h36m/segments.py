@@ -104,7 +104,7 @@ def _read_references(mat: h5py.File, variable: str) -> np.ndarray:
         raise UnexpectedObjectError("a link to another place")
     cells = mat[variable]
     _check_storage(cells)
-    if np.any(cells.attrs.get("MATLAB_empty", 0)):
+    if _is_empty(cells):
         return np.empty(0, dtype=object)
     if h5py.check_ref_dtype(cells.dtype) is not h5py.Reference or cells.shape is None:
         raise UnexpectedObjectError(_describe(cells))
@@ -119,8 +119,7 @@ def _read_cell(mat: h5py.File, reference: h5py.Reference, frame: int, size: tupl
         stored = mat[reference]
         if not isinstance(stored, h5py.Dataset):
             raise UnexpectedObjectError(_describe(stored))
-        # MATLAB writes an empty array as its shape, with this attribute.
-        if np.any(stored.attrs.get("MATLAB_empty", 0)) or not stored.size:
+        if _is_empty(stored) or not stored.size:
             return Cell(frame, None, notice="an empty cell")
         if stored.shape != size[::-1] or stored.dtype != np.uint8:
             raise UnexpectedObjectError(_describe(stored))
@@ -130,6 +129,12 @@ def _read_cell(mat: h5py.File, reference: h5py.Reference, frame: int, size: tupl
         return Cell(frame, None, problem=f"expected {expected}, found {found}")
     except H5PY_ERRORS as error:
         return Cell(frame, None, problem=f"cannot be read ({_one_line(error)})")
+
+
+def _is_empty(stored: h5py.Dataset) -> bool:
+    """Return whether MATLAB marked an array as empty: then its shape is written in its place."""
+    mark = np.asarray(stored.attrs.get("MATLAB_empty", 0))
+    return mark.dtype.kind in "biuf" and bool(mark.any())
 
 
 def _check_storage(found: h5py.HLObject) -> None:

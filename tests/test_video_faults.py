@@ -154,7 +154,7 @@ def test_cover_is_not_taken_for_the_video(tmp_path):
     video = tmp_path / "v.mp4"
     with av.open(str(video), "w") as container:
         cover = container.add_stream("mjpeg", rate=50)
-        cover.width, cover.height, cover.pix_fmt, cover.disposition = 32, 32, "yuvj420p", Disposition.attached_pic
+        cover.width, cover.height, cover.pix_fmt, cover.disposition = 32, 32, "yuvj420p", Disposition.attached_pic.value
         write_frames(container, FRAMES, before=cover)
     assert write_images(video, [0, 40], tmp_path, poses=FRAMES) == (FRAMES, SIZE[::-1])
 

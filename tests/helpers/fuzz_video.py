@@ -126,7 +126,7 @@ def write_tracks(file: Path, name: str) -> None:
         if name == "cover first":
             cover = output.add_stream("mjpeg", rate=50)
             cover.width, cover.height, cover.pix_fmt = 32, 32, "yuvj420p"
-            cover.disposition = av.stream.Disposition.attached_pic
+            cover.disposition = av.stream.Disposition.attached_pic.value
         videos = [] if name == "audio only" else [output.add_stream("libx264", rate=50, options={"g": "4", "bf": "0"})]
         if name == "two videos":
             videos.append(output.add_stream("mpeg4", rate=50))
