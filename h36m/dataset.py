@@ -69,6 +69,13 @@ def kinds_of_script(script: str) -> tuple[str, ...]:
 # The site numbers the subjects in an order of its own.
 SITE_SUBJECT_NUMBERS = {"S1": 1, "S5": 6, "S6": 7, "S7": 2, "S8": 3, "S9": 4, "S11": 5}
 
+# -- frames ------------------------------------------------------------------------------------------------------------
+
+# The longest video has 6353 frames: a file that claims more than this is damaged, and is not to fill the memory.
+MOST_FRAMES = 100_000
+# Videos are up to some ten frames longer than their poses; more may belong to another sequence.
+FRAMES_WITHOUT_POSE = 10
+
 # -- joints ------------------------------------------------------------------------------------------------------------
 
 JOINTS = 32

@@ -1,5 +1,6 @@
 """Names, skeleton and calibration, read from metadata.xml."""
 
+import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from h36m.sequences import METADATA_FILE, Naming, parsed, read_naming, text_of
 NUMBERS_OF_EXTRINSICS = 6  # three angles, a position
 NUMBERS_OF_INTRINSICS = 9  # f f c c k k k p p
 SUBJECTS_WITH_CALIBRATION = 11
+# Every video of the dataset has one of these sizes: height, width, pixels.
+KNOWN_SIZES = ((1000, 1000), (1002, 1000))
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,19 @@ class Metadata(Naming):
         joint_names: the 32 joints.
         joint_parents: the index of each joint's parent; the root's is its own.
         cameras: (subject, camera id) -> Camera, for all 11 subjects; empty where the file has no calibration.
+        image_sizes: (subject, camera id) -> (height, width), pixels; empty where the file has no sizes, as the official
+            one has none.
     """
 
     joint_names: tuple[str, ...]
     joint_parents: tuple[int, ...]
     cameras: dict[tuple[str, str], Camera]
+    image_sizes: dict[tuple[str, str], tuple[int, int]]
+
+    def sizes_of(self, subject: str, camera_id: str) -> tuple[tuple[int, int], ...]:
+        """Return the sizes (height, width) that a view's video may have: its own, or any known where none is given."""
+        size = self.image_sizes.get((subject, camera_id))
+        return KNOWN_SIZES if size is None else (size,)
 
 
 def load_metadata(path: Path = METADATA_FILE) -> Metadata:
@@ -53,7 +64,26 @@ def load_metadata(path: Path = METADATA_FILE) -> Metadata:
             tuple(name for _, name, _ in joints),
             joint_parents,
             cameras,
+            _image_sizes(root.findall("imagesizes/tr")),
         )
+
+
+def _image_sizes(rows: list[ElementTree.Element]) -> dict[tuple[str, str], tuple[int, int]]:
+    """Read the table `<imagesizes>`: a row of camera ids, then rows of a subject and its sizes, such as 1000 x 1002.
+
+    Raises:
+        ValueError: a row is too long or too short, or a cell is no size.
+    """
+    if not rows:
+        return {}
+    _, *camera_ids = [cell.text or "" for cell in rows[0].findall("td")]
+    sizes = {}
+    for row in rows[1:]:
+        subject, *cells = map(text_of, row.findall("td"))
+        for camera_id, cell in zip(camera_ids, cells, strict=True):
+            width, height = map(int, cell.split("x"))
+            sizes[subject, camera_id] = height, width
+    return sizes
 
 
 def _cameras(numbers: np.ndarray, camera_ids: tuple[str, ...]) -> dict[tuple[str, str], Camera]:

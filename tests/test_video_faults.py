@@ -2,12 +2,14 @@
 
 import random
 import re
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from helpers.videos import SHAPES, decode_in_full, make_video, planes
+from av.stream import Disposition
+from helpers.videos import SHAPES, decode_in_full, make_video, picture, planes
 
 from h36m.cli import TaskError
 from h36m.process.packets import read_packet_facts
@@ -52,6 +54,63 @@ def test_a_video_with_too_few_frames_names_both_numbers(videos, tmp_path):
         assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("ending", ["mp4", "h264"], ids=["planned", "decoded in full"])
+def test_video_shorter_than_its_poses_is_an_error_whatever_is_wanted(tmp_path, ending):
+    video = make_video(tmp_path / f"v.{ending}", "h264 with B-frames", FRAMES, SIZE)
+    assert write_images(video, [0, 40], tmp_path, poses=FRAMES) == (FRAMES, SIZE[::-1])
+    assert write_images(video, [0, 40], tmp_path, poses=1) == (FRAMES, SIZE[::-1])
+    with pytest.raises(TaskError, match=f"at least {FRAMES + 1} frames, found {FRAMES}"):
+        write_images(video, [0, 40], tmp_path, poses=FRAMES + 1)
+
+
+def test_damage_beyond_the_poses_costs_nothing_without_a_plan(videos, tmp_path):
+    """As with a plan, which never decodes it."""
+    shape = "h264 with a B-pyramid"
+    raw = tmp_path / "v.h264"
+    with av.open(str(videos[shape])) as source, av.open(str(raw), "w", format="h264") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        for packet in packets:
+            packet.stream = stream
+            target.mux(packet)
+    content = raw.read_bytes()
+    cut = len(content) - packets[-1].size - packets[-2].size // 2
+    raw.write_bytes(content[:cut])
+    found, _ = write_images(raw, [0, 20], tmp_path, poses=40)
+    assert 50 < found < FRAMES
+    with pytest.raises(TaskError):
+        write_images(raw, [0, 20], tmp_path, poses=FRAMES)
+
+
+@pytest.mark.parametrize("shape", DAMAGED_SHAPES)
+def test_video_of_another_size_names_both(videos, tmp_path, shape):
+    width, height = SIZE
+    sizes = [(height + 2, width), (height, width + 2)]
+    with pytest.raises(TaskError) as raised:
+        write_images(videos[shape], [0], tmp_path, sizes=sizes)
+    expected = f"expected frames of {width} x {height + 2} or {width + 2} x {height} pixels"
+    assert expected in str(raised.value) and f"found {width} x {height};" in str(raised.value)
+    assert not list(tmp_path.iterdir())
+    assert write_images(videos[shape], [0], tmp_path, sizes=[*sizes, (height, width)]) == (FRAMES, (height, width))
+
+
+@pytest.mark.parametrize("shape", ["h264 with B-frames", "mpeg4 without B-frames"])
+@pytest.mark.parametrize("wanted", [[0, 15], [0]], ids=["one of each", "first only"])
+def test_video_whose_size_changes_is_an_error(tmp_path, shape, wanted):
+    video = make_video_of_two_sizes(tmp_path, shape, 10, (SIZE, (SIZE[0], SIZE[1] + 32)))
+    with pytest.raises(TaskError, match="found"):
+        write_images(video, wanted, tmp_path, poses=20, sizes=[SIZE[::-1]])
+
+
+def make_video_of_two_sizes(folder: Path, shape: str, frames: int, sizes: tuple) -> Path:
+    """Join two raw streams, each with its own settings."""
+    ending = "h264" if "h264" in shape else "m4v"
+    parts = [make_video(folder / f"{number}.{ending}", shape, frames, size) for number, size in enumerate(sizes)]
+    both = folder / f"both.{ending}"
+    both.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return both
+
+
 def test_too_few_frames_are_noticed_without_a_plan(tmp_path):
     video = make_video(tmp_path / "v.h264", "h264 with B-frames", FRAMES, SIZE)
     assert "expected at least 65 frames, found 60" in problem_of(video, [0, 64], tmp_path)
@@ -78,6 +137,70 @@ def test_a_video_without_pictures_is_a_problem(tmp_path):
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
     assert "expected a video, found none" in problem_of(video, [0], tmp_path)
+
+
+def test_title_in_another_encoding_than_utf_8_does_not_matter(tmp_path):
+    video = tmp_path / "v.mp4"
+    with av.open(str(video), "w") as container:
+        container.metadata["title"] = "a title"
+        write_frames(container, FRAMES)
+    content = video.read_bytes()
+    assert content.count(b"a title") == 1
+    video.write_bytes(content.replace(b"a title", b"a t\xeftl\xe9"))
+    assert write_images(video, [0, 40], tmp_path, poses=FRAMES) == (FRAMES, SIZE[::-1])
+
+
+def test_cover_is_not_taken_for_the_video(tmp_path):
+    video = tmp_path / "v.mp4"
+    with av.open(str(video), "w") as container:
+        cover = container.add_stream("mjpeg", rate=50)
+        cover.width, cover.height, cover.pix_fmt, cover.disposition = 32, 32, "yuvj420p", Disposition.attached_pic.value
+        write_frames(container, FRAMES, before=cover)
+    assert write_images(video, [0, 40], tmp_path, poses=FRAMES) == (FRAMES, SIZE[::-1])
+
+
+def write_frames(container, frames: int, before=None) -> None:
+    """Encode a video into a container that is open, and before it one frame of another stream."""
+    stream = container.add_stream("libx264", rate=50, options={"preset": "ultrafast"})
+    stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+    container.start_encoding()
+    for each, count, size in ((before, 1, (32, 32)), (stream, frames, SIZE)):
+        for index in range(count if each else 0):
+            frame = av.VideoFrame.from_ndarray(picture(index, *size), format="rgb24").reformat(format=each.pix_fmt)
+            frame.pts, frame.time_base = index, Fraction(1, 50)
+            container.mux(each.encode(frame))
+        container.mux(each.encode() if each else [])
+
+
+LARGE = (2304, 2048)  # over four times the dataset's frames
+
+
+def make_black_video(file: Path, encoder: str, size: tuple[int, int]) -> Path:
+    """Write a frame, which is quickly encoded whatever its size."""
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream(encoder, rate=50, options={"preset": "ultrafast"})
+        (stream.width, stream.height), stream.pix_fmt = size, "yuv420p"
+        frame = av.VideoFrame(*size, "yuv420p")
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        frame.pts, frame.time_base = 0, Fraction(1, 50)
+        container.mux([*stream.encode(frame), *stream.encode()])
+    return file
+
+
+@pytest.mark.parametrize("encoder", ["libx264", "mpeg4"])
+def test_frames_of_any_size_are_not_decoded(tmp_path, encoder):
+    """They would take what memory there is."""
+    video = make_black_video(tmp_path / "v.mp4", encoder, LARGE)
+    assert "found 2304 x 2048" in problem_of(video, [0], tmp_path)
+
+
+def test_frames_that_grow_to_any_size_are_not_decoded(tmp_path):
+    small, large = (make_black_video(tmp_path / f"{size[0]}.h264", "libx264", size) for size in (SIZE, LARGE))
+    small.write_bytes(small.read_bytes() + large.read_bytes())
+    # FFmpeg's libraries may see the larger size on opening or on decoding.
+    with pytest.raises(TaskError, match=r"found damage|found 2304 x 2048$"):
+        list(decode_frames(small, [1]))
 
 
 @pytest.mark.parametrize("shape", DAMAGED_SHAPES)

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 from filelock import FileLock
-from PIL import Image
 
 from h36m import __version__
 from h36m.cameras import Camera, project
@@ -16,6 +15,7 @@ from h36m.cli import TaskError
 from h36m.dataset import (
     ANNOTATIONS_FILE,
     BOXES,
+    FRAMES_WITHOUT_POSE,
     IMAGES,
     MOVING_JOINTS,
     PART_LABEL_IMAGES,
@@ -30,7 +30,6 @@ from h36m.dataset import (
     UNFINISHED_SEQUENCE,
     VIDEOS,
     Sequence,
-    image_name,
     sequence_folder,
     unpacked_file,
 )
@@ -43,7 +42,7 @@ from h36m.process.resume import Options, Outcome, done_before, image_sizes, inpu
 from h36m.process.s9 import correct_boxes, correct_camera_poses, correct_world_poses, is_shifted
 from h36m.process.selection import FrameRuleError, chosen_frames
 from h36m.process.video import write_images
-from h36m.segments import NO_BOX, read_boxes
+from h36m.segments import BOX_VARIABLE, NO_BOX, PART_LABEL_VARIABLE, compare_count, read_boxes
 from h36m.storage import rename_durably, start_writing_files, sync, sync_tree
 
 
@@ -140,6 +139,7 @@ def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, fold
         notices += [f"{sequence} {camera}: {notice}" for notice in view_notices]
     if not views:
         return Outcome(0, 0, problems, notices)
+    notices += compare_views(sequence, views)
 
     try:
         world = world_poses(sequence, views, options)
@@ -202,19 +202,22 @@ def make_view(
     frames = chosen_frames(options.rule, sequence.subject, universal)
     images = folder / IMAGES / camera
     images.mkdir(parents=True)
-    write_images(file(VIDEOS), frames.tolist(), images)
-    with Image.open(images / image_name(int(frames[0]))) as image:
-        size = image.height, image.width
+    sizes = metadata.sizes_of(sequence.subject, camera)
+    video_frames, size = write_images(file(VIDEOS), frames.tolist(), images, len(universal), sizes)
 
     boxes = None
     problems: list[str] = []
     notices: list[str] = []
+    if video_frames > len(universal) + FRAMES_WITHOUT_POSE:
+        notices.append(f"{file(VIDEOS).name} has {video_frames} frames for {len(universal)} poses")
     if options.segments and file(BOXES).parent.is_dir():
-        boxes, problems, notices = read_boxes(file(BOXES), frames, size)
+        boxes, problems, box_notices = read_boxes(file(BOXES), frames, size)
+        notices += box_notices + compare_count(file(BOXES), BOX_VARIABLE, len(universal))
     if options.segments and file(PART_LABELS).parent.is_dir():
         labels = folder / PART_LABEL_IMAGES / camera
         label_problems, label_notices = write_part_labels(file(PART_LABELS), frames, size, labels)
         problems, notices = problems + label_problems, notices + label_notices
+        notices += compare_count(file(PART_LABELS), PART_LABEL_VARIABLE, len(universal))
 
     view = View(
         camera=camera,
@@ -248,6 +251,15 @@ def corrected_view(view: View, camera: Camera) -> View:
         pose_3d_universal=correct_camera_poses(view.pose_3d_universal, camera),
         boxes=boxes,
     )
+
+
+def compare_views(sequence: Sequence, views: list[View]) -> list[str]:
+    """Return a notice where views have different numbers of poses: each of them is of the same movement."""
+    counts = {view.camera: view.pose_count for view in views}
+    if len(set(counts.values())) == 1:
+        return []
+    found = ", ".join(f"{count} in {camera}" for camera, count in counts.items())
+    return [f"{sequence}: its views have different numbers of poses: {found}"]
 
 
 def world_poses(sequence: Sequence, views: list[View], options: Options) -> np.ndarray | None:

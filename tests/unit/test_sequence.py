@@ -20,7 +20,7 @@ from h36m.dataset import (
 from h36m.metadata import load_metadata
 from h36m.process import annotations
 from h36m.process.s9 import SHIFT_MM, correct_boxes, correct_camera_poses, correct_world_poses, is_shifted
-from h36m.process.sequence import View, corrected_view, datasets_of, put_in_place
+from h36m.process.sequence import View, compare_views, corrected_view, datasets_of, put_in_place
 from h36m.segments import NO_BOX
 
 SEQUENCE = Sequence("S11", 14, 2, "Walking-2", "Walking 1")
@@ -122,6 +122,13 @@ def test_world_poses_and_calibration_may_be_missing(views):
     datasets = datasets_of(SEQUENCE, views, None, without)
     assert "pose/3d-world" not in datasets
     assert {name.partition("/")[0] for name in datasets if "/5" in name} == {"intrinsics", "intrinsics-univ"}
+
+
+def test_views_with_different_numbers_of_poses_are_told(views):
+    first, second = views
+    assert compare_views(SEQUENCE, views) == compare_views(SEQUENCE, [first]) == []
+    [notice] = compare_views(SEQUENCE, [first, second._replace(pose_count=90)])
+    assert "S11 Walking-2: " in notice and "100 in 55011271, 90 in 54138969" in notice
 
 
 # -- the correction of S9 ----------------------------------------------------------------------------------------------
