@@ -35,9 +35,10 @@ from h36m.cli import (
 from h36m.dataset import ARCHIVES, EXTRACTED, KIND_FACTS, KINDS, UNPACKED_RECORD, archive_file, unpacked_folder
 from h36m.extract.unpack import unfinished_folder, unpacked, unpacked_size
 from h36m.gzip_stream import BadArchiveError
+from h36m.locks import only_run_in
 from h36m.near_misses import near_misses, unfinished_download
 from h36m.parallel.cores import available_cores
-from h36m.storage import Record, free_name, is_disk_full, only_run_in
+from h36m.storage import Record, free_name, is_disk_full
 
 
 class Task(NamedTuple):

@@ -28,9 +28,11 @@ from h36m.dataset import (
     PART_LABELS,
     POSES_3D_WORLD,
     PROCESSED,
+    SEQUENCE_LOCKS,
     Sequence,
     unpacked_folder,
 )
+from h36m.locks import say_if_without_locks
 from h36m.metadata import Metadata, load_metadata
 from h36m.parallel.cores import available_cores
 from h36m.parallel.workers import Finished, run_in_processes
@@ -195,6 +197,7 @@ def start_work(
     done = f"{plan.done} {is_or_are(plan.done)} done"
     say(f"{count_of(len(plan.to_do), 'sequence')} to process, {at_a_time} at a time; {done}")
     tell_beforehand(plan.to_do, options, metadata, say)
+    say_if_without_locks(options.root / PROCESSED / SEQUENCE_LOCKS, say)
     work = partial(process, options=options, metadata=metadata)
     if scheduler:
         return cluster.run_on_cluster(client, work, plan.to_do, jobs, debug)

@@ -42,14 +42,29 @@ class Fault(NamedTuple):
 
 
 FAULTS = (
-    # -- h36m/storage.py
+    # -- h36m/locks.py
     Fault(
         "a lock never holds",
-        "h36m/storage.py",
-        "lock.acquire(blocking=False)",
+        "h36m/locks.py",
+        "fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)",
         "pass",
-        "unit/test_storage.py::test_second_run_in_a_folder_says_so_and_waits_for_the_first",
+        "unit/test_locks.py::test_second_run_in_a_folder_says_so_and_waits_for_the_first",
     ),
+    Fault(
+        "a file system without locks is an error",
+        "h36m/locks.py",
+        "if error.errno in NO_LOCKS_ERRNOS:",
+        "if False:",
+        "unit/test_locks.py::test_run_without_locks_says_so_once_and_goes_on",
+    ),
+    Fault(
+        "another user's lock file is an error",
+        "h36m/locks.py",
+        "return os.open(path, os.O_RDONLY)",
+        "raise",
+        "unit/test_locks.py::test_lock_file_that_only_its_owner_may_write_is_locked",
+    ),
+    # -- h36m/storage.py
     Fault(
         "a record ignores the time stamp",
         "h36m/storage.py",
