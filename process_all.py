@@ -20,7 +20,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from h36m.cli import Progress, Say, UsageError, argument_parser, count_of, is_or_are, positive_integer, run, speaker
+from h36m.cli import (
+    Progress,
+    Say,
+    TaskError,
+    UsageError,
+    argument_parser,
+    count_of,
+    is_or_are,
+    positive_integer,
+    run,
+    speaker,
+)
 from h36m.dataset import (
     BOXES,
     EXTRACTED,
@@ -232,20 +243,24 @@ def report(ended: Iterable[Finished], total: int, root: Path, quiet: bool, debug
     """Show the progress of sequences as they end; return a line for each thing that failed."""
     say, problems, views, frames = speaker(quiet), [], 0, 0
     with Progress(total=total, desc="processing", unit="sequences", disable=quiet) as progress:
-        for sequence, outcome, failure, trace in ended:
-            progress.update()
-            if failure:
-                problems.append(f"{sequence}: {failure}")
-                if trace and debug:
-                    say(trace)
-                continue
-            problems += outcome.problems
-            for notice in outcome.notices:
-                say(notice)
-            views += outcome.views
-            frames += outcome.frames
-            seconds = progress.format_dict["elapsed"] or 1
-            progress.set_postfix_str(f"{views / seconds:.1f} views/s, {frames / seconds:.0f} frames/s", refresh=False)
+        try:
+            for sequence, outcome, failure, trace in ended:
+                progress.update()
+                if failure:
+                    problems.append(f"{sequence}: {failure}")
+                    if trace and debug:
+                        say(trace)
+                    continue
+                problems += outcome.problems
+                for notice in outcome.notices:
+                    say(notice)
+                views += outcome.views
+                frames += outcome.frames
+                seconds = progress.format_dict["elapsed"] or 1
+                rates = f"{views / seconds:.1f} views/s, {frames / seconds:.0f} frames/s"
+                progress.set_postfix_str(rates, refresh=False)
+        except TaskError as problem:  # nothing more can be done, and what failed before is told too
+            problems.append(str(problem))
     say(f"{count_of(frames, 'frame')} of {count_of(views, 'view')} written to {root / PROCESSED}")
     return problems
 
