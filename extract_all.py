@@ -8,8 +8,13 @@ A folder such as extracted/S1/Videos/ appears when all of its archive is in it, 
 or when more is fetched: it does only what is missing, and what has changed.
 """
 
-import argparse
 import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # noqa: PTH120  (PYTHONSAFEPATH leaves it out)
+import h36m.import_path  # noqa: F401, I001  (before all others, see there)
+
+import argparse
 import shutil
 import threading
 from collections.abc import Callable, Sequence

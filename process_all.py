@@ -12,6 +12,12 @@ Which frames are kept is decided by select_frame_indices_to_include(), at the to
 a stop or when more is unpacked: it does only what is missing.
 """
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # noqa: PTH120  (PYTHONSAFEPATH leaves it out)
+import h36m.import_path  # noqa: F401, I001  (before all others, see there)
+
 import argparse
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -87,7 +93,7 @@ class Plan(NamedTuple):
 
 def main(arguments: argparse.Namespace) -> list[str]:
     if arguments.describe:
-        print(describe(arguments.describe))
+        speaker(quiet=False)(describe(arguments.describe))
         return []
     say, metadata = speaker(arguments.quiet), load_metadata()
     options = read_options(arguments, metadata)

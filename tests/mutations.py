@@ -132,8 +132,8 @@ FAULTS = (
     Fault(
         "problems exit with status 0",
         "h36m/cli.py",
-        "status = 1 if problems else 0",
-        "status = 0",
+        "return 1 if problems else 0, problems",
+        "return 0, problems",
         "unit/test_cli.py::test_problems_exit_1_and_are_the_last_lines",
     ),
     Fault(

@@ -6,25 +6,28 @@ looks for modules in the current folder first; and that one listens at a socket 
 
 import os
 import sys
-from importlib import import_module
-from multiprocessing import get_context, spawn
-from multiprocessing.connection import Connection
-from pickle import loads
-from traceback import format_exc
 
 
 def main() -> None:
-    """Run the tasks that arrive on the socket whose number is the only argument, and send back how each ended.
+    """Run the tasks that arrive on the socket whose number is the first argument, and send back how each ended.
 
-    What arrives is (sys.path, file of the script or None, modules, pickle of (work, tasks), jobs, debug). What is sent
-    is (number of the task, Ending); the number is None for what ends the run. SIGINT, SIGTERM and SIGHUP are blocked
-    by whoever starts this process: it ends with the run that it belongs to, when its workers have ended.
+    The other arguments are where to look for modules. What arrives is (file of the script or None, modules, pickle of
+    (work, tasks), jobs, debug). What is sent is (number of the task, Ending); the number is None for what ends the run.
+    SIGINT, SIGTERM and SIGHUP are blocked by whoever starts this process: it ends with the run that it belongs to, when
+    its workers have ended.
     """
-    caller = Connection(int(sys.argv[1]))
-    sys.path[:], script, modules, call, jobs, debug = caller.recv()
+    sys.path = sys.argv[2:]  # before anything is imported, see h36m.import_path
+    from importlib import import_module
+    from multiprocessing import get_context, spawn
+    from multiprocessing.connection import Connection
+    from pickle import loads
+    from traceback import format_exc
+
     from h36m.cli import TaskError
     from h36m.parallel.workers import run_from_here
 
+    caller = Connection(int(sys.argv[1]))
+    script, modules, call, jobs, debug = caller.recv()
     try:
         if script:
             spawn.import_main_path(script)  # what it defines was pickled as its main module's
@@ -38,11 +41,11 @@ def main() -> None:
     except (BrokenPipeError, ConnectionResetError):  # the run was killed
         pass
     except Exception as error:
-        failure = f"cannot start workers: {type(error).__name__}: {error}; install what requirements.txt lists"
+        remedy = "; install what requirements.txt lists" if isinstance(error, ImportError) else ""
+        failure = f"cannot start workers: {type(error).__name__}: {error}{remedy}"
         caller.send((None, (None, failure, format_exc())))
 
 
 if __name__ == "__main__":
     main()
-    sys.stdout.flush()
     os._exit(0)  # nothing is left to do, whatever PYTHONINSPECT says

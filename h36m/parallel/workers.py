@@ -75,7 +75,7 @@ def _run_beside_server(
     call = pickle.dumps((work, tasks))
     connection, server = _start_server()
     try:
-        connection.send((sys.path, script, preload, call, jobs, debug))
+        connection.send((script, preload, call, jobs, debug))
         for _ in tasks:
             number, ending = connection.recv()
             if number is None:
@@ -85,8 +85,8 @@ def _run_beside_server(
                 raise TaskError(failure)
             yield number, ending
     except (EOFError, ConnectionError):
-        died = how_it_ended(server.wait())
-        raise TaskError(f"the process that starts the workers died: {died}") from None
+        ending = _ending_of(server.wait())
+        raise TaskError(f"the process that forks the workers {ending}; run it again to go on from here") from None
     finally:
         connection.close()  # by which it ends, and its workers before it
         server.wait()
@@ -102,7 +102,7 @@ def _start_server() -> tuple[Connection, subprocess.Popen]:
     # Tasks fill the cores: numpy's threads would only wait, and busily.
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
     options = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
-    command = [sys.executable, *options, str(FORK_SERVER), str(servers_end.fileno())]
+    command = [sys.executable, *options, str(FORK_SERVER), str(servers_end.fileno()), *sys.path]
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # the server inherits it, see there
     try:
         with servers_end:
@@ -255,11 +255,15 @@ def how_it_ended(exitcode: int | None) -> str:
     Args:
         exitcode: its status, or the negative number of the signal that ended it.
     """
+    return f"its process {_ending_of(exitcode)}; run again to do it"
+
+
+def _ending_of(exitcode: int | None) -> str:
     if exitcode == -getattr(signal, "SIGKILL", 9):
-        return "its process was killed (out of memory? try fewer --jobs); run again to do it"
+        return "was killed (out of memory? try fewer --jobs)"
     if exitcode in [-number for number in signal.Signals]:
-        return f"its process was ended by {signal.Signals(-exitcode).name}; run again to do it"
-    return f"its process ended with status {exitcode}; run again to do it"
+        return f"was ended by {signal.Signals(-exitcode).name}"
+    return f"ended with status {exitcode}"
 
 
 def cannot_start(error: OSError) -> str:

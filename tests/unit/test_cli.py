@@ -54,7 +54,7 @@ def test_options_that_all_scripts_take_have_their_defaults():
 @pytest.fixture
 def status_of(monkeypatch, tmp_path):
     """A function that runs a `main` as a script does, and returns its exit status."""
-    handler = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
 
     def status_of(main, *options):
         monkeypatch.setattr(sys, "argv", ["a_script.py", "--root", str(tmp_path), *options])
@@ -63,7 +63,8 @@ def status_of(monkeypatch, tmp_path):
         return ended.value.code
 
     yield status_of
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def raising(error):
@@ -113,8 +114,14 @@ def test_root_that_does_not_exist_exits_2_before_anything_is_done(status_of, tmp
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_sigterm_ends_a_run_as_ctrl_c_does(status_of):
-    assert status_of(lambda arguments: signal.raise_signal(signal.SIGTERM)) == 130
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_other_stops_end_a_run_as_ctrl_c_does(status_of, name):
+    assert status_of(lambda arguments: signal.raise_signal(signal.Signals[name])) == 130
+
+
+def test_run_under_nohup_does_not_end_with_the_terminal(status_of):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert status_of(lambda arguments: signal.raise_signal(signal.SIGHUP) or []) == 0
 
 
 def test_errors_of_a_script_are_not_each_other():
