@@ -21,6 +21,13 @@ NOT_NEEDED = ("matplotlib", "astropy")
 LIBRARY_FILES = ("libcdf.so", "libcdf.dylib", "dllcdf.dll")  # on Linux, macOS, Windows
 
 
+class FileName(str):
+    """A file's name for pycdf.CDF, which encodes it as UTF-8, whatever the file system has in it and the locale is."""
+
+    def encode(self, *_) -> bytes:
+        return os.fsencode(str(self))
+
+
 def import_pycdf() -> ModuleType:
     """Import spacepy.pycdf so that nothing in the user's surroundings changes what is imported.
 
