@@ -3,6 +3,9 @@
 The system's own locks (`flock`, or `msvcrt.locking` on Windows), which it frees when a process ends in any way: a lock
 file that was left behind never blocks, whoever wrote it. Some file systems have none, Lustre without `-o flock` for
 one. There a run goes on without and says so; a lock made of a file's existence instead would outlive a killed run.
+
+HDF5 locks its files too, and fails where it cannot, so it is told not to (`locking=False`): an annot.h5 is written
+under a sequence's lock and moved into place, and nobody writes to the .mat files.
 """
 
 import contextlib

@@ -41,7 +41,7 @@ def read_cells(file: Path, variable: str, frames: Iterable[int], size: tuple[int
         TaskError: the file is not there, cannot be read, or has no such variable.
     """
     try:
-        with h5py.File(file, "r") as mat:
+        with h5py.File(file, "r", locking=False) as mat:
             cells = mat[variable]
             if h5py.check_ref_dtype(cells.dtype) is not h5py.Reference:
                 raise TaskError(f"{file}: expected {variable} to be a cell array, found {cells.dtype} {cells.shape}")
