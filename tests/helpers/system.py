@@ -1,10 +1,7 @@
-"""What Linux can be asked to do to one thread: take away its file locks, or have it be another user.
-
-Run as a program, it does the first to itself and then becomes the command that it is given:
-`python -m helpers.system ERRNO COMMAND ...`.
-"""
+"""What Linux can be asked to do to one thread: take away its file locks, or have it be another user."""
 
 import ctypes
+import errno
 import os
 import platform
 import struct
@@ -74,14 +71,18 @@ def in_thread(function: Callable[[], Any]) -> Any:
 
 
 def without_locks(function: Callable[[], Any], number: int) -> Any:
-    """Call a function in a thread where `flock` fails with an errno; skip the test where that cannot be done."""
+    """Call a function in a thread where `flock` fails with an errno."""
 
     def call() -> Any:
-        if not take_locks_away(number):
-            pytest.skip("no seccomp filter can be set here")
+        assert take_locks_away(number)
         return function()
 
     return in_thread(call)
+
+
+needs_seccomp = pytest.mark.skipif(
+    not in_thread(lambda: take_locks_away(errno.ENOSYS)), reason="this system lets no seccomp filter be set"
+)
 
 
 def as_nobody(function: Callable[[], Any]) -> Any:
@@ -96,9 +97,3 @@ def as_nobody(function: Callable[[], Any]) -> Any:
         return function()
 
     return in_thread(call)
-
-
-if __name__ == "__main__":
-    if not take_locks_away(int(sys.argv[1])):
-        sys.exit("no seccomp filter can be set here")
-    os.execv(sys.argv[2], sys.argv[2:])

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from helpers.system import as_nobody, without_locks
+from helpers.system import as_nobody, needs_seccomp, without_locks
 
 from h36m.cli import TaskError
 from h36m.locks import RUN_LOCK, locked, only_run_in, say_if_without_locks
@@ -53,6 +53,7 @@ def test_lock_file_that_was_left_behind_does_not_block(tmp_path):
         assert (tmp_path / RUN_LOCK).read_text() == LEFT_BEHIND
 
 
+@needs_seccomp
 @pytest.mark.parametrize("number", NO_LOCKS)
 def test_run_without_locks_says_so_once_and_goes_on(tmp_path, number):
     """Whatever lock file an earlier run has left."""
@@ -67,6 +68,7 @@ def test_run_without_locks_says_so_once_and_goes_on(tmp_path, number):
     assert said == [f"{tmp_path}: this file system has no locks; do not start a second run on it"]
 
 
+@needs_seccomp
 def test_locks_of_sequences_are_tried_beforehand(tmp_path):
     said = []
     say_if_without_locks(tmp_path / ".locks", said.append)
@@ -77,6 +79,7 @@ def test_locks_of_sequences_are_tried_beforehand(tmp_path):
     say_if_without_locks(tmp_path / "file" / ".locks", pytest.fail)  # told by what needs the folder
 
 
+@needs_seccomp
 def test_other_failure_to_lock_names_the_file_and_the_cause(tmp_path):
     def run():
         with pytest.raises(TaskError) as caught, locked(tmp_path / "a.lock"):
