@@ -1,8 +1,10 @@
 """h36m/cli.py function by function: numbers in messages, options, and the exit status of a script."""
 
 import argparse
+import io
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +45,21 @@ def test_quiet_speaker_prints_nothing(capsys):
     assert capsys.readouterr() == ("", "")
     speaker(quiet=False)("a line")
     assert capsys.readouterr() == ("a line\n", "")
+
+
+def test_path_that_the_terminal_cannot_show_is_printed(status_of, monkeypatch):
+    """As in LC_ALL=C, or where a folder's name is not UTF-8."""
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert status_of(lambda arguments: speaker(quiet=False)("donn\xe9es \udce9")) == 0
+    assert terminal.buffer.getvalue() == b"donn\\xe9es \\udce9\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_full_disk_of_a_log_is_no_error_of_the_run(status_of, monkeypatch):
+    with Path("/dev/full").open("w") as log:
+        monkeypatch.setattr(sys, "stdout", log)
+        assert status_of(lambda arguments: speaker(quiet=False)("a line")) == 0
 
 
 def test_options_that_all_scripts_take_have_their_defaults():

@@ -124,6 +124,15 @@ def test_the_packed_project_holds_the_scripts_and_the_package():
     assert package <= names
 
 
+def test_no_file_of_the_users_in_the_packed_project_hides_a_library(monkeypatch, tmp_path):
+    """What the rule for frames may import is packed."""
+    for name in ("process_all", "my_rule", "numpy", "random", "PIL"):
+        (tmp_path / f"{name}.py").touch()
+    monkeypatch.setattr(cluster, "PROJECT", tmp_path)
+    with zipfile.ZipFile(io.BytesIO(cluster.pack_project())) as archive:
+        assert set(archive.namelist()) == {"process_all.py", "my_rule.py", "__main__.py"}
+
+
 def call_of(script: str, work, given, debug: bool = False) -> bytes:
     return pickle.dumps((script, pickle.dumps((work, given)), debug))
 
