@@ -51,7 +51,7 @@ def test_path_that_the_terminal_cannot_show_is_printed(status_of, monkeypatch):
     """As in LC_ALL=C, or where a folder's name is not UTF-8."""
     terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", terminal)
-    assert status_of(lambda arguments: speaker(quiet=False)("donn\xe9es \udce9")) == 0
+    assert status_of(lambda arguments: speaker(quiet=False)("donn\xe9es \udce9") or []) == 0
     assert terminal.buffer.getvalue() == b"donn\\xe9es \\udce9\n"
 
 
@@ -59,7 +59,7 @@ def test_path_that_the_terminal_cannot_show_is_printed(status_of, monkeypatch):
 def test_full_disk_of_a_log_is_no_error_of_the_run(status_of, monkeypatch):
     with Path("/dev/full").open("w") as log:
         monkeypatch.setattr(sys, "stdout", log)
-        assert status_of(lambda arguments: speaker(quiet=False)("a line")) == 0
+        assert status_of(lambda arguments: speaker(quiet=False)("a line") or []) == 0
 
 
 def test_options_that_all_scripts_take_have_their_defaults():
