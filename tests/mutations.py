@@ -128,6 +128,42 @@ FAULTS = (
         "",
         "unit/test_storage.py::test_archive_is_synced_before_its_record",
     ),
+    # -- what surrounds the scripts
+    Fault(
+        "matplotlib is imported, and reads MPLBACKEND",
+        "h36m/cdf.py",
+        'NOT_NEEDED = ("matplotlib", "astropy")',
+        "NOT_NEEDED = ()",
+        "test_surroundings.py::test_processing_is_the_same_whatever_surrounds_it",
+    ),
+    Fault(
+        "a module in the current folder hides a library",
+        "h36m/import_path.py",
+        "os.path.realpath(folder) in own",
+        "False",
+        "test_surroundings.py::test_processing_is_the_same_whatever_surrounds_it",
+    ),
+    Fault(
+        "HDF5 locks its files",
+        "h36m/process/annotations.py",
+        'h5py.File(file, "w", locking=False)',
+        'h5py.File(file, "w")',
+        "test_surroundings.py::test_processing_is_the_same_whatever_surrounds_it",
+    ),
+    Fault(
+        "the fork server's death has a traceback",
+        "h36m/parallel/workers.py",
+        "except (EOFError, ConnectionError):",
+        "except ZeroDivisionError:",
+        "test_surroundings.py::test_death_of_the_fork_server_is_one_error_and_ends_its_workers",
+    ),
+    Fault(
+        "a log on a full disk ends a run",
+        "h36m/cli.py",
+        "with contextlib.suppress(OSError):",
+        "if True:",
+        "unit/test_cli.py::test_full_disk_of_a_log_is_no_error_of_the_run",
+    ),
     # -- h36m/cli.py, h36m/dataset.py
     Fault(
         "problems exit with status 0",
