@@ -12,6 +12,7 @@ from helpers.system import as_nobody, needs_seccomp, without_locks
 
 from h36m.cli import TaskError
 from h36m.locks import RUN_LOCK, locked, only_run_in, say_if_without_locks
+from h36m.process.annotations import read_attributes, write_annotations
 
 # What filelock's own lock files hold, which the fallback of its versions from 3.25 on leaves behind.
 LEFT_BEHIND = f"{os.getpid()}\nsome-node\n"
@@ -149,3 +150,13 @@ def test_who_may_write_to_the_folder_may_write_to_its_lock_file(tmp_path, of_fol
             assert stat.S_IMODE((tmp_path / "a.lock").stat().st_mode) == of_file
     finally:
         os.umask(before)
+
+
+@needs_seccomp
+@pytest.mark.parametrize("number", NO_LOCKS)
+def test_hdf5_files_are_written_and_read_without_locks(tmp_path, number):
+    def write_and_read():
+        write_annotations(tmp_path / "annot.h5", {}, {"sequence": "S1 Walking-1"})
+        return read_attributes(tmp_path / "annot.h5")
+
+    assert without_locks(write_and_read, number) == {"sequence": "S1 Walking-1"}
