@@ -8,6 +8,12 @@ A folder such as extracted/S1/Videos/ appears when all of its archive is in it, 
 or when more is fetched: it does only what is missing, and what has changed.
 """
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # noqa: PTH120  (PYTHONSAFEPATH leaves it out)
+import h36m.import_path  # noqa: F401, I001  (before all others, see there)
+
 import argparse
 import shutil
 import threading
@@ -35,9 +41,10 @@ from h36m.dataset import ARCHIVES, EXTRACTED, KIND_FACTS, KINDS, UNPACKED_RECORD
 from h36m.extract.contents import holds_other_files, lost_files, sizes_in
 from h36m.extract.unpack import unfinished_folder, unpacked, unpacked_size
 from h36m.gzip_stream import BadArchiveError
+from h36m.locks import only_run_in
 from h36m.near_misses import near_misses, unfinished_download
 from h36m.parallel.cores import available_cores
-from h36m.storage import Record, free_name, is_disk_full, only_run_in, sync, sync_tree
+from h36m.storage import Record, free_name, is_disk_full, sync, sync_tree
 
 
 class Task(NamedTuple):

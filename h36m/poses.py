@@ -25,13 +25,13 @@ def read_poses(file: Path, coordinates: int) -> np.ndarray:
         TaskError: the file is missing, cannot be read as CDF, has another shape or type, no frame or impossibly many,
             or numbers that are none.
     """
-    from h36m.cdf import pycdf  # takes long to import, and many runs read no pose
+    from h36m.cdf import FileName, pycdf  # takes long to import, and many runs read no pose
 
     if not file.is_file():
         raise TaskError(f"{file} is missing: is its archive fetched and unpacked?")
     expected = f"(1, frames, {JOINTS * coordinates})"
     try:
-        with pycdf.CDF(str(file)) as cdf:
+        with pycdf.CDF(FileName(file)) as cdf:
             # Before anything is read: in a damaged file the shape may be huge, and texts and dates are no poses.
             shape, type_name = cdf["Pose"].shape, pycdf.lib.cdftypenames.get(cdf["Pose"].type(), "an unknown type")
             if len(shape) != 3 or shape[0] != 1 or shape[1] == 0 or shape[2] != JOINTS * coordinates:

@@ -56,7 +56,7 @@ def read_cells(file: Path, variable: str, frames: Iterable[int], size: tuple[int
         TaskError: the file is not there, cannot be read, or has no such variable.
     """
     try:
-        with h5py.File(file, "r") as mat:
+        with h5py.File(file, "r", locking=False) as mat:
             references = _read_references(mat, variable)
             for frame in map(int, frames):
                 if frame < len(references):
@@ -76,7 +76,7 @@ def compare_count(file: Path, variable: str, poses: int) -> list[str]:
     A file that cannot be read has none: reading its cells tells what is wrong with it.
     """
     try:
-        with h5py.File(file, "r") as mat:
+        with h5py.File(file, "r", locking=False) as mat:
             cells = len(_read_references(mat, variable))
     except (UnexpectedObjectError, *H5PY_ERRORS):
         return []

@@ -1,20 +1,15 @@
-"""Locks, records and files that appear complete: what runs do in a folder that they share."""
+"""Records and files that appear complete: what runs do in a folder that they share."""
 
 import contextlib
 import errno
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import filelock
-
 PRIVATE = 0o600  # for the owner only
 FOR_EVERYBODY = 0o666  # less what the user's umask takes away
-
-RUN_LOCK = ".lock"  # in archives/ and extracted/: one run at a time
 
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)  # no space, quota exceeded
 READ_ONLY_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -33,30 +28,6 @@ def is_disk_full(error: OSError) -> bool:
 def is_read_only(error: OSError) -> bool:
     """Return whether an error says that this user cannot write there."""
     return error.errno in READ_ONLY_ERRNOS
-
-
-@contextlib.contextmanager
-def only_run_in(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Let two runs on one folder take turns. The system frees the lock of a run that was killed.
-
-    Args:
-        folder: must exist.
-        say: called with a line for the person when there is something to wait for.
-    """
-    lock = filelock.FileLock(folder / RUN_LOCK)
-    try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        say(f"{folder}: another run is at work there; waiting until it ends")
-        lock.acquire()
-    except NotImplementedError:  # some network file systems
-        say(f"{folder}: this file system has no locks; do not start a second run on it")
-        yield
-        return
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 class Record:

@@ -42,14 +42,29 @@ class Fault(NamedTuple):
 
 
 FAULTS = (
-    # -- h36m/storage.py
+    # -- h36m/locks.py
     Fault(
         "a lock never holds",
-        "h36m/storage.py",
-        "lock.acquire(blocking=False)",
+        "h36m/locks.py",
+        "fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)",
         "pass",
-        "unit/test_storage.py::test_second_run_in_a_folder_says_so_and_waits_for_the_first",
+        "unit/test_locks.py::test_second_run_in_a_folder_says_so_and_waits_for_the_first",
     ),
+    Fault(
+        "a file system without locks is an error",
+        "h36m/locks.py",
+        "if error.errno in NO_LOCKS_ERRNOS:",
+        "if False:",
+        "unit/test_locks.py::test_run_without_locks_says_so_once_and_goes_on",
+    ),
+    Fault(
+        "another user's lock file is an error",
+        "h36m/locks.py",
+        "return os.open(path, os.O_RDONLY)",
+        "raise",
+        "unit/test_locks.py::test_lock_file_that_only_its_owner_may_write_is_locked",
+    ),
+    # -- h36m/storage.py
     Fault(
         "a record ignores the time stamp",
         "h36m/storage.py",
@@ -113,12 +128,48 @@ FAULTS = (
         "",
         "unit/test_storage.py::test_archive_is_synced_before_its_record",
     ),
+    # -- what surrounds the scripts
+    Fault(
+        "matplotlib is imported, and reads MPLBACKEND",
+        "h36m/cdf.py",
+        'NOT_NEEDED = ("matplotlib", "astropy")',
+        "NOT_NEEDED = ()",
+        "unit/test_imports.py::test_cdf_library_is_the_one_that_spacepy_brings_and_no_matplotlib",
+    ),
+    Fault(
+        "a module in the current folder hides a library",
+        "h36m/import_path.py",
+        "os.path.realpath(folder) in own",
+        "False",
+        "unit/test_imports.py::test_own_folders_come_last_and_once",
+    ),
+    Fault(
+        "HDF5 locks its files",
+        "h36m/process/annotations.py",
+        'h5py.File(file, "w", locking=False)',
+        'h5py.File(file, "w")',
+        "unit/test_locks.py::test_hdf5_files_are_written_and_read_without_locks",
+    ),
+    Fault(
+        "the fork server's death has a traceback",
+        "h36m/parallel/workers.py",
+        "except (EOFError, ConnectionError):",
+        "except ZeroDivisionError:",
+        "test_surroundings.py::test_death_of_the_fork_server_is_one_error_and_ends_its_workers",
+    ),
+    Fault(
+        "a log on a full disk ends a run",
+        "h36m/cli.py",
+        "with contextlib.suppress(OSError):",
+        "if True:",
+        "unit/test_cli.py::test_full_disk_of_a_log_is_no_error_of_the_run",
+    ),
     # -- h36m/cli.py, h36m/dataset.py
     Fault(
         "problems exit with status 0",
         "h36m/cli.py",
-        "status = 1 if problems else 0",
-        "status = 0",
+        "return 1 if problems else 0, problems",
+        "return 0, problems",
         "unit/test_cli.py::test_problems_exit_1_and_are_the_last_lines",
     ),
     Fault(

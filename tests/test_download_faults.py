@@ -749,10 +749,10 @@ def test_a_folder_that_cannot_be_written_ends_the_run_in_one_line(tmp_path, rele
     disk = small_disk(4)
     with faulty_site(release) as site:
         downloads = Downloads(disk, site)
-        for _ in ("without archives/", "with it"):
+        for what in ("archives: cannot write there", "cannot lock "):  # without the folder, and with it
             with nobody_may_write(disk):
                 ended = downloads.run("--subjects", "S1", script=SCRIPT)
-            assert_one_line(ended, "archives: cannot write there")
+            assert_one_line(ended, what, "archives", "Read-only file system")
             assert site.requests == []
             downloads.archives.mkdir(exist_ok=True)
         assert_all_right(downloads, downloads.run("--subjects", "S1", script=SCRIPT))

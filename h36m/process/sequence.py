@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from filelock import FileLock
 
 from h36m import __version__
 from h36m.cameras import Camera, project
@@ -33,6 +32,7 @@ from h36m.dataset import (
     sequence_folder,
     unpacked_file,
 )
+from h36m.locks import locked
 from h36m.metadata import Metadata
 from h36m.poses import fit_intrinsics, read_poses
 from h36m.process import annotations
@@ -72,7 +72,7 @@ def process_sequence(sequence: Sequence, options: Options, metadata: Metadata) -
     locks = options.root / PROCESSED / SEQUENCE_LOCKS
     try:
         locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(locks / f"{sequence}.lock"):
+        with locked(locks / f"{sequence}.lock"):
             shutil.rmtree(unfinished, ignore_errors=True)
             before = done_before(sequence, options._replace(preview=False))
             if before:
@@ -89,6 +89,8 @@ def process_sequence(sequence: Sequence, options: Options, metadata: Metadata) -
                 with contextlib.suppress(OSError):  # what an earlier run made stays
                     folder.rmdir()
             return outcome
+    except TaskError as problem:  # of the lock
+        return Outcome(0, 0, [f"{sequence}: {problem}"], [])
     except OSError as error:  # the disk is full, or the folder read-only
         # HDF5 tells in several lines what the number says in one.
         reason = os.strerror(error.errno) if error.errno else error

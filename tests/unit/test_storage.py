@@ -1,24 +1,20 @@
-"""h36m/storage.py function by function: records, atomic writes, names and locks, on real files."""
+"""h36m/storage.py function by function: records, atomic writes, and names, on real files."""
 
 import errno
 import os
-import queue
 import resource
 import signal
 import stat
-import threading
 
 import pytest
 from helpers.steps import watch_steps
 
 from h36m.storage import (
     PRIVATE,
-    RUN_LOCK,
     Record,
     free_name,
     is_disk_full,
     is_read_only,
-    only_run_in,
     rename_durably,
     start_writing,
     start_writing_files,
@@ -183,34 +179,6 @@ def test_free_name_is_the_first_that_does_not_exist(tmp_path):
 def test_errors_of_full_and_read_only_disks_are_told_apart(number, full, read_only):
     error = OSError(number, "words") if number else OSError("words")
     assert (is_disk_full(error), is_read_only(error)) == (full, read_only)
-
-
-# -- only_run_in -------------------------------------------------------------------------------------------------------
-
-
-def test_second_run_in_a_folder_says_so_and_waits_for_the_first(tmp_path):
-    events = queue.Queue()
-
-    def second_run():
-        with only_run_in(tmp_path, lambda line: events.put(f"said {line}")):
-            events.put("entered")
-
-    with only_run_in(tmp_path, lambda line: events.put("the first said something")):
-        thread = threading.Thread(target=second_run)
-        thread.start()
-        said = events.get(timeout=60)
-        with pytest.raises(queue.Empty):  # it does not enter while the first is at work
-            events.get(timeout=0.15)
-    assert said.startswith(f"said {tmp_path}: ")
-    assert events.get(timeout=60) == "entered"
-    thread.join()
-
-
-def test_lock_of_a_folder_is_freed_after_an_error(tmp_path):
-    with pytest.raises(KeyError), only_run_in(tmp_path, pytest.fail):
-        raise KeyError
-    with only_run_in(tmp_path, pytest.fail):
-        assert (tmp_path / RUN_LOCK).exists()
 
 
 # -- power cuts, see also tests/test_power_cut.py ----------------------------------------------------------------------
