@@ -209,18 +209,18 @@ def test_lock_of_a_folder_is_freed_after_an_error(tmp_path):
 def steps(monkeypatch):
     """The list of what is synced and renamed, in order; all of it is really done."""
     found = []
-    fsync, replace = os.fsync, os.replace
+    fsync, replace = os.fsync, Path.replace
 
     def noted_fsync(handle):
         found.append(("sync", os.fstat(handle).st_ino))
         fsync(handle)
 
     def noted_replace(source, target):
-        found.append(("rename", Path(source).stat().st_ino))
-        replace(source, target)
+        found.append(("rename", source.stat().st_ino))
+        return replace(source, target)
 
     monkeypatch.setattr(os, "fsync", noted_fsync)
-    monkeypatch.setattr(os, "replace", noted_replace)
+    monkeypatch.setattr(Path, "replace", noted_replace)  # os.replace is bound at import before Python 3.11
     return found
 
 
