@@ -8,8 +8,9 @@ PYTHONS = 3.10 3.11 3.12 3.13 3.14
 PLATFORMS = x86_64-manylinux_2_28 aarch64-manylinux_2_28 x86_64-apple-darwin aarch64-apple-darwin x86_64-pc-windows-msvc
 LOCKS = requirements.lock requirements-cluster.lock requirements-dev.lock
 
-# uv reads none of pip's settings, so it is told of an index that pip is configured to use.
-UV = index=$$($(IN_VENV) -m pip config get global.index-url 2>/dev/null) && export UV_DEFAULT_INDEX="$$index"; \
+# uv reads none of pip's settings, so it is told of the index that pip is configured to use.
+UV = index=$${PIP_INDEX_URL:-$$($(IN_VENV) -m pip config get global.index-url 2>/dev/null)}; \
+	[ -z "$$index" ] || export UV_DEFAULT_INDEX="$$index"; \
 	UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=never $(IN_VENV) -m uv
 
 # The first Python of PYTHONS that runs here, where the system or pyenv has one; else the one in use.
@@ -72,8 +73,9 @@ lock: .venv/ready  ## requirements*.lock again, from the newest releases
 	@touch $@
 
 .venv/lowest/ready: .venv/ready requirements.txt requirements-cluster.txt requirements-dev.txt
-	$(UV) venv --quiet --clear --python "$(OLDEST)" .venv/lowest
-	$(UV) pip install --quiet --python .venv/lowest/bin/python --resolution lowest-direct --only-binary :all: \
+	@echo "installing the oldest releases that requirements-dev.txt allows, into .venv/lowest"
+	@$(UV) venv --quiet --clear --python "$(OLDEST)" .venv/lowest
+	@$(UV) pip install --quiet --python .venv/lowest/bin/python --resolution lowest-direct --only-binary :all: \
 		-r requirements-dev.txt
 	@touch $@
 
