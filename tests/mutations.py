@@ -42,6 +42,28 @@ class Fault(NamedTuple):
 
 
 FAULTS = (
+    # -- requirements.txt and Makefile
+    Fault(
+        "an imported package is not required",
+        "requirements.txt",
+        "urllib3>=2.0.2\n",
+        "",
+        "unit/test_requirements.py::test_every_import_is_in_the_requirements",
+    ),
+    Fault(
+        "the locked releases are older than what is required",
+        "requirements.txt",
+        "av>=17.0 ",
+        "av>=99 ",
+        "unit/test_requirements.py::test_lock_has_one_release_of_every_requirement",
+    ),
+    Fault(
+        "the lock is for other Pythons than the Makefile says",
+        "Makefile",
+        "PYTHONS = 3.10 ",
+        "PYTHONS = ",
+        "unit/test_requirements.py::test_lock_was_made_for_the_pythons_of_the_makefile",
+    ),
     # -- h36m/locks.py
     Fault(
         "a lock never holds",

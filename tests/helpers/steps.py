@@ -16,13 +16,14 @@ def watch_steps(monkeypatch) -> list[tuple[str, int]]:
     def noting(rename):
         def noted_rename(source, target):
             steps.append(("rename", Path(source).stat().st_ino))
-            rename(source, target)
+            return rename(source, target)
 
         return noted_rename
 
     monkeypatch.setattr(os, "fsync", noted_fsync)
-    monkeypatch.setattr(os, "replace", noting(os.replace))
-    monkeypatch.setattr(os, "rename", noting(os.rename))
+    # Not those of os, which Python 3.10 binds when pathlib is imported.
+    monkeypatch.setattr(Path, "replace", noting(Path.replace))
+    monkeypatch.setattr(Path, "rename", noting(Path.rename))
     return steps
 
 
