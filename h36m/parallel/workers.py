@@ -22,6 +22,8 @@ from h36m.cli import TaskError
 FORK_SERVER = Path(__file__).with_name("fork_server.py")
 # Ctrl-C, the system's or a batch system's stop, the end of a terminal: the run decides what comes of them.
 STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+# How a process ends in which a library has gone wrong; NASA's crashes over some damaged files.
+CRASHES = [-getattr(signal, name) for name in ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE") if hasattr(signal, name)]
 # How long a process whose parent is gone may take to delete a few thousand images, on a slow disk too.
 SECONDS_TO_CLEAR_AWAY = 30
 
@@ -255,7 +257,10 @@ def how_it_ended(exitcode: int | None) -> str:
     Args:
         exitcode: its status, or the negative number of the signal that ended it.
     """
-    return f"its process {_ending_of(exitcode)}; run again to do it"
+    remedy = "run again to do it"
+    if exitcode in CRASHES:
+        remedy = "one of its files may be damaged: unpack its archives again"
+    return f"its process {_ending_of(exitcode)}; {remedy}"
 
 
 def _ending_of(exitcode: int | None) -> str:
