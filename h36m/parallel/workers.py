@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from h36m.cli import TaskError
+from h36m.cli import TaskError, print_line
 
 FORK_SERVER = Path(__file__).with_name("fork_server.py")
 # Ctrl-C, the system's or a batch system's stop, the end of a terminal: the run decides what comes of them.
@@ -83,7 +83,7 @@ def _run_beside_server(
             if number is None:
                 _, failure, trace = ending
                 if debug:
-                    print(trace, file=sys.stderr)
+                    print_line(trace, sys.stderr)
                 raise TaskError(failure)
             yield number, ending
     except (EOFError, ConnectionError):
@@ -100,19 +100,17 @@ def _start_server() -> tuple[Connection, subprocess.Popen]:
     Raises:
         TaskError: the system does not let it start.
     """
-    connection, servers_end = multiprocessing.Pipe()
     # Tasks fill the cores: numpy's threads would only wait, and busily.
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
     options = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
-    command = [sys.executable, *options, str(FORK_SERVER), str(servers_end.fileno()), *sys.path]
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # the server inherits it, see there
     try:
+        connection, servers_end = multiprocessing.Pipe()
         with servers_end:
-            server = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, env=environment, pass_fds=[servers_end.fileno()]
-            )
+            number = servers_end.fileno()
+            command = [sys.executable, *options, str(FORK_SERVER), str(number), *sys.path]
+            server = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, pass_fds=[number])
     except OSError as error:
-        connection.close()
         raise TaskError(cannot_start(error)) from error
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
