@@ -11,6 +11,7 @@ cores.
 
 import argparse
 import io
+import itertools
 import shutil
 import statistics
 import subprocess
@@ -37,6 +38,7 @@ from h36m.process.jpeg import JPEG_QSCALE, encode_jpeg, with_full_range
 from h36m.process.video import decode_frames
 
 WIDTH, HEIGHT = 1000, 1002
+HEIGHTS = (HEIGHT, 1000)  # some cameras have the one, some the other
 FRAMES_PER_SECOND = 50
 SPARE_FRAMES = 4  # videos are a few frames longer than the poses
 SUBJECTS = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
@@ -126,25 +128,42 @@ def seen_from(room: np.ndarray, down: float, right: float) -> np.ndarray:
     return part[:, :-1] + (right - left) * (part[:, 1:] - part[:, :-1])
 
 
-def make_videos(folder: Path, frames: int) -> dict[str, Path]:
-    """Write the same film with each codec."""
-    paths, containers, streams = {}, {}, {}
-    for codec, (encoder, options) in CODECS.items():
-        paths[codec] = folder / f"{codec}.mp4"
-        containers[codec] = av.open(str(paths[codec]), "w")
-        streams[codec] = containers[codec].add_stream(encoder, rate=FRAMES_PER_SECOND, options=options)
-        streams[codec].width, streams[codec].height, streams[codec].pix_fmt = WIDTH, HEIGHT, "yuv420p"
+def cropped(frame: av.VideoFrame, height: int) -> av.VideoFrame:
+    """Return the upper part of a frame."""
+    if height == frame.height:
+        return frame
+    part = av.VideoFrame(frame.width, height, "yuv420p")
+    for source, target in zip(frame.planes, part.planes, strict=True):
+        target.update(bytes(source)[: target.buffer_size])
+    part.pts, part.time_base = frame.pts, frame.time_base
+    return part
+
+
+def make_videos(folder: Path, frames: int) -> dict[str, dict[int, Path]]:
+    """Write the same film with each codec in each height; return the files by codec and height."""
+    paths: dict[str, dict[int, Path]] = {codec: {} for codec in CODECS}
+    containers, streams = {}, {}
+    for (codec, (encoder, options)), height in itertools.product(CODECS.items(), HEIGHTS):
+        key = codec, height
+        paths[codec][height] = folder / f"{codec} {height}.mp4"
+        containers[key] = av.open(str(paths[codec][height]), "w")
+        streams[key] = containers[key].add_stream(encoder, rate=FRAMES_PER_SECOND, options=options)
+        streams[key].width, streams[key].height, streams[key].pix_fmt = WIDTH, height, "yuv420p"
     for frame in film(frames):
-        for codec, container in containers.items():
-            container.mux(streams[codec].encode(frame))
-    for codec, container in containers.items():
-        container.mux(streams[codec].encode())
+        for key, container in containers.items():
+            container.mux(streams[key].encode(cropped(frame, key[1])))
+    for key, container in containers.items():
+        container.mux(streams[key].encode())
         container.close()
     return paths
 
 
-def make_sequences(extracted: Path, video: Path, frames: int, subjects: list[str]) -> list[Path]:
-    """Lay out Walking-1 of some subjects as extract_all.py does, four views each; return the videos."""
+def make_sequences(extracted: Path, video_of: dict[int, Path], frames: int, subjects: list[str]) -> list[Path]:
+    """Lay out Walking-1 of some subjects as extract_all.py does, four views each; return the videos.
+
+    Args:
+        video_of: by height, since the cameras have different ones.
+    """
     metadata = load_metadata()
     number = np.arange(frames - SPARE_FRAMES)[:, None, None]
     pose_3d = np.zeros((len(number), JOINTS, 3))
@@ -163,7 +182,8 @@ def make_sequences(extracted: Path, video: Path, frames: int, subjects: list[str
                 write_cdf(extracted / subject / kind / f"{base}.{camera}.cdf", poses)
             target = extracted / subject / dataset.VIDEOS / f"{base}.{camera}.mp4"
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(video, target)
+            height, _ = metadata.image_sizes[subject, camera]
+            shutil.copyfile(video_of[height], target)
             videos.append(target)
         write_cdf(extracted / subject / dataset.POSES_3D_WORLD / f"{base}.cdf", pose_3d)
     return videos
@@ -342,10 +362,11 @@ def main() -> None:
         folder = Path(folder)
         print(f"{machine('av', 'simplejpeg')}, ffmpeg {ffmpeg_version()}", flush=True)
         videos = make_videos(folder, arguments.frames)
-        for codec, video in videos.items():
+        for codec, paths in videos.items():
+            video = paths[HEIGHT]
             seconds = arguments.frames / FRAMES_PER_SECOND
             print(f"{codec}: {video.stat().st_size * 8 / 1e6 / seconds:.1f} Mbit/s", flush=True)
-        compare_jpeg_encoders(videos["H.264"], range(0, arguments.frames - SPARE_FRAMES, EVERY), folder)
+        compare_jpeg_encoders(videos["H.264"][HEIGHT], range(0, arguments.frames - SPARE_FRAMES, EVERY), folder)
         for codec in [] if arguments.jpeg_only else arguments.codecs:
             root = folder / codec
             views = make_sequences(root / "extracted", videos[codec], arguments.frames, subjects)

@@ -35,7 +35,6 @@ FRAMES_PER_SECOND = 50
 SIZES = {"S1": 1.03, "S9": 1.08}
 # As in the real cameras' order and frame counts: videos are some frames longer than the poses.
 SPARE_FRAMES = (1, 4, 4, 1)
-IMAGE_SIZES = ((1002, 1000), (1000, 1000), (1000, 1000), (1002, 1000))  # height, width of S1's and S9's views
 # What is wrong with the ground truth of three sequences of S9 in the real release is wrong in this one.
 SHIFTED = {("S9", "Greeting-2"), ("S9", "SittingDown-2"), ("S9", "Waiting-1")}
 SHIFT_MM = np.array([200.0, 0.0, 0.0])
@@ -101,7 +100,7 @@ def make_view(folder: Path, recording: Recording, view: int) -> None:
     camera_id = metadata.camera_ids[view]
     camera = metadata.cameras[subject, camera_id]
     video_frames = count + SPARE_FRAMES[view]
-    size = IMAGE_SIZES[view]
+    size = metadata.image_sizes[subject, camera_id]
 
     start = 0.5 * len(name) + 2.0 * (subject == "S9")
     seen = figure.poses_in_world(

@@ -19,6 +19,8 @@ ACTION_NOT_USED = 1
 NUMBERS_OF_EXTRINSICS = 6  # three angles, a position
 NUMBERS_OF_INTRINSICS = 9  # f f c c k k k p p
 SUBJECTS_WITH_CALIBRATION = 11
+# Every video of the dataset has one of these sizes: height, width, pixels.
+KNOWN_SIZES = ((1000, 1000), (1002, 1000))
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Metadata:
         joint_names: the 32 joints.
         joint_parents: the index of each joint's parent; the root's is its own.
         cameras: (subject, camera id) -> Camera, for all 11 subjects; empty where the file has no calibration.
+        image_sizes: (subject, camera id) -> (height, width), pixels; empty where the file has no sizes, as the official
+            one has none.
     """
 
     sequences: dict[tuple[str, int, int], str]
@@ -40,6 +44,7 @@ class Metadata:
     joint_names: tuple[str, ...]
     joint_parents: tuple[int, ...]
     cameras: dict[tuple[str, str], Camera]
+    image_sizes: dict[tuple[str, str], tuple[int, int]]
 
     def sequences_of(self, subject: str) -> list[Sequence]:
         """Return a subject's sequences in order: Directions-1, Directions-2, Discussion-1, ..."""
@@ -48,6 +53,11 @@ class Metadata:
             for (of_subject, action, subaction), base in sorted(self.sequences.items())
             if of_subject == subject and action != ACTION_NOT_USED
         ]
+
+    def sizes_of(self, subject: str, camera_id: str) -> tuple[tuple[int, int], ...]:
+        """Return the sizes (height, width) that a view's video may have: its own, or any known where none is given."""
+        size = self.image_sizes.get((subject, camera_id))
+        return KNOWN_SIZES if size is None else (size,)
 
 
 def load_metadata(path: Path = METADATA_FILE) -> Metadata:
@@ -78,13 +88,16 @@ def load_metadata(path: Path = METADATA_FILE) -> Metadata:
         joint_parents = tuple(max(parent - 1, 0) for _, _, parent in joints)
         numbers = np.array(root.findtext(".//w0", default="").strip().strip("[]").split(), dtype=np.float64)
         cameras = _cameras(numbers, camera_ids) if len(numbers) else {}
+        image_sizes = _image_sizes(root.findall("imagesizes/tr"))
     except FileNotFoundError:
         raise UsageError(f"there is no {path}: it belongs beside the scripts") from None
     except (ElementTree.ParseError, ValueError, TypeError, IndexError) as error:
         raise UsageError(
             f"{path} cannot be read as the dataset's metadata ({error}): put back the project's or the official one"
         ) from error
-    return Metadata(sequences, actions, camera_ids, tuple(name for _, name, _ in joints), joint_parents, cameras)
+    return Metadata(
+        sequences, actions, camera_ids, tuple(name for _, name, _ in joints), joint_parents, cameras, image_sizes
+    )
 
 
 def _text(element: ElementTree.Element | None) -> str:
@@ -96,6 +109,24 @@ def _text(element: ElementTree.Element | None) -> str:
     if element is None or not element.text:
         raise ValueError("an element is missing or empty")
     return element.text
+
+
+def _image_sizes(rows: list[ElementTree.Element]) -> dict[tuple[str, str], tuple[int, int]]:
+    """Read the table `<imagesizes>`: a row of camera ids, then rows of a subject and its sizes, such as 1000 x 1002.
+
+    Raises:
+        ValueError: a row is too long or too short, or a cell is no size.
+    """
+    if not rows:
+        return {}
+    _, *camera_ids = [cell.text or "" for cell in rows[0].findall("td")]
+    sizes = {}
+    for row in rows[1:]:
+        subject, *cells = map(_text, row.findall("td"))
+        for camera_id, cell in zip(camera_ids, cells, strict=True):
+            width, height = map(int, cell.split("x"))
+            sizes[subject, camera_id] = height, width
+    return sizes
 
 
 def _cameras(numbers: np.ndarray, camera_ids: tuple[str, ...]) -> dict[tuple[str, str], Camera]:

@@ -518,6 +518,20 @@ FAULTS = (
         "unit/test_packets.py::test_wanted_frames_are_those_of_a_full_decode",
     ),
     Fault(
+        "a video too short for its poses is accepted where its chosen frames exist",
+        "h36m/process/video.py",
+        "at_least = max(poses, wanted[-1] + 1)",
+        "at_least = wanted[-1] + 1",
+        "test_video_faults.py::test_video_shorter_than_its_poses_is_an_error_whatever_is_wanted",
+    ),
+    Fault(
+        "a video of another size is accepted",
+        "h36m/process/video.py",
+        "if size is None and sizes and (frame.height, frame.width) not in sizes:",
+        "if False:",
+        "test_video_faults.py::test_video_of_another_size_names_both",
+    ),
+    Fault(
         "images are named by the frame after theirs",
         "h36m/process/video.py",
         "image = folder / image_name(index)",

@@ -9,7 +9,7 @@ from helpers.facts import FACTS, table
 from h36m.cameras import project, to_camera
 from h36m.cli import UsageError
 from h36m.dataset import SUBJECTS_WITH_GROUND_TRUTH
-from h36m.metadata import load_metadata
+from h36m.metadata import METADATA_FILE, load_metadata
 
 ALL_SUBJECTS = [f"S{number}" for number in range(1, 12)]
 
@@ -89,6 +89,26 @@ def test_every_number_of_the_calibration_reads_back_for_all_44_cameras(metadata)
         np.testing.assert_allclose(camera.rotation[0], row, atol=1e-12)
         np.testing.assert_allclose(camera.rotation @ camera.rotation.T, np.eye(3), atol=1e-12)
         np.testing.assert_allclose(np.linalg.det(camera.rotation), 1)
+
+
+def test_size_of_each_view_is_that_of_the_facts(metadata, official_style):
+    """The official file has none: then it is one of the two that the dataset's videos have."""
+    for subject in ALL_SUBJECTS:
+        for camera, size in zip(FACTS["cameras"], FACTS["image_sizes_hw"][subject], strict=True):
+            assert metadata.sizes_of(subject, camera) == (tuple(size),)
+            assert official_style.sizes_of(subject, camera) == ((1000, 1000), (1002, 1000))
+    assert len(metadata.image_sizes) == 44 and official_style.image_sizes == {}
+
+
+@pytest.mark.parametrize("cell", ["", "1000", "wide", "1000 x 1002</td><td>1000 x 1002"])
+def test_broken_table_of_sizes_is_told_in_one_line(tmp_path, cell):
+    file = tmp_path / "metadata.xml"
+    text = METADATA_FILE.read_text(encoding="utf-8")
+    assert text.count("<td>S1</td><td>1000 x 1002</td>") == 1
+    file.write_text(text.replace("<td>S1</td><td>1000 x 1002</td>", f"<td>S1</td><td>{cell}</td>"), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"metadata\.xml cannot be read") as raised:
+        load_metadata(file)
+    assert "\n" not in str(raised.value)
 
 
 def test_the_published_check_value_of_the_calibration(metadata):

@@ -7,13 +7,13 @@ import h5py
 import numpy as np
 import pytest
 from helpers.demos import ACTION_OPTIONS, SUBJECT_OPTIONS
-from helpers.facts import CAMERAS
+from helpers.facts import CAMERAS, FACTS
 from helpers.releases import contents, times_of_files
 from helpers.scripts import process
 from PIL import Image
 
 from demo.figure import read_frame_number
-from demo.release import DEMO, IMAGE_SIZES
+from demo.release import DEMO
 from h36m.cdf import pycdf
 
 BASES = {
@@ -117,7 +117,7 @@ def test_each_image_shows_the_frame_that_its_name_says(demo_run, sequence):
     for file in images:
         with Image.open(file) as image:
             assert read_frame_number(np.asarray(image)) == int(file.stem.removeprefix("img_")) - 1
-            height, width = IMAGE_SIZES[CAMERAS.index(file.parent.name)]
+            height, width = FACTS["image_sizes_hw"][sequence[0]][CAMERAS.index(file.parent.name)]
             assert image.size == (width, height)
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from helpers.marks import needs_proc, slow
 from helpers.processes import parents_in_session, with_open_file, workers_in_session
-from helpers.releases import contents, leftovers_in_processed, times_of_files
-from helpers.scripts import PROJECT, Ended, finish, process, start_script, wait_until
+from helpers.releases import contents, copy_of_scripts, leftovers_in_processed, times_of_files
+from helpers.scripts import PROJECT, Ended, finish, run_script, start_script, wait_until
 from helpers.videos import make_packed_video, make_video
 
 from demo.release import write_cdf
@@ -31,6 +31,7 @@ from h36m.poses import read_poses
 CAMERAS = load_metadata().camera_ids
 CAMERA = CAMERAS[1]
 POSES = 60  # the videos have two frames more
+SIZE = (320, 242)  # width, height
 SEQUENCES = {"Walking-1": "Walking 1", "Walking-2": "Walking", "Greeting-2": "Greeting"}  # and their base names
 ALL = ("--subjects", "S1", "--actions", *SEQUENCES, "--all-frames")
 ONE = ("--subjects", "S1", "--actions", "Walking-1", "--all-frames")
@@ -42,7 +43,7 @@ def made(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("faults") / "a root"
     root.mkdir()
     videos = [
-        make_video(root / f"{shape}.mp4", shape, POSES + 2, size=(320, 242))
+        make_video(root / f"{shape}.mp4", shape, POSES + 2, size=SIZE)
         for shape in ("h264 with B-frames", "mpeg4 without B-frames", "h264 with a B-pyramid")
     ]
     for seed, (base, video) in enumerate(zip(SEQUENCES.values(), videos, strict=True)):
@@ -55,10 +56,17 @@ def made(tmp_path_factory) -> Path:
         write_cdf(input_file(root, POSES_3D_WORLD, f"{base}.cdf"), poses)
     for video in videos:
         video.unlink()
+    # The videos are small, and their size is what the copy's metadata.xml says.
+    copy_of_scripts(root / "scripts", size=SIZE)
     ended = process(root, *ALL)
     assert ended.returncode == 0, ended.stderr
     assert len(list(root.glob("processed/*/*/imageSequence/*/*.jpg"))) == len(SEQUENCES) * len(CAMERAS) * POSES
     return root
+
+
+def process(root: Path, *options) -> Ended:
+    """Run the copy of process_all.py in a root on it."""
+    return run_script(root / "scripts" / "process_all.py", "--root", root, *options)
 
 
 def some_poses(seed: int) -> np.ndarray:
@@ -76,6 +84,7 @@ def input_file(root: Path, kind: str, name: str) -> Path:
 @pytest.fixture
 def root(made, tmp_path) -> Path:
     """A root of one's own with copies of the unpacked files and nothing processed."""
+    shutil.copytree(made / "scripts", tmp_path / "a root" / "scripts")
     shutil.copytree(made / "extracted", tmp_path / "a root" / "extracted")
     return tmp_path / "a root"
 
@@ -223,13 +232,22 @@ def test_broken_file_costs_its_view_only_and_is_named_once(root, made, faults):
     assert untouched and all(path.stat().st_mtime_ns == before[path] for path in untouched)
 
 
-def test_video_with_fewer_frames_than_poses_is_an_error(root):
-    short = input_file(root, VIDEOS, f"Walking 1.{CAMERA}.mp4")
-    make_video(short, "h264 with B-frames", POSES - 10, size=(320, 242))
-    ended = process(root, *ONE)
+def test_video_that_does_not_fit_its_poses_or_camera_is_named(root):
+    """Whatever frames were chosen: here 0, 25 and 50, which all of these videos have."""
+    short, small, long = (input_file(root, VIDEOS, f"Walking 1.{camera}.mp4") for camera in CAMERAS[:3])
+    make_video(short, "h264 with B-frames", POSES - 1, size=SIZE)
+    make_video(small, "mpeg4 with B-frames", POSES, size=(SIZE[0], SIZE[1] - 2))
+    make_video(long, "h264 with B-frames", POSES + 11, size=SIZE)
+    ended = process(root, *ONE[:-1], "--every", "25")
     assert ended.returncode == 1
-    assert f"{short}: expected at least {POSES} frames, found {POSES - 10}" in ended.stderr
-    assert len(ended.errors) == 1 and leftovers_in_processed(root) == []
+    too_short, too_small = ended.errors
+    assert f"S1 Walking-1 {CAMERAS[0]}: {short}: expected at least {POSES} frames, found {POSES - 1}" in too_short
+    assert f"S1 Walking-1 {CAMERAS[1]}: {small}: expected frames of 320 x 242 pixels" in too_small
+    assert "found 320 x 240" in too_small
+    told = [line for line in ended.stdout.splitlines() if "frames for" in line]
+    assert told == [f"S1 Walking-1 {CAMERAS[2]}: {long.name} has {POSES + 11} frames for {POSES} poses"]
+    assert {image.parent.name for image in root.rglob("*.jpg")} == set(CAMERAS[2:])
+    assert leftovers_in_processed(root) == []
 
 
 def test_sequence_without_a_good_view_leaves_nothing(root, made):
@@ -268,7 +286,7 @@ def test_damaged_cdf_header_is_a_problem_or_poses_of_the_shape(tmp_path):
 @pytest.mark.slow
 def test_debug_shows_the_workers_reasons_for_decoding_everything(root):
     target = input_file(root, VIDEOS, f"Walking 1.{CAMERA}.mp4")
-    shutil.move(make_packed_video(root / "packed.mp4", POSES + 2), target)
+    shutil.move(make_packed_video(root / "packed.mp4", POSES + 2, SIZE), target)
     ended = process(root, *ONE[:-1], "--every", "64", "--debug")
     lines = [line for line in ended.errors if "decoding everything" in line]
     assert ended.returncode == 0 and len(lines) == 1 and str(target) in lines[0], ended.stderr
@@ -308,7 +326,7 @@ class Run:
     def __init__(self, root: Path):
         self.root = root
         options = ["--root", root, *ALL, "--jobs", "2"]
-        self.process = start_script("process_all.py", *options, start_new_session=True)
+        self.process = start_script(root / "scripts" / "process_all.py", *options, start_new_session=True)
         self.session = self.process.pid
 
     def wait_for_images(self, count: int) -> None:

@@ -52,6 +52,63 @@ def test_a_video_with_too_few_frames_names_both_numbers(videos, tmp_path):
         assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("ending", ["mp4", "h264"], ids=["planned", "decoded in full"])
+def test_video_shorter_than_its_poses_is_an_error_whatever_is_wanted(tmp_path, ending):
+    video = make_video(tmp_path / f"v.{ending}", "h264 with B-frames", FRAMES, SIZE)
+    assert write_images(video, [0, 40], tmp_path, poses=FRAMES) == (FRAMES, SIZE[::-1])
+    assert write_images(video, [0, 40], tmp_path, poses=1) == (FRAMES, SIZE[::-1])
+    with pytest.raises(TaskError, match=f"at least {FRAMES + 1} frames, found {FRAMES}"):
+        write_images(video, [0, 40], tmp_path, poses=FRAMES + 1)
+
+
+def test_damage_beyond_the_poses_costs_nothing_without_a_plan(videos, tmp_path):
+    """As with a plan, which never decodes it."""
+    shape = "h264 with a B-pyramid"
+    raw = tmp_path / "v.h264"
+    with av.open(str(videos[shape])) as source, av.open(str(raw), "w", format="h264") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        for packet in packets:
+            packet.stream = stream
+            target.mux(packet)
+    content = raw.read_bytes()
+    cut = len(content) - packets[-1].size - packets[-2].size // 2
+    raw.write_bytes(content[:cut])
+    found, _ = write_images(raw, [0, 20], tmp_path, poses=40)
+    assert 50 < found < FRAMES
+    with pytest.raises(TaskError):
+        write_images(raw, [0, 20], tmp_path, poses=FRAMES)
+
+
+@pytest.mark.parametrize("shape", DAMAGED_SHAPES)
+def test_video_of_another_size_names_both(videos, tmp_path, shape):
+    width, height = SIZE
+    sizes = [(height + 2, width), (height, width + 2)]
+    with pytest.raises(TaskError) as raised:
+        write_images(videos[shape], [0], tmp_path, sizes=sizes)
+    expected = f"expected frames of {width} x {height + 2} or {width + 2} x {height} pixels"
+    assert expected in str(raised.value) and f"found {width} x {height};" in str(raised.value)
+    assert not list(tmp_path.iterdir())
+    assert write_images(videos[shape], [0], tmp_path, sizes=[*sizes, (height, width)]) == (FRAMES, (height, width))
+
+
+@pytest.mark.parametrize("shape", ["h264 with B-frames", "mpeg4 without B-frames"])
+@pytest.mark.parametrize("wanted", [[0, 15], [0]], ids=["one of each", "first only"])
+def test_video_whose_size_changes_is_an_error(tmp_path, shape, wanted):
+    video = make_video_of_two_sizes(tmp_path, shape, 10, (SIZE, (SIZE[0], SIZE[1] + 32)))
+    with pytest.raises(TaskError, match="found"):
+        write_images(video, wanted, tmp_path, poses=20, sizes=[SIZE[::-1]])
+
+
+def make_video_of_two_sizes(folder: Path, shape: str, frames: int, sizes: tuple) -> Path:
+    """Join two raw streams, each with its own settings."""
+    ending = "h264" if "h264" in shape else "m4v"
+    parts = [make_video(folder / f"{number}.{ending}", shape, frames, size) for number, size in enumerate(sizes)]
+    both = folder / f"both.{ending}"
+    both.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return both
+
+
 def test_too_few_frames_are_noticed_without_a_plan(tmp_path):
     video = make_video(tmp_path / "v.h264", "h264 with B-frames", FRAMES, SIZE)
     assert "expected at least 65 frames, found 60" in problem_of(video, [0, 64], tmp_path)

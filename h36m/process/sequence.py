@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 from filelock import FileLock
-from PIL import Image
 
 from h36m import __version__
 from h36m.cameras import Camera, project
@@ -30,7 +29,6 @@ from h36m.dataset import (
     UNFINISHED_SEQUENCE,
     VIDEOS,
     Sequence,
-    image_name,
     sequence_folder,
     unpacked_file,
 )
@@ -44,6 +42,9 @@ from h36m.process.s9 import correct_boxes, correct_camera_poses, correct_world_p
 from h36m.process.selection import FrameRuleError, chosen_frames
 from h36m.process.video import write_images
 from h36m.segments import NO_BOX, read_boxes
+
+# Videos of the dataset are up to some ten frames longer than their poses; more may be those of another sequence.
+FRAMES_WITHOUT_POSE = 10
 
 
 class View(NamedTuple):
@@ -191,13 +192,14 @@ def make_view(
     frames = chosen_frames(options.rule, sequence.subject, universal)
     images = folder / IMAGES / camera
     images.mkdir(parents=True)
-    write_images(file(VIDEOS), frames.tolist(), images)
-    with Image.open(images / image_name(int(frames[0]))) as image:
-        size = image.height, image.width
+    sizes = metadata.sizes_of(sequence.subject, camera)
+    video_frames, size = write_images(file(VIDEOS), frames.tolist(), images, len(universal), sizes)
 
     boxes = None
     problems: list[str] = []
     notices: list[str] = []
+    if video_frames > len(universal) + FRAMES_WITHOUT_POSE:
+        notices.append(f"{file(VIDEOS).name} has {video_frames} frames for {len(universal)} poses")
     if options.segments and file(BOXES).parent.is_dir():
         boxes, problems, notices = read_boxes(file(BOXES), frames, size)
     if options.segments and file(PART_LABELS).parent.is_dir():

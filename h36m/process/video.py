@@ -7,8 +7,9 @@ plan, everything is decoded and counted.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 
@@ -31,20 +32,48 @@ HARMLESS_REPORT = "mmco: unref short failure"
 logger = logging.getLogger(__name__)
 
 
-def write_images(video: Path, wanted: Sequence[int], folder: Path, qscale: int = JPEG_QSCALE) -> None:
+class Written(NamedTuple):
+    """What the video had whose frames were written."""
+
+    frames: int
+    size: tuple[int, int]  # height, width of each, pixels
+
+
+def write_images(
+    video: Path,
+    wanted: Sequence[int],
+    folder: Path,
+    poses: int = 0,
+    sizes: Sequence[tuple[int, int]] = (),
+    qscale: int = JPEG_QSCALE,
+) -> Written:
     """Write the wanted frames of a video as `img_%06d.jpg`, frame 0 as number 1; each whole or not at all.
 
     Args:
         video: H.264 or MPEG-4 Part 2 in a container that FFmpeg's libraries read.
-        wanted: indices of frames, counted from 0 in the order of presentation.
+        wanted: indices of frames, counted from 0 in the order of presentation; at least one.
         folder: where the images go; it must exist.
+        poses: how many frames the video must have at least, whichever are wanted.
+        sizes: which sizes (height, width) its frames may have; none for any. All of them have the same.
         qscale: 1 (best) to 31, FFmpeg's scale.
 
     Raises:
-        TaskError: as `decode_frames`.
+        TaskError: as `decode_frames`, or the frames have another size.
         OSError: an image cannot be written.
     """
-    for index, frame in decode_frames(video, wanted):
+    found = 0
+
+    def decode_and_count() -> Iterator[tuple[int, av.VideoFrame]]:
+        nonlocal found
+        found = yield from decode_frames(video, wanted, poses)
+
+    size = None
+    for index, frame in decode_and_count():
+        if size is None and sizes and (frame.height, frame.width) not in sizes:
+            raise _other_size(video, sizes, frame)
+        size = size or (frame.height, frame.width)
+        if size != (frame.height, frame.width):
+            raise _other_size(video, [size], frame)
         image = folder / image_name(index)
         unfinished = image.with_suffix(UNFINISHED_IMAGE_EXTENSION)
         try:
@@ -53,39 +82,58 @@ def write_images(video: Path, wanted: Sequence[int], folder: Path, qscale: int =
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
+    assert size is not None, "at least one frame is wanted"
+    return Written(found, size)
 
 
-def decode_frames(video: Path, wanted: Sequence[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+def _other_size(video: Path, sizes: Sequence[tuple[int, int]], frame: av.VideoFrame) -> TaskError:
+    expected = " or ".join(f"{width} x {height}" for height, width in sizes)
+    return TaskError(
+        f"{video}: expected frames of {expected} pixels (width x height), found {frame.width} x {frame.height}; "
+        "unpack its archive again"
+    )
+
+
+def decode_frames(
+    video: Path, wanted: Sequence[int], poses: int = 0
+) -> Generator[tuple[int, av.VideoFrame], None, int]:
     """Decode the wanted frames of a video, and of the others only what those need.
 
     Args:
         video: H.264 or MPEG-4 Part 2 in a container that FFmpeg's libraries read.
         wanted: indices of frames, counted from 0 in the order of presentation; in any order.
+        poses: how many frames the video must have at least, whichever are wanted.
 
     Yields:
         (index, frame) in ascending order, each wanted index once.
+
+    Returns:
+        how many frames the video has; 0 where none is wanted.
 
     Raises:
         TaskError: the video cannot be read, has too few frames, or what is needed of it is damaged.
     """
     wanted = sorted(set(wanted))
     if not wanted:
-        return
+        return 0
+    at_least = max(poses, wanted[-1] + 1)
     try:
         packets = read_packet_facts(video)
         numbered = number_frames(packets)
     except NoPlanError as reason:
         logger.debug("%s: %s: decoding everything", video, reason)
-        yield from _decode_everything(video, wanted)
-        return
-    if len(numbered) <= wanted[-1]:
-        raise _too_few(video, wanted, len(numbered))
+        return (yield from _decode_everything(video, wanted, at_least))
+    if len(numbered) < at_least:
+        raise _too_few(video, at_least, len(numbered))
     frames = _decode_planned(video, packets, [numbered[index] for index in wanted])
     yield from zip(wanted, frames, strict=True)
+    return len(numbered)
 
 
-def _too_few(video: Path, wanted: list[int], found: int) -> TaskError:
-    return TaskError(f"{video}: expected at least {wanted[-1] + 1} frames, found {found}")
+def _too_few(video: Path, at_least: int, found: int) -> TaskError:
+    return TaskError(
+        f"{video}: expected at least {at_least} frames, found {found}: too short for its poses; unpack it again"
+    )
 
 
 def _decode_planned(video: Path, packets: list[PacketFacts], positions: list[int]) -> Iterator[av.VideoFrame]:
@@ -128,19 +176,28 @@ def _decode_planned(video: Path, packets: list[PacketFacts], positions: list[int
             return
 
 
-def _decode_everything(video: Path, wanted: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Yield the wanted frames by counting all that come out of the decoder."""
+def _decode_everything(
+    video: Path, wanted: list[int], at_least: int
+) -> Generator[tuple[int, av.VideoFrame], None, int]:
+    """Yield the wanted frames by counting all that come out of the decoder; return how many they are."""
     index = 0
-    missing = set(wanted)
-    for packet, context in packets_of(video, with_flush=True):
-        for frame in _decode(video, context, packet):
-            if index in missing:
-                yield index, frame
-                missing.remove(index)
-            index += 1
-        if not missing:
-            return
-    raise _too_few(video, wanted, index)
+    is_wanted = set(wanted)
+    size = None
+    try:
+        for packet, context in packets_of(video, with_flush=True):
+            for frame in _decode(video, context, packet):
+                size = size or (frame.height, frame.width)
+                if size != (frame.height, frame.width):
+                    raise _other_size(video, [size], frame)
+                if index in is_wanted:
+                    yield index, frame
+                index += 1
+    except TaskError:
+        if index < at_least:  # else the damage is in frames beyond the poses, which nobody wants
+            raise
+    if index < at_least:
+        raise _too_few(video, at_least, index)
+    return index
 
 
 def _decode(video: Path, context: av.VideoCodecContext, packet: av.Packet | None) -> list[av.VideoFrame]:

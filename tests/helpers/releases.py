@@ -1,6 +1,7 @@
 """Small releases of the dataset in extracted/, what is made of them, and copies of the scripts to edit."""
 
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,17 +34,23 @@ def linked(root: Path, to: Path) -> Path:
     return to
 
 
-def copy_of_scripts(folder: Path, rule: str = "") -> Path:
+def copy_of_scripts(folder: Path, rule: str = "", size: tuple[int, int] | None = None) -> Path:
     """Copy process_all.py and what it needs, to edit; return the copy of the script.
 
     Args:
         folder: for the copies.
         rule: lines for the beginning of the rule for frames.
+        size: width and height that the copy's metadata.xml gives each view, for small videos.
     """
     shutil.copytree(PROJECT / "h36m", folder / "h36m", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("process_all.py", "metadata.xml", "requirements.txt"):
         shutil.copy(PROJECT / name, folder)
     script = folder / "process_all.py"
+    if size:
+        metadata = folder / "metadata.xml"
+        text, sizes = re.subn(r"<td>\d+ x \d+</td>", f"<td>{size[0]} x {size[1]}</td>", metadata.read_text("utf-8"))
+        assert sizes == 11 * 4
+        metadata.write_text(text, encoding="utf-8")
     if rule:
         where = "    # To keep every frame:\n"
         edit(script, where, "".join(f"    {line}\n" for line in rule.splitlines()))

@@ -144,12 +144,13 @@ def exp_golomb(number: int) -> str:
     return "0" * ((number + 1).bit_length() - 1) + f"{number + 1:b}"
 
 
-def make_packed_video(path: Path, frames: int = 120) -> Path:
+def make_packed_video(path: Path, frames: int = 120, size: tuple[int, int] = (WIDTH, HEIGHT)) -> Path:
     """Write an MPEG-4 video as DivX 5 did: a B picture in the packet of the picture before it, then a packet of none.
 
     The container then has no times out of order, which AVI could not hold.
     """
-    unpacked = make_video(path.with_suffix(".unpacked.mp4"), "mpeg4 with B-frames", frames, encoder_options={"bf": "1"})
+    shape, options = "mpeg4 with B-frames", {"bf": "1"}
+    unpacked = make_video(path.with_suffix(".unpacked.mp4"), shape, frames, size, encoder_options=options)
     picture_start, not_coded = b"\x00\x00\x01\xb6", b"\x00\x00\x01\xb6\x50\x80\x7f"
     with av.open(str(unpacked)) as source, av.open(str(path), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
