@@ -55,6 +55,19 @@ def read_cells(file: Path, variable: str, frames: Iterable[int], size: tuple[int
         raise TaskError(f"{file} cannot be read as a MATLAB v7.3 file with {variable}: {error}") from error
 
 
+def count_cells(file: Path, variable: str) -> int:
+    """Return how many cells a file has, one for each frame.
+
+    Raises:
+        TaskError: as `read_cells`.
+    """
+    try:
+        with h5py.File(file, "r") as mat:
+            return mat[variable].size
+    except (OSError, KeyError, AttributeError) as error:
+        raise TaskError(f"{file} cannot be read as a MATLAB v7.3 file with {variable}: {error}") from error
+
+
 def _read_cell(mat: h5py.File, reference: h5py.Reference, frame: int, size: tuple[int, int]) -> Cell:
     try:
         stored = mat[reference]
