@@ -8,8 +8,8 @@ images/S1/S1_Walking_1.54138969/S1_Walking_1.54138969_000001.jpg
 """
 
 import pickle
-import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +26,6 @@ from h36m.export.shared import (
     published_poses,
     unpacked_sequences,
 )
-from h36m.metadata import Metadata
 
 READ_BY = "mmpose (Human36mDataset: VideoPose3D, MotionBERT, SimpleBaseline3D configs and top-down ones)"
 KINDS = (POSES_2D, POSES_3D)
@@ -38,12 +37,22 @@ MM_PER_M = 1000
 BOX_MARGIN, SCALE_PIXELS = 1.2, 200  # a person's size in mmpose: of the box, with a margin, in units of 200 pixels
 
 
+class View(NamedTuple):
+    """What one camera has of a sequence, N frames. As float32, as published, all training views take 550 MB."""
+
+    sequence: Sequence
+    camera: str
+    frames: np.ndarray  # (N,), indices from 0
+    pose_2d: np.ndarray  # (N, 17, 2) float32, pixels
+    pose_3d: np.ndarray  # (N, 17, 3) float32, mm, camera coordinates
+
+
 class Column(NamedTuple):
     """One array of an npz."""
 
     name: str
-    type: str
     shape: tuple[int, ...]  # of a row
+    values: Callable[[View], np.ndarray]  # its rows of a view
 
 
 def export(job: Job) -> None:
@@ -51,49 +60,47 @@ def export(job: Job) -> None:
 
     A view whose files do not agree is left out of all arrays, so that rows stay aligned.
     """
-    names = [frame_name(sequence, camera, 0) for sequence, camera in all_views(job.metadata, job.subjects)]
-    columns = [
-        Column("imgname", f"<U{max(map(len, names), default=1)}", ()),
-        Column("center", "<f8", (2,)),
-        Column("scale", "<f8", ()),
-        Column("part", "<f8", (len(MOVING_JOINTS), 3)),
-        Column("S", "<f8", (len(MOVING_JOINTS), 4)),
-    ]
     folder = job.unfinished / "annotation_body3d"
-    tables = {
-        (rate, name): Table(folder / rate / f"h36m_{name}.npz", columns)
-        for rate in STEPS
-        for name, subjects in SETS.items()
-        if set(subjects) & set(job.subjects)
-    }
-    statistics = {rate: Statistics() for rate in STEPS}
-    for sequence in unpacked_sequences(job, KINDS):
-        name = "train" if sequence.subject in TRAINING_SUBJECTS else "test"
-        for camera in job.metadata.camera_ids:
-            rows = rows_of_view(job, sequence, camera)
-            if rows is None:
+    folder.mkdir()
+    for name, subjects in SETS.items():
+        of_set = job._replace(subjects=tuple(subject for subject in job.subjects if subject in subjects))
+        views = [
+            view
+            for sequence in unpacked_sequences(of_set, KINDS)
+            for camera in job.metadata.camera_ids
+            if (view := read_view(job, sequence, camera)) is not None
+        ]
+        for rate, step in STEPS.items():
+            if not views:
                 continue
-            for rate, step in STEPS.items():
-                chosen = [values[::step] for values in rows]
-                tables[rate, name].add(chosen)
-                if name == "train":
-                    statistics[rate].add(chosen[3][..., :2], chosen[4][..., :3])
-            link_images(job, sequence, camera)
-    for table in tables.values():
-        table.close()
-    for rate in STEPS:
-        if set(TRAINING_SUBJECTS) & set(job.subjects):
-            statistics[rate].write(folder / rate)
+            (folder / rate).mkdir(exist_ok=True)
+            chosen = [every(view, step) for view in views]
+            write_rows(folder / rate / f"h36m_{name}.npz", chosen)
+            if name == "train":
+                write_statistics(folder / rate, chosen)
+        for view in views:
+            link_images(job, view.sequence, view.camera)
     (folder / "cameras.pkl").write_bytes(pickle.dumps(cameras(job)))
 
 
-def all_views(metadata: Metadata, subjects: tuple[str, ...]) -> list[tuple[Sequence, str]]:
-    return [
-        (sequence, camera)
-        for subject in subjects
-        for sequence in metadata.sequences_of(subject)
-        for camera in metadata.camera_ids
-    ]
+def read_view(job: Job, sequence: Sequence, camera: str) -> View | None:
+    """Read all frames of a view; None where its files are missing or do not agree."""
+    pose_2d = published_poses(job, sequence, POSES_2D, camera)
+    pose_3d = published_poses(job, sequence, POSES_3D, camera)
+    if pose_2d is None or pose_3d is None:
+        return None
+    if len(pose_2d) != len(pose_3d):
+        counts = f"{len(pose_2d)} poses in {POSES_2D}, {len(pose_3d)} in {POSES_3D}"
+        job.problem(f"{sequence} {camera}: left out: {counts}")
+        return None
+    joints = list(MOVING_JOINTS)
+    small_2d, small_3d = (poses[:, joints].astype(np.float32) for poses in (pose_2d, pose_3d))
+    return View(sequence, camera, np.arange(len(pose_2d)), small_2d, small_3d)
+
+
+def every(view: View, step: int) -> View:
+    """Return every `step`-th frame of a view, from the first."""
+    return view._replace(frames=view.frames[::step], pose_2d=view.pose_2d[::step], pose_3d=view.pose_3d[::step])
 
 
 def frame_name(sequence: Sequence, camera: str, frame: int) -> str:
@@ -102,90 +109,86 @@ def frame_name(sequence: Sequence, camera: str, frame: int) -> str:
     return f"{sequence.subject}/{view}/{view}_{frame + 1:06d}.jpg"
 
 
-def rows_of_view(job: Job, sequence: Sequence, camera: str) -> list[np.ndarray] | None:
-    """Return the columns' values for all frames of a view; None where its files are missing or do not agree."""
-    pose_2d = published_poses(job, sequence, POSES_2D, camera)
-    pose_3d = published_poses(job, sequence, POSES_3D, camera)
-    if pose_2d is None or pose_3d is None:
-        return None
-    if len(pose_2d) != len(pose_3d):
-        job.problem(f"{sequence} {camera}: left out: {len(pose_2d)} poses in {POSES_2D}, {len(pose_3d)} in {POSES_3D}")
-        return None
-    pose_2d, pose_3d = pose_2d[:, MOVING_JOINTS], pose_3d[:, MOVING_JOINTS] / MM_PER_M
-    low, high = pose_2d.min(axis=1), pose_2d.max(axis=1)
-    return [
-        np.array([frame_name(sequence, camera, frame) for frame in range(len(pose_2d))]),
-        (low + high) / 2,
-        BOX_MARGIN * (high - low).max(axis=1) / SCALE_PIXELS,
-        np.concatenate([pose_2d, np.ones((*pose_2d.shape[:2], 1))], axis=2),
-        np.concatenate([pose_3d, np.ones((*pose_3d.shape[:2], 1))], axis=2),
-    ]
+# -- rows --------------------------------------------------------------------------------------------------------------
+
+
+def names(view: View) -> np.ndarray:
+    return np.array([frame_name(view.sequence, view.camera, frame) for frame in view.frames.tolist()])
+
+
+def centers(view: View) -> np.ndarray:
+    pose_2d = view.pose_2d.astype(np.float64)
+    return (pose_2d.min(axis=1) + pose_2d.max(axis=1)) / 2
+
+
+def scales(view: View) -> np.ndarray:
+    pose_2d = view.pose_2d.astype(np.float64)
+    return BOX_MARGIN * (pose_2d.max(axis=1) - pose_2d.min(axis=1)).max(axis=1) / SCALE_PIXELS
+
+
+def parts(view: View) -> np.ndarray:
+    return with_ones(view.pose_2d)
+
+
+def poses_in_metres(view: View) -> np.ndarray:
+    return with_ones(view.pose_3d.astype(np.float64) / MM_PER_M)
+
+
+def with_ones(poses: np.ndarray) -> np.ndarray:
+    """Return poses (N, 17, d) with a further coordinate that is 1: visible."""
+    return np.concatenate([poses, np.ones((*poses.shape[:2], 1))], axis=2)
+
+
+COLUMNS = (
+    Column("imgname", (), names),
+    Column("center", (2,), centers),
+    Column("scale", (), scales),
+    Column("part", (len(MOVING_JOINTS), 3), parts),
+    Column("S", (len(MOVING_JOINTS), 4), poses_in_metres),
+)
+
+
+def write_rows(file: Path, views: list[View]) -> None:
+    """Write an uncompressed npz, view by view: its arrays would take over 2 GB of memory."""
+    count = sum(len(view.frames) for view in views)
+    longest = max(len(frame_name(view.sequence, view.camera, 0)) for view in views)
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as npz:
+        for column in COLUMNS:
+            type_ = np.dtype(f"<U{longest}" if column.values is names else "<f8")
+            header = {"descr": type_.str, "fortran_order": False, "shape": (count, *column.shape)}
+            with npz.open(f"{column.name}.npy", "w", force_zip64=True) as array:
+                np.lib.format.write_array_header_1_0(array, header)
+                for view in views:
+                    array.write(np.ascontiguousarray(column.values(view), dtype=type_).data.cast("B"))
+
+
+def write_statistics(folder: Path, views: list[View]) -> None:
+    """Write mean and standard deviation of the joints, for people: `joint3d_stats.pkl` in m, `joint2d_stats.pkl` in px.
+
+    The files with `rel` are of joints 1 to 16 as seen from joint 0.
+    """
+    count = sum(len(view.frames) for view in views)
+    for name, unit in (("joint2d", 1), ("joint3d", MM_PER_M)):
+        for kind in ("", "_rel"):
+            pivot: np.ndarray | None = None  # near the mean, so that the sums of squares lose no digits
+            total = squares = np.zeros(())
+            for view in views:
+                joints = (view.pose_2d if name == "joint2d" else view.pose_3d).astype(np.float64) / unit
+                values = joints[:, 1:] - joints[:, :1] if kind else joints
+                pivot = values.mean(axis=0) if pivot is None else pivot
+                values = values - pivot
+                total, squares = total + values.sum(axis=0), squares + (values**2).sum(axis=0)
+            statistics = {"mean": pivot + total / count, "std": np.sqrt(squares / count - (total / count) ** 2)}
+            (folder / f"{name}{kind}_stats.pkl").write_bytes(pickle.dumps(statistics))
+
+
+# -- images and cameras ------------------------------------------------------------------------------------------------
 
 
 def link_images(job: Job, sequence: Sequence, camera: str) -> None:
     folder = sequence_folder(job.root, sequence) / IMAGES / camera
     for frame in processed_frames(job, sequence, camera):
         link_to(folder / image_name(frame), job.out / "images" / frame_name(sequence, camera, frame))
-
-
-class Table:
-    """An uncompressed npz whose arrays grow row by row: all rows of the dataset at once would take 2 GB of memory."""
-
-    def __init__(self, file: Path, columns: list[Column]):
-        self.file, self.columns, self.count = file, columns, 0
-        file.parent.mkdir(parents=True, exist_ok=True)
-        self.parts = [file.with_name(f"{file.stem}.{column.name}").open("w+b") for column in columns]
-
-    def add(self, rows: list[np.ndarray]) -> None:
-        """Append rows, an array (rows, ...) for each column."""
-        self.count += len(rows[0])
-        for part, column, values in zip(self.parts, self.columns, rows, strict=True):
-            part.write(np.ascontiguousarray(values, dtype=column.type).data)
-
-    def close(self) -> None:
-        """Write the npz, and remove the files that its arrays were gathered in."""
-        with zipfile.ZipFile(self.file, "w", zipfile.ZIP_STORED) as npz:
-            for part, column in zip(self.parts, self.columns, strict=True):
-                header = {"descr": column.type, "fortran_order": False, "shape": (self.count, *column.shape)}
-                with npz.open(f"{column.name}.npy", "w", force_zip64=True) as array:
-                    np.lib.format.write_array_header_1_0(array, header)
-                    part.seek(0)
-                    shutil.copyfileobj(part, array, 1 << 20)
-                part.close()
-                Path(part.name).unlink()
-
-
-class Statistics:
-    """Mean and standard deviation of joints over rows that come view by view; read by people only.
-
-    Of two groups' sums of squares by Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing
-    sample variances" (1979): stable for millions of rows.
-    """
-
-    def __init__(self) -> None:
-        self.sums: dict[str, tuple[int, np.ndarray, np.ndarray]] = {}  # rows, mean, sum of squared deviations
-
-    def add(self, joints_2d: np.ndarray, joints_3d: np.ndarray) -> None:
-        """Add rows: (rows, 17, 2) pixels and (rows, 17, 3) m, camera coordinates."""
-        for name, joints in (("joint2d", joints_2d), ("joint3d", joints_3d)):
-            self._add(name, joints)
-            self._add(f"{name}_rel", joints[:, 1:] - joints[:, :1])
-
-    def _add(self, name: str, values: np.ndarray) -> None:
-        count, mean = len(values), values.mean(axis=0)
-        squares = ((values - mean) ** 2).sum(axis=0)
-        if name in self.sums:
-            before, mean_before, squares_before = self.sums[name]
-            apart, total = mean - mean_before, before + count
-            squares = squares_before + squares + apart**2 * before * count / total
-            count, mean = total, mean_before + apart * count / total
-        self.sums[name] = count, mean, squares
-
-    def write(self, folder: Path) -> None:
-        """Write `joint3d_stats.pkl` and so on."""
-        for name, (count, mean, squares) in self.sums.items():
-            values = {"mean": mean, "std": np.sqrt(squares / count)}
-            (folder / f"{name}_stats.pkl").write_bytes(pickle.dumps(values))
 
 
 def cameras(job: Job) -> dict[tuple[str, str], dict]:

@@ -29,7 +29,7 @@ def export(job: Job) -> None:
         file = folder / sequence.subject / "MyPoses" / "3D_positions" / f"{canonical_base(sequence)}.h5"
         file.parent.mkdir(parents=True, exist_ok=True)
         with h5py.File(file, "w") as h5:
-            h5["3D_positions"] = world.reshape(len(world), -1).T
+            h5["3D_positions"] = world.reshape(len(world), -1).T.astype(np.float32)  # as published
     write_cameras(folder / "cameras.h5", job.metadata)
 
 
