@@ -105,25 +105,36 @@ def every(view: View, step: int) -> View:
 
 def frame_name(sequence: Sequence, camera: str, frame: int) -> str:
     """Return a frame's name in `imgname`, which mmpose takes apart; the base is as the file is called."""
+    return f"{beginning_of_names(sequence, camera)}{frame + 1:06d}.jpg"
+
+
+def beginning_of_names(sequence: Sequence, camera: str) -> str:
     view = f"{sequence.subject}_{sequence.base.replace(' ', '_')}.{camera}"
-    return f"{sequence.subject}/{view}/{view}_{frame + 1:06d}.jpg"
+    return f"{sequence.subject}/{view}/{view}_"
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
 
 
 def names(view: View) -> np.ndarray:
-    return np.array([frame_name(view.sequence, view.camera, frame) for frame in view.frames.tolist()])
+    beginning = beginning_of_names(view.sequence, view.camera)
+    return np.array([f"{beginning}{frame + 1:06d}.jpg" for frame in view.frames.tolist()])
 
 
 def centers(view: View) -> np.ndarray:
-    pose_2d = view.pose_2d.astype(np.float64)
-    return (pose_2d.min(axis=1) + pose_2d.max(axis=1)) / 2
+    low, high = corners(view)
+    return (low + high) / 2
 
 
 def scales(view: View) -> np.ndarray:
-    pose_2d = view.pose_2d.astype(np.float64)
-    return BOX_MARGIN * (pose_2d.max(axis=1) - pose_2d.min(axis=1)).max(axis=1) / SCALE_PIXELS
+    low, high = corners(view)
+    return BOX_MARGIN * (high - low).max(axis=1) / SCALE_PIXELS
+
+
+def corners(view: View) -> tuple[np.ndarray, np.ndarray]:
+    """Return the corners (N, 2) of the box around the joints, pixels."""
+    joints_first = np.ascontiguousarray(view.pose_2d.transpose(1, 0, 2))  # numpy is six times as fast at this order
+    return joints_first.min(axis=0).astype(np.float64), joints_first.max(axis=0).astype(np.float64)
 
 
 def parts(view: View) -> np.ndarray:
@@ -168,18 +179,20 @@ def write_statistics(folder: Path, views: list[View]) -> None:
     The files with `rel` are of joints 1 to 16 as seen from joint 0.
     """
     count = sum(len(view.frames) for view in views)
-    for name, unit in (("joint2d", 1), ("joint3d", MM_PER_M)):
-        for kind in ("", "_rel"):
-            pivot: np.ndarray | None = None  # near the mean, so that the sums of squares lose no digits
-            total = squares = np.zeros(())
-            for view in views:
-                joints = (view.pose_2d if name == "joint2d" else view.pose_3d).astype(np.float64) / unit
-                values = joints[:, 1:] - joints[:, :1] if kind else joints
-                pivot = values.mean(axis=0) if pivot is None else pivot
-                values = values - pivot
-                total, squares = total + values.sum(axis=0), squares + (values**2).sum(axis=0)
-            statistics = {"mean": pivot + total / count, "std": np.sqrt(squares / count - (total / count) ** 2)}
-            (folder / f"{name}{kind}_stats.pkl").write_bytes(pickle.dumps(statistics))
+
+    def values(view: View, name: str) -> np.ndarray:
+        is_2d, is_relative = name.startswith("joint2d"), name.endswith("rel")
+        joints = view.pose_2d.astype(np.float64) if is_2d else view.pose_3d.astype(np.float64) / MM_PER_M
+        return joints[:, 1:] - joints[:, :1] if is_relative else joints
+
+    for name in ("joint2d", "joint2d_rel", "joint3d", "joint3d_rel"):
+        pivot = values(views[0], name).mean(axis=0)  # near the mean, so that the sums of squares lose no digits
+        total = squares = np.zeros(pivot.shape)
+        for view in views:
+            apart = values(view, name) - pivot
+            total, squares = total + apart.sum(axis=0), squares + (apart**2).sum(axis=0)
+        statistics = {"mean": pivot + total / count, "std": np.sqrt(squares / count - (total / count) ** 2)}
+        (folder / f"{name}_stats.pkl").write_bytes(pickle.dumps(statistics))
 
 
 # -- images and cameras ------------------------------------------------------------------------------------------------
