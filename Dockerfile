@@ -18,8 +18,7 @@ COPY demo demo
 # However strict the permissions were where the image was built, any user may read these.
 RUN chmod -R a+rX .
 
-# Not root; `--user` may give any other, with or without a home. Such a user cannot write bytecode here, and matplotlib,
-# which spacepy imports, complains where it has no folder.
-ENV PYTHONDONTWRITEBYTECODE=1 MPLCONFIGDIR=/tmp/matplotlib
+# Not root; `--user` may give any other, with or without a home. Such a user cannot write bytecode here.
+ENV PYTHONDONTWRITEBYTECODE=1
 USER 1000:1000
 CMD ["python3", "process_all.py", "--help"]

@@ -8,8 +8,13 @@ A folder such as extracted/S1/Videos/ appears when all of its archive is in it, 
 or when more is fetched: it does only what is missing, and what has changed.
 """
 
-import argparse
 import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # noqa: PTH120  (PYTHONSAFEPATH leaves it out)
+import h36m.import_path  # noqa: F401, I001  (before all others, see there)
+
+import argparse
 import shutil
 import threading
 from collections.abc import Callable, Sequence
@@ -17,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
-from h36m.archive_content import OtherArchiveError, UnsafeArchiveError
+from h36m.archive_members import OtherArchiveError, UnsafeArchiveError, is_in_place, listed
 from h36m.cli import (
     Progress,
     RunStoppedError,
@@ -33,11 +38,13 @@ from h36m.cli import (
     speaker,
 )
 from h36m.dataset import ARCHIVES, EXTRACTED, KIND_FACTS, KINDS, UNPACKED_RECORD, archive_file, unpacked_folder
+from h36m.extract.contents import holds_other_files, lost_files, sizes_in
 from h36m.extract.unpack import unfinished_folder, unpacked, unpacked_size
 from h36m.gzip_stream import BadArchiveError
+from h36m.locks import only_run_in
 from h36m.near_misses import near_misses, unfinished_download
 from h36m.parallel.cores import available_cores
-from h36m.storage import Record, free_name, is_disk_full, only_run_in
+from h36m.storage import Record, free_name, is_disk_full, sync, sync_tree
 
 
 class Task(NamedTuple):
@@ -54,7 +61,8 @@ class Plan(NamedTuple):
 
     to_do: list[Task]
     done: list[Task]  # unpacked by an earlier run
-    absent: list[Task]  # neither archive nor folder exists
+    absent: list[Task]  # there is neither an archive nor a folder with its files in place
+    incomplete: list[Task]  # files of the folder are lost, and there is no archive to unpack again
 
 
 def main(arguments: argparse.Namespace) -> list[str]:
@@ -67,6 +75,7 @@ def main(arguments: argparse.Namespace) -> list[str]:
         record = Record(extracted / UNPACKED_RECORD)
         plan = plan_run(root, arguments.subjects, record, arguments.kinds or KINDS)
         problems = tell_absent(plan.absent, arguments.subjects, say, arguments.kinds or ())
+        problems += [describe_incomplete(task, record) for task in plan.incomplete]
         if plan.to_do:
             require_space(extracted, plan.to_do, jobs, arguments.delete_archives)
             problems += unpack_all(plan.to_do, record, jobs, arguments.delete_archives, arguments.quiet)
@@ -75,7 +84,7 @@ def main(arguments: argparse.Namespace) -> list[str]:
             say(f"nothing to do: {archives} {is_or_are(len(plan.done))} unpacked in {extracted}")
         if arguments.delete_archives:
             for task in plan.done:
-                delete_archive(task)
+                delete_archive_of_earlier_run(task)
     return problems
 
 
@@ -84,18 +93,40 @@ def main(arguments: argparse.Namespace) -> list[str]:
 
 def plan_run(root: Path, subjects: list[str], record: Record, kinds: Sequence[str] = KINDS) -> Plan:
     """Find out which archives of some kinds are to be unpacked, and remove what a killed run has left of them."""
-    plan = Plan([], [], [])
+    plan = Plan([], [], [], [])
     for subject in dict.fromkeys(subjects):
         for kind in kinds:
             task = Task(kind, subject, archive_file(root, kind, subject), unpacked_folder(root, subject, kind))
             remove_leftovers(task)
-            if task.archive.is_file() and not (task.folder.is_dir() and record.holds(task.archive)):
+            is_unpacked = task.folder.is_dir() and is_in_place(task.folder, kind, subject)
+            lost = is_unpacked and files_lost(task, record)
+            if task.archive.is_file() and not (is_unpacked and not lost and record.holds(task.archive)):
                 plan.to_do.append(task)
-            elif task.folder.is_dir():
-                plan.done.append(task)
-            else:
+            elif not is_unpacked:
                 plan.absent.append(task)
+            elif lost:
+                plan.incomplete.append(task)
+            else:
+                plan.done.append(task)
     return plan
+
+
+def files_lost(task: Task, record: Record) -> list[str]:
+    """Return the files of a task's folder that are no longer what was unpacked.
+
+    Where the archive is gone, files may have been deleted on purpose, so that only those that are cut off count.
+    """
+    lost = lost_files(task.folder, record.files(task.archive), KIND_FACTS[task.kind].extension)
+    return lost if task.archive.is_file() else [name for name in lost if (task.folder / name).exists()]
+
+
+def describe_incomplete(task: Task, record: Record) -> str:
+    """Return the line about a folder whose files are cut off, and whose archive is gone."""
+    lost = files_lost(task, record)
+    return (
+        f"{task.folder}: {count_of(len(lost), 'file')} {is_or_are(len(lost))} empty or cut off ({lost[0]}"
+        f"{', ...' if len(lost) > 1 else ''}); run {KIND_FACTS[task.kind].script} and extract_all.py again"
+    )
 
 
 def tell_absent(absent: list[Task], subjects: list[str], say: Say, asked_for: Sequence[str] = ()) -> list[str]:
@@ -114,7 +145,14 @@ def tell_absent(absent: list[Task], subjects: list[str], say: Say, asked_for: Se
         names = " ".join(archive.name for archive in missing)
         lines = [f"not in {missing[0].parent}: {names}; {facts.script} fetches what is missing"]
         lines += near_misses(missing[0].parent, [(kind, task.subject) for task in absent if task.kind == kind])
-        if facts.is_optional and kind not in asked_for and len(missing) == len(set(subjects)):
+        misplaced = [
+            f"{task.folder}: its {facts.extension} files are not at the top of this folder, where process_all.py looks;"
+            f" move them there, or remove the folder and run {facts.script} and this script"
+            for task in absent
+            if task.kind == kind and task.folder.is_dir()
+        ]
+        lines += misplaced
+        if facts.is_optional and kind not in asked_for and len(missing) == len(set(subjects)) and not misplaced:
             say("\n".join(lines))
         else:
             problems += lines
@@ -172,7 +210,7 @@ def unpack_all(to_do: list[Task], record: Record, jobs: int, delete_archives: bo
                         continue
                     say(f"{task.archive.name}: unpacked{notice}")
                     if delete_archives:
-                        delete_archive(task)
+                        task.archive.unlink(missing_ok=True)
             except BaseException:
                 stop.set()
                 pool.shutdown(cancel_futures=True)
@@ -184,22 +222,34 @@ def unpack_all(to_do: list[Task], record: Record, jobs: int, delete_archives: bo
 def unpack_one(task: Task, record: Record, on_bytes: Callable[[int], None]) -> tuple[str | None, str]:
     """Unpack an archive to its place.
 
+    After a power cut at any time, the folder is the old one, the whole new one, or absent, and the record says no more
+    than that: files, folders, name and record are written to the disk in this order.
+
     Returns:
         why that could not be done, None if it was; what the person should know besides.
     """
-    notice = ""
+    notice, strays = "", list[str]()
     try:
         task.folder.parent.mkdir(exist_ok=True)
-        with unpacked(task.archive, task.folder, task.kind, task.subject, on_bytes) as complete:
+        with unpacked(task.archive, task.folder, task.kind, task.subject, on_bytes, strays.extend) as complete:
+            files = sizes_in(complete)
+            sync_tree(complete)
             if task.folder.exists():
                 aside = replaced_folder(task)
-                if task.archive.name not in record.entries:  # who knows whose it is, and what else is in it
+                # Of another edition of the archive all is replaced. What nobody has recorded may be anybody's; so may
+                # files of a recorded folder that are not as they were unpacked.
+                is_older = task.archive.name in record.entries and not record.holds(task.archive)
+                if task.folder.is_symlink() or (not is_older and holds_other_files(task.folder, complete)):
                     aside = free_name(task.folder.with_name(f"{task.kind}.old"))
-                    notice = f"; the folder that was there, of unknown origin, is {aside} now"
+                    notice = f"; the existing folder has other files and was renamed to {aside}"
                 task.folder.rename(aside)
-            record.add(task.archive)  # before the folder appears: one that is there is always a recorded one
             complete.rename(task.folder)
+            sync_names(task)
+        record.add(task.archive, files=files)
         remove_leftovers(task)
+        if strays:
+            count = count_of(len(strays), "file")
+            notice += f"; skipped {count} that systems and archivers leave: {listed(strays)}"
     except BadArchiveError as fault:
         unfinished = unfinished_download(task.archive, task.kind)
         if unfinished:
@@ -235,11 +285,18 @@ def remove_leftovers(task: Task) -> None:
             shutil.rmtree(leftover)
 
 
-def delete_archive(task: Task) -> None:
-    """Delete an archive when what was unpacked is on the disk, and not only on its way there."""
-    if hasattr(os, "sync"):
-        os.sync()
-    task.archive.unlink(missing_ok=True)
+def sync_names(task: Task) -> None:
+    """Wait until the name of a task's folder is on the disk, and those of the folders that it is in."""
+    for folder in list(task.folder.parents)[:3]:  # extracted/S1, extracted, and the root, which has that name
+        sync(folder)
+
+
+def delete_archive_of_earlier_run(task: Task) -> None:
+    """Delete an archive that is unpacked; the folder may be of a version of this script that did not sync it."""
+    if task.archive.exists():
+        sync_tree(task.folder)
+        sync_names(task)
+        task.archive.unlink()
 
 
 # -- command line ------------------------------------------------------------------------------------------------------

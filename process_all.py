@@ -12,6 +12,12 @@ Which frames are kept is decided by select_frame_indices_to_include(), at the to
 a stop or when more is unpacked: it does only what is missing.
 """
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # noqa: PTH120  (PYTHONSAFEPATH leaves it out)
+import h36m.import_path  # noqa: F401, I001  (before all others, see there)
+
 import argparse
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -20,17 +26,32 @@ from typing import NamedTuple
 
 import numpy as np
 
-from h36m.cli import Progress, Say, UsageError, argument_parser, count_of, is_or_are, positive_integer, run, speaker
+from h36m.archive_members import is_in_place
+from h36m.cli import (
+    Progress,
+    Say,
+    TaskError,
+    UsageError,
+    argument_parser,
+    count_of,
+    is_or_are,
+    positive_integer,
+    run,
+    speaker,
+)
 from h36m.dataset import (
     BOXES,
     EXTRACTED,
+    KIND_FACTS,
     PART_LABEL_IMAGES,
     PART_LABELS,
     POSES_3D_WORLD,
     PROCESSED,
+    SEQUENCE_LOCKS,
     Sequence,
     unpacked_folder,
 )
+from h36m.locks import say_if_without_locks
 from h36m.metadata import Metadata, load_metadata
 from h36m.parallel.cores import available_cores
 from h36m.parallel.workers import Finished, run_in_processes
@@ -74,7 +95,7 @@ class Plan(NamedTuple):
 
 def main(arguments: argparse.Namespace) -> list[str]:
     if arguments.describe:
-        print(describe(arguments.describe))
+        speaker(quiet=False)(describe(arguments.describe))
         return []
     say, metadata = speaker(arguments.quiet), load_metadata()
     options = read_options(arguments, metadata)
@@ -152,12 +173,15 @@ def plan_run(sequences: list[Sequence], options: Options) -> Plan:
     """
     extracted = options.root / EXTRACTED
     to_do, problems, done = [], [], 0
+    subjects = []  # with sequences that are not done
     for sequence in sequences:
         before = done_before(sequence, options)
         if before:
             done += 1
             problems += before.problems
-        elif input_files(sequence, options):
+            continue
+        subjects.append(sequence.subject)
+        if input_files(sequence, options):
             to_do.append(sequence)
         elif not extracted.is_dir():
             raise UsageError(f"there is no folder {extracted}: run extract_all.py first, or say where with --root")
@@ -165,6 +189,15 @@ def plan_run(sequences: list[Sequence], options: Options) -> Plan:
             problems.append(f"{sequence.subject}: there is no folder {extracted / sequence.subject}, see --subjects")
         else:
             problems.append(f"{sequence}: none of its files ({sequence.base}.*) is in {extracted / sequence.subject}")
+    # Of a folder that exists, all files are expected: without this, missing boxes would only be noted.
+    for subject in dict.fromkeys(subjects):
+        for kind, facts in KIND_FACTS.items():
+            folder = unpacked_folder(options.root, subject, kind)
+            wanted = options.segments or not facts.is_optional
+            if wanted and folder.is_dir() and not is_in_place(folder, kind, subject):
+                problems.append(
+                    f"{folder}: its {facts.extension} files are not at the top of this folder; run extract_all.py"
+                )
     return Plan(to_do, done, list(dict.fromkeys(problems)))
 
 
@@ -195,6 +228,7 @@ def start_work(
     done = f"{plan.done} {is_or_are(plan.done)} done"
     say(f"{count_of(len(plan.to_do), 'sequence')} to process, {at_a_time} at a time; {done}")
     tell_beforehand(plan.to_do, options, metadata, say)
+    say_if_without_locks(options.root / PROCESSED / SEQUENCE_LOCKS, say)
     work = partial(process, options=options, metadata=metadata)
     if scheduler:
         return cluster.run_on_cluster(client, work, plan.to_do, jobs, debug)
@@ -229,20 +263,24 @@ def report(ended: Iterable[Finished], total: int, root: Path, quiet: bool, debug
     """Show the progress of sequences as they end; return a line for each thing that failed."""
     say, problems, views, frames = speaker(quiet), [], 0, 0
     with Progress(total=total, desc="processing", unit="sequences", disable=quiet) as progress:
-        for sequence, outcome, failure, trace in ended:
-            progress.update()
-            if failure:
-                problems.append(f"{sequence}: {failure}")
-                if trace and debug:
-                    say(trace)
-                continue
-            problems += outcome.problems
-            for notice in outcome.notices:
-                say(notice)
-            views += outcome.views
-            frames += outcome.frames
-            seconds = progress.format_dict["elapsed"] or 1
-            progress.set_postfix_str(f"{views / seconds:.1f} views/s, {frames / seconds:.0f} frames/s", refresh=False)
+        try:
+            for sequence, outcome, failure, trace in ended:
+                progress.update()
+                if failure:
+                    problems.append(f"{sequence}: {failure}")
+                    if trace and debug:
+                        say(trace)
+                    continue
+                problems += outcome.problems
+                for notice in outcome.notices:
+                    say(notice)
+                views += outcome.views
+                frames += outcome.frames
+                seconds = progress.format_dict["elapsed"] or 1
+                rates = f"{views / seconds:.1f} views/s, {frames / seconds:.0f} frames/s"
+                progress.set_postfix_str(rates, refresh=False)
+        except TaskError as problem:  # nothing more can be done, and what failed before is told too
+            problems.append(str(problem))
     say(f"{count_of(frames, 'frame')} of {count_of(views, 'view')} written to {root / PROCESSED}")
     return problems
 

@@ -26,6 +26,7 @@ from pathlib import Path
 
 from limited_site import log_in, site_process, write_configuration
 from machine import ROOT, machine
+from unsynced import unsynced_scripts
 
 from h36m.dataset import (
     ARCHIVES,
@@ -69,7 +70,7 @@ os.fsync(os.open(sys.argv[1], os.O_RDONLY))
 def make_archive(path: Path, kind: str, subject: str, size: int) -> None:
     """Make an archive of about so many bytes of files that cannot be compressed."""
     with tarfile.open(path, "w:gz", compresslevel=1) as archive:
-        for number, start in enumerate(range(0, size, FILE_BYTES)):
+        for number, start in enumerate(range(0, size, FILE_BYTES), start=1):
             member = tarfile.TarInfo(f"{subject}/{KIND_FACTS[kind].inner_folder}/Directions {number}.54138969.mp4")
             member.size = min(FILE_BYTES, size - start)
             archive.addfile(member, io.BytesIO(os.urandom(member.size)))
@@ -147,13 +148,14 @@ def compare_unpacking(folder: Path, repeats: int, megabytes: int) -> bool:
             shutil.rmtree(place, ignore_errors=True)
         elsewhere.mkdir()
 
-    def extract(jobs: int, *subjects: str) -> Callable[[], None]:
-        # The other six archives of a subject are absent, which makes the status 1: what counts is that this one came.
+    unsynced = unsynced_scripts(folder / "unsynced")
+
+    def extract(jobs: int, *subjects: str, scripts: Path = ROOT, and_sync: bool = False) -> Callable[[], None]:
         def work() -> None:
-            options = ["--root", root, "--jobs", jobs, "--quiet", "--subjects", *subjects]
-            subprocess.run([sys.executable, ROOT / "extract_all.py", *map(str, options)], stderr=subprocess.DEVNULL)
-            if not all((extracted / subject / VIDEOS).is_dir() for subject in subjects):
-                raise SystemExit("extract_all.py did not unpack the archives")
+            options = ["--root", root, "--jobs", jobs, "--quiet", "--kinds", VIDEOS, "--subjects", *subjects]
+            run(sys.executable, scripts / "extract_all.py", *options)
+            if and_sync:
+                run("sync", "--file-system", extracted)
 
         return work
 
@@ -166,15 +168,21 @@ def compare_unpacking(folder: Path, repeats: int, megabytes: int) -> bool:
         },
         repeats,
     )
-    several = compare(
-        f"Unpacking {len(SUBJECTS)} such archives",
-        {f"extract_all.py --jobs {jobs}": (empty, extract(jobs, *SUBJECTS)) for jobs in (1, 2)},
-        repeats,
+    ways = {f"extract_all.py --jobs {jobs}": (empty, extract(jobs, *SUBJECTS)) for jobs in (1, 2)}
+    ways["the same two jobs without syncing"] = (empty, extract(2, *SUBJECTS, scripts=unsynced))
+    ways["without syncing, and sync when they end"] = (
+        empty,
+        extract(2, *SUBJECTS, scripts=unsynced, and_sync=True),
     )
+    several = compare(f"Unpacking {len(SUBJECTS)} such archives", ways, repeats)
     ours = one["extract_all.py --jobs 1"]
     met = verdict("one job, of two passes of tarfile", ours / one["two passes of tarfile"], 0.55)
     met &= verdict("one job, of tar xzf", ours / one["tar xzf"], 0.9)
     met &= verdict("two jobs, of one job", several["extract_all.py --jobs 2"] / several["extract_all.py --jobs 1"], 0.6)
+    two_jobs = several["extract_all.py --jobs 2"]
+    met &= verdict("syncing, of the same without", two_jobs / several["the same two jobs without syncing"], 1.05)
+    until_on_disk = several["without syncing, and sync when they end"]
+    met &= verdict("syncing, of the same without and sync when they end", two_jobs / until_on_disk, 1.05)
     empty()
     return met
 

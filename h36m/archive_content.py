@@ -10,10 +10,18 @@ import posixpath
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import PurePosixPath
 from typing import IO, NamedTuple
 
-from h36m.dataset import KIND_FACTS, PART_LABELS, subject_of_member
+from h36m.archive_members import (
+    OtherArchiveError,
+    UnsafeArchiveError,
+    is_stray,
+    listed,
+    path_inside,
+    places_of,
+    require_member,
+)
 from h36m.gzip_stream import (
     GZIP_MAGIC,
     GZIP_WINDOW,
@@ -33,12 +41,9 @@ MOST_CONTENT_BYTES = 1 << 18
 
 COMPRESSED_TWICE = "is compressed twice"
 
-# The folder of the part labels is not published, so it contradicts no other kind.
-_KNOWN_FOLDERS = {
-    kind: PurePosixPath(facts.inner_folder).parts for kind, facts in KIND_FACTS.items() if kind != PART_LABELS
-}
-_TOP_FOLDERS = {kind: PurePosixPath(facts.inner_folder).parts[0] for kind, facts in KIND_FACTS.items()}
-
+# Types of members that GNU tar writes and tarfile does not know: the label of `--label`, which is any text, and folders
+# of `--listed-incremental`.
+VOLUME_LABEL, GNU_FOLDER = b"V", b"D"
 
 # tarfile documents the base class of the first three only, which also means the regular end of an archive. It lets
 # through the errors of fields that hold no number, or one that is too large.
@@ -49,14 +54,6 @@ _BROKEN_HEADER_ERRORS = (
     tarfile.TruncatedHeaderError,  # type: ignore[attr-defined]
     tarfile.SubsequentHeaderError,  # type: ignore[attr-defined]
 )
-
-
-class OtherArchiveError(BadArchiveError):
-    """A file is an archive of another subject or kind than its name says."""
-
-
-class UnsafeArchiveError(BadArchiveError):
-    """An archive has members that no archive of the site has, so that downloading it again does not help."""
 
 
 # -- the first bytes ---------------------------------------------------------------------------------------------------
@@ -133,82 +130,15 @@ def is_tar(beginning: bytes) -> bool:
     return True
 
 
-# -- the name of a member ----------------------------------------------------------------------------------------------
-
-
-def fault_of_member(name: str, kind: str, subject: str) -> str | None:
-    """Return why an archive with a member of this name is not the one that its own name says; None if it may be.
-
-    Args: as `require_member`.
-
-    Returns:
-        one line that goes on after the archive's name: "holds the folder S11 where its name says S1".
-    """
-    try:
-        require_member(name, kind, subject)
-    except BadArchiveError as fault:
-        return str(fault)
-    return None
-
-
-def require_member(name: str, kind: str, subject: str) -> PurePosixPath:
-    """Return the path of an archive's member.
-
-    A member that names no subject, or a folder that is not known, is no contradiction.
-
-    Args:
-        name: as in the tar header, `S1/Videos/Walking 1.54138969.mp4`; a folder's name counts, too.
-        kind: of h36m.dataset.KINDS.
-        subject: such as "S1".
-
-    Raises:
-        UnsafeArchiveError: the member is outside of the archive's folder.
-        OtherArchiveError: only archives of another subject or kind have such a member.
-    """
-    path = path_inside(name)
-    found = subject_of_member(path.as_posix())
-    if found not in (None, subject):
-        raise OtherArchiveError(f"holds the folder {found} where its name says {subject}")
-    folder = _folder_of_other_kind(path.parts[1:], kind) if found else None
-    if folder:
-        raise OtherArchiveError(f"holds {found}/{folder} where its name says {kind}")
-    return path
-
-
-def path_inside(name: str) -> PurePosixPath:
-    """Return a member's path if it is inside of the archive's folder, on whatever system it is unpacked.
-
-    Raises:
-        UnsafeArchiveError: it is not.
-    """
-    as_windows_reads_it = PureWindowsPath(name)  # parts at either slash, and knows drives
-    if as_windows_reads_it.anchor or ".." in as_windows_reads_it.parts or "\0" in name or not name:
-        raise UnsafeArchiveError(f"holds {name!r}, which lies outside of its folder")
-    return PurePosixPath(name)
-
-
-def kind_of_member(name: str) -> tuple[str, str] | None:
-    """Return kind and subject of the archive that has a member of this name; None where the name does not tell."""
-    parts = PurePosixPath(name).parts
-    subject = subject_of_member(PurePosixPath(name).as_posix())
-    if subject is None:
-        return None
-    for kind, folder in _KNOWN_FOLDERS.items():
-        if parts[1 : 1 + len(folder)] == folder:
-            return kind, subject
-    # Of the two kinds with this top folder, the other one's folder is known.
-    is_part_labels = len(parts) > 2 and parts[1] == _TOP_FOLDERS[PART_LABELS]
-    return (PART_LABELS, subject) if is_part_labels else None
-
-
 # -- all of a file -----------------------------------------------------------------------------------------------------
 
 
 class Files(NamedTuple):
-    """What an archive holds, by path."""
+    """What an archive holds, by path in the archive."""
 
-    files: list[PurePosixPath]
     links: dict[PurePosixPath, PurePosixPath]  # each with the file that it leads to
+    places: dict[PurePosixPath, PurePosixPath]  # of files and links, see h36m.archive_members.places_of
+    strays: list[str]  # files that systems and archivers left, see h36m.archive_members.is_stray
 
 
 class _Member(tarfile.TarInfo):
@@ -235,13 +165,13 @@ def read_archive(
         file: open for reading at its beginning, without a buffer of its own.
         kind: of h36m.dataset.KINDS.
         subject: whose files it must hold, "S1".
-        on_file: called with each regular file's path, member and content, which may be read or not.
+        on_file: called with the path, member and content (which may be read or not) of each regular file but strays.
         on_bytes: called with the number of compressed bytes after each read; it may raise to stop.
 
     Raises:
-        OtherArchiveError: of another subject or kind.
-        UnsafeArchiveError: a member is outside of the folder, has the name of another, or is no file, folder or link to
-            a file of the archive.
+        OtherArchiveError: of another subject or kind, or without any file that process_all.py reads.
+        UnsafeArchiveError: a member is outside of the folder, has the name or place of another, or is no file, folder
+            or link to a file of the archive.
         BadArchiveError: damaged, cut off, no archive at all, or without a file.
     """
     beginning = file.read(BEGINNING_BYTES) or b""
@@ -253,12 +183,16 @@ def read_archive(
     pieces = decompressed(file, on_bytes)
     try:
         with tarfile.open(fileobj=GzipStream(pieces), mode="r:", tarinfo=_Member) as archive:
-            found = _read_members(archive, kind, subject, on_file)
+            files, links, strays = _read_members(archive, kind, subject, on_file)
     except tarfile.TarError as error:
         raise BadArchiveError(f"is no whole tar archive: {error}") from None
     for _ in pieces:  # to the CRC at the end
         pass
-    return found
+    if not files and strays:
+        raise OtherArchiveError(f"holds only files that systems and archivers leave: {listed(strays)}")
+    if not files:
+        raise BadArchiveError("holds no file")
+    return Files(links, places_of([*files, *links], kind, subject), strays)
 
 
 def _read_members(
@@ -266,13 +200,19 @@ def _read_members(
     kind: str,
     subject: str,
     on_file: Callable[[PurePosixPath, tarfile.TarInfo, IO[bytes]], None],
-) -> Files:
+) -> tuple[list[PurePosixPath], dict[PurePosixPath, PurePosixPath], list[str]]:
     files: dict[PurePosixPath, None] = {}
     links: dict[PurePosixPath, PurePosixPath] = {}
+    strays: list[str] = []
     folders = {PurePosixPath()}
     for member in archive:
+        if member.type == VOLUME_LABEL:
+            continue
         path = require_member(member.name, kind, subject)
-        if member.isdir():
+        if member.isdir() or member.type == GNU_FOLDER:
+            continue
+        if is_stray(path):
+            strays.append(member.name)
             continue
         if path in folders or any(each in files or each in links for each in (path, *path.parents)):
             raise UnsafeArchiveError(f"holds {str(path)!r} twice")
@@ -283,8 +223,8 @@ def _read_members(
             on_file(path, member, content)
             files[path] = None
         elif member.islnk() or member.issym():
-            start = posixpath.dirname(member.name) if member.issym() else ""
-            links[path] = path_inside(posixpath.normpath(posixpath.join(start, member.linkname)))
+            start = path.parent if member.issym() else ""
+            links[path] = path_inside(posixpath.normpath(posixpath.join(start, member.linkname.replace("\\", "/"))))
         else:
             raise UnsafeArchiveError(f"holds {member.name!r}, which is neither file nor folder")
     for path, target in links.items():
@@ -293,23 +233,10 @@ def _read_members(
         if target not in files:
             raise UnsafeArchiveError(f"holds the link {str(path)!r}, which leads to no file of the archive")
         links[path] = target
-    if not files:
-        raise BadArchiveError("holds no file")
-    return Files(list(files), links)
+    return list(files), links, strays
 
 
 # -- how the first bytes are read --------------------------------------------------------------------------------------
-
-
-def _folder_of_other_kind(parts: tuple[str, ...], kind: str) -> str | None:
-    """Return the folder, below the subject's, that only archives of other kinds hold; None if there is none."""
-    for other, folder in _KNOWN_FOLDERS.items():
-        if other != kind and parts[: len(folder)] == folder:
-            return "/".join(folder)
-    # Poses, videos and segments have different top folders; two kinds of one top folder are told apart above only.
-    if parts and parts[0] in _TOP_FOLDERS.values() and parts[0] != _TOP_FOLDERS[kind]:
-        return parts[0]
-    return None
 
 
 def _decompress(beginning: bytes) -> tuple[bytes, bool]:
@@ -333,7 +260,8 @@ def _names_in_tar(content: bytes) -> Iterator[str]:
     try:
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
             for member in archive:
-                yield member.name
+                if member.type != VOLUME_LABEL:
+                    yield member.name
     except (tarfile.TarError, ValueError, OverflowError):  # the bytes end within a header, or it is a broken one
         return
 

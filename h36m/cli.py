@@ -1,13 +1,16 @@
 """The command-line interface shared by the scripts: options, messages, progress and exit status."""
 
 import argparse
+import contextlib
 import io
+import os
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -118,23 +121,68 @@ def run(main: Callable[[argparse.Namespace], list[str]], parser: argparse.Argume
         main: takes the parsed options and returns one line for each thing that could not be done.
         parser: reads the command line; it ends with status 2 itself on a wrong one.
     """
-    # SIGTERM (a cluster's time limit, `docker stop`) cleans up as Ctrl-C does.
+    _prepare_streams()
+    # SIGTERM (a cluster's time limit, `docker stop`) cleans up as Ctrl-C does, and so does the end of a terminal.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    arguments = parser.parse_args()
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # nohup has it ignored
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
+    try:
+        arguments = parser.parse_args()
+        status, problems = _run(main, arguments)
+        for problem in problems:
+            print_line(f"{parser.prog}: {problem}", sys.stderr)
+    finally:
+        _flush_streams()
+    raise SystemExit(status)
+
+
+def _run(main: Callable[[argparse.Namespace], list[str]], arguments: argparse.Namespace) -> tuple[int, list[str]]:
+    """Run a script's `main`; return the status and the lines for standard error."""
     try:
         if not arguments.root.is_dir():
             raise UsageError(f"--root: there is no folder {arguments.root}")
         problems = main(arguments)
-        status = 1 if problems else 0
+        return 1 if problems else 0, problems
     except KeyboardInterrupt:
-        problems, status = ["stopped; run it again to go on from here"], 130
+        return 130, ["stopped; run it again to go on from here"]
     except (UsageError, TaskError, OSError) as error:
         if arguments.debug:
-            traceback.print_exc()
-        problems, status = [str(error)], 2 if isinstance(error, UsageError) else 1
-    for problem in problems:
-        print(f"{parser.prog}: {problem}", file=sys.stderr)
-    raise SystemExit(status)
+            print_line(traceback.format_exc(), sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1, [str(error)]
+
+
+def _prepare_streams() -> None:
+    """Open what was closed (`<&-`) of the standard streams, and let standard output take any text."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # it would be the number of the next file that is opened, and children would take that for it
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123  (open until the end)
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a path may have characters that a terminal or LC_ALL=C has not
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _flush_streams() -> None:
+    """Write what is left; let go what cannot be written, of which Python would complain at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with open(os.devnull, "w") as nowhere:  # noqa: PTH123
+                os.dup2(nowhere.fileno(), stream.fileno())
+
+
+def print_line(line: str, stream: TextIO) -> None:
+    """Print a line without breaking a progress bar.
+
+    A run does not end because nobody reads what it prints (`| head`) or the disk of its log is full: that is kept for
+    the next line.
+    """
+    with contextlib.suppress(OSError):
+        tqdm.write(line, file=stream)
+        stream.flush()
 
 
 def speaker(quiet: bool) -> Say:
@@ -142,8 +190,7 @@ def speaker(quiet: bool) -> Say:
 
     def say(line: str) -> None:
         if not quiet:
-            tqdm.write(line)
-            sys.stdout.flush()
+            print_line(line, sys.stdout)
 
     return say
 
@@ -187,4 +234,4 @@ class Progress(tqdm):
             super().display(msg, pos)
         elif msg is None and time.monotonic() >= self.next_plain_line:  # an empty message wipes a bar: there is none
             self.next_plain_line = time.monotonic() + SECONDS_BETWEEN_PLAIN_LINES
-            print(self, file=sys.stderr, flush=True)
+            print_line(str(self), sys.stderr)

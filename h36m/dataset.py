@@ -3,7 +3,7 @@
     archives/Videos_S1.tgz -> extracted/S1/Videos/Walking 1.54138969.mp4 -> processed/S1/Walking-1/annot.h5
 
 Every other module takes these names from here. What `metadata.xml` says (sequences, cameras, skeleton) is in
-h36m.metadata.
+h36m.sequences and h36m.metadata.
 """
 
 import re
@@ -69,6 +69,13 @@ def kinds_of_script(script: str) -> tuple[str, ...]:
 # The site numbers the subjects in an order of its own.
 SITE_SUBJECT_NUMBERS = {"S1": 1, "S5": 6, "S6": 7, "S7": 2, "S8": 3, "S9": 4, "S11": 5}
 
+# -- frames ------------------------------------------------------------------------------------------------------------
+
+# The longest video has 6353 frames: a file that claims more than this is damaged, and is not to fill the memory.
+MOST_FRAMES = 100_000
+# Videos are up to some ten frames longer than their poses; more may belong to another sequence.
+FRAMES_WITHOUT_POSE = 10
+
 # -- joints ------------------------------------------------------------------------------------------------------------
 
 JOINTS = 32
@@ -104,8 +111,11 @@ def archive_file(root: Path, kind: str, subject: str) -> Path:
 
 
 def subject_of_member(name: str) -> str | None:
-    """Return the subject whose folder an archive's member is in, None for no subject: S1 for `S1/Videos/a.mp4`."""
-    match = re.match(r"(?:\./)*(S\d+)(?:/|$)", name)
+    """Return the subject whose folder an archive's member is in, None for no subject: S1 for `S1/Videos/a.mp4`.
+
+    That is the outermost folder that is named like a subject, since people pack archives again with a folder around.
+    """
+    match = re.search(r"(?:^|/)(S\d+)(?:/|$)", name)
     return match[1] if match else None
 
 
@@ -133,10 +143,15 @@ class Sequence(NamedTuple):
         return f"{self.subject} {self.name}"
 
 
-def unpacked_file(root: Path, sequence: Sequence, kind: str, camera: str) -> Path:
-    """Return the path of a sequence's unpacked file; the name of a file of world coordinates has no camera in it."""
+def unpacked_file_name(sequence: Sequence, kind: str, camera: str) -> str:
+    """Return the name of a sequence's file: `Walking 1.54138969.mp4`; `Walking 1.cdf` for world coordinates."""
     stem = sequence.base if kind == POSES_3D_WORLD else f"{sequence.base}.{camera}"
-    return unpacked_folder(root, sequence.subject, kind) / f"{stem}{KIND_FACTS[kind].extension}"
+    return f"{stem}{KIND_FACTS[kind].extension}"
+
+
+def unpacked_file(root: Path, sequence: Sequence, kind: str, camera: str) -> Path:
+    """Return the path of a sequence's unpacked file: root/extracted/S1/Videos/Walking 1.54138969.mp4."""
+    return unpacked_folder(root, sequence.subject, kind) / unpacked_file_name(sequence, kind, camera)
 
 
 # -- processed/ --------------------------------------------------------------------------------------------------------

@@ -7,15 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from h36m.cameras import Camera, rotation_matrix
-from h36m.cli import UsageError
-from h36m.dataset import PROJECT, Sequence
+from h36m.sequences import METADATA_FILE, Naming, parsed, read_naming, text_of
 
-METADATA_FILE = PROJECT / "metadata.xml"
-
-# The mapping of the official file goes on after these with rows of another kind: 16 actions x 2 subactions count.
-SEQUENCE_ROWS = 32
-# Action 1 is `_ALL`, the rest recordings of a subject; no pose archive has it.
-ACTION_NOT_USED = 1
 NUMBERS_OF_EXTRINSICS = 6  # three angles, a position
 NUMBERS_OF_INTRINSICS = 9  # f f c c k k k p p
 SUBJECTS_WITH_CALIBRATION = 11
@@ -24,13 +17,10 @@ KNOWN_SIZES = ((1000, 1000), (1002, 1000))
 
 
 @dataclass(frozen=True)
-class Metadata:
-    """What metadata.xml tells.
+class Metadata(Naming):
+    """What metadata.xml tells: the names of `Naming`, and these.
 
     Attributes:
-        sequences: (subject, action, subaction) -> the name its files begin with: ("S1", 14, 1) -> "Walking 1".
-        actions: action id -> name: 14 -> "Walking".
-        camera_ids: the four cameras, in the order of the file.
         joint_names: the 32 joints.
         joint_parents: the index of each joint's parent; the root's is its own.
         cameras: (subject, camera id) -> Camera, for all 11 subjects; empty where the file has no calibration.
@@ -38,21 +28,10 @@ class Metadata:
             one has none.
     """
 
-    sequences: dict[tuple[str, int, int], str]
-    actions: dict[int, str]
-    camera_ids: tuple[str, ...]
     joint_names: tuple[str, ...]
     joint_parents: tuple[int, ...]
     cameras: dict[tuple[str, str], Camera]
     image_sizes: dict[tuple[str, str], tuple[int, int]]
-
-    def sequences_of(self, subject: str) -> list[Sequence]:
-        """Return a subject's sequences in order: Directions-1, Directions-2, Discussion-1, ..."""
-        return [
-            Sequence(subject, action, subaction, f"{self.actions[action]}-{subaction}", base)
-            for (of_subject, action, subaction), base in sorted(self.sequences.items())
-            if of_subject == subject and action != ACTION_NOT_USED
-        ]
 
     def sizes_of(self, subject: str, camera_id: str) -> tuple[tuple[int, int], ...]:
         """Return the sizes (height, width) that a view's video may have: its own, or any known where none is given."""
@@ -66,49 +45,27 @@ def load_metadata(path: Path = METADATA_FILE) -> Metadata:
     Raises:
         UsageError: the file is missing, is no XML, or an element that is needed is not there.
     """
-    try:
-        root = ElementTree.parse(path).getroot()
-        header, *rows = root.findall("mapping/tr")
-        _, _, *subjects = [cell.text or "" for cell in header.findall("td")]  # the first two are empty
-        sequences: dict[tuple[str, int, int], str] = {}
-        for row in rows[:SEQUENCE_ROWS]:
-            action, subaction, *names = map(_text, row.findall("td"))
-            sequences |= {
-                (subject, int(action), int(subaction)): name for subject, name in zip(subjects, names, strict=True)
-            }
-        actions = {index: _text(item) for index, item in enumerate(root.findall("actionnames/item"), start=1)}
-        camera_ids = tuple(_text(item) for item in root.findall("dbcameras/index2id/item"))
+    with parsed(path) as root:
+        naming = read_naming(root)
         joints = sorted(
-            (int(_text(item.find("id"))), _text(item.find("name")), int(_text(item.find("parent"))))
+            (int(text_of(item.find("id"))), text_of(item.find("name")), int(text_of(item.find("parent"))))
             for item in root.findall("skel_pos/tree/item")
         )
-        if not (sequences and actions and camera_ids and joints):
+        if not joints:
             raise ValueError("sequences, actions, cameras or joints are not in it")
         # Parents count from 1, ids from 0; the root has parent 0, which is no joint.
         joint_parents = tuple(max(parent - 1, 0) for _, _, parent in joints)
         numbers = np.array(root.findtext(".//w0", default="").strip().strip("[]").split(), dtype=np.float64)
-        cameras = _cameras(numbers, camera_ids) if len(numbers) else {}
-        image_sizes = _image_sizes(root.findall("imagesizes/tr"))
-    except FileNotFoundError:
-        raise UsageError(f"there is no {path}: it belongs beside the scripts") from None
-    except (ElementTree.ParseError, ValueError, TypeError, IndexError) as error:
-        raise UsageError(
-            f"{path} cannot be read as the dataset's metadata ({error}): put back the project's or the official one"
-        ) from error
-    return Metadata(
-        sequences, actions, camera_ids, tuple(name for _, name, _ in joints), joint_parents, cameras, image_sizes
-    )
-
-
-def _text(element: ElementTree.Element | None) -> str:
-    """Return the text of an element.
-
-    Raises:
-        ValueError: there is no such element, or it is empty.
-    """
-    if element is None or not element.text:
-        raise ValueError("an element is missing or empty")
-    return element.text
+        cameras = _cameras(numbers, naming.camera_ids) if len(numbers) else {}
+        return Metadata(
+            naming.sequences,
+            naming.actions,
+            naming.camera_ids,
+            tuple(name for _, name, _ in joints),
+            joint_parents,
+            cameras,
+            _image_sizes(root.findall("imagesizes/tr")),
+        )
 
 
 def _image_sizes(rows: list[ElementTree.Element]) -> dict[tuple[str, str], tuple[int, int]]:
@@ -122,7 +79,7 @@ def _image_sizes(rows: list[ElementTree.Element]) -> dict[tuple[str, str], tuple
     _, *camera_ids = [cell.text or "" for cell in rows[0].findall("td")]
     sizes = {}
     for row in rows[1:]:
-        subject, *cells = map(_text, row.findall("td"))
+        subject, *cells = map(text_of, row.findall("td"))
         for camera_id, cell in zip(camera_ids, cells, strict=True):
             width, height = map(int, cell.split("x"))
             sizes[subject, camera_id] = height, width

@@ -13,9 +13,9 @@ from h36m.archive_content import (
     COMPRESSED_TWICE,
     fault_in_beginning,
     is_tar,
-    kind_of_member,
     member_names,
 )
+from h36m.archive_members import kind_of_member
 from h36m.dataset import (
     ARCHIVE_EXTENSION,
     CHANGED_EXTENSION,

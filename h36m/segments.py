@@ -1,5 +1,11 @@
-"""Cells of MATLAB v7.3 files (which are HDF5) for single frames, and the boxes that their masks have."""
+"""Cells of MATLAB v7.3 files (which are HDF5) for single frames, and the boxes that their masks have.
 
+The files are of others' making: whatever object is found in the place of another costs itself only, and nothing is read
+before its kind, type and size are known.
+"""
+
+import math
+import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -8,6 +14,7 @@ import h5py
 import numpy as np
 
 from h36m.cli import TaskError, count_of
+from h36m.dataset import FRAMES_WITHOUT_POSE, MOST_FRAMES
 
 # What a box is where its mask is missing or empty.
 NO_BOX = (-1, -1, -1, -1)
@@ -15,6 +22,14 @@ NO_BOX = (-1, -1, -1, -1)
 # The variables of the files.
 BOX_VARIABLE = "Masks"
 PART_LABEL_VARIABLE = "Feat"
+
+# h5py raises these for what is damaged, contradictory, or of a type that numpy does not have.
+H5PY_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError)
+
+# A chunk is read as a whole, and may be larger than its array: one full-size array, and some room.
+MOST_CHUNK_BYTES = 16 * 2**20
+# Compressed values take less than they are, but those of many chunks that are hardly filled.
+ROOM_FOR_CHUNKS = 2**16
 
 
 class Cell(NamedTuple):
@@ -27,7 +42,7 @@ class Cell(NamedTuple):
 
 
 def read_cells(file: Path, variable: str, frames: Iterable[int], size: tuple[int, int]) -> Iterator[Cell]:
-    """Yield a file's cells for some frames, one in memory at a time: a whole file holds thousands of full-size arrays.
+    """Yield a file's cells for some frames, one in memory at a time: a whole file has thousands of full-size arrays.
 
     Args:
         file: a MATLAB v7.3 file with a cell array of shape (frames, 1), cell i for frame i from 0; each cell refers to
@@ -41,18 +56,61 @@ def read_cells(file: Path, variable: str, frames: Iterable[int], size: tuple[int
         TaskError: the file is not there, cannot be read, or has no such variable.
     """
     try:
-        with h5py.File(file, "r") as mat:
-            cells = mat[variable]
-            if h5py.check_ref_dtype(cells.dtype) is not h5py.Reference:
-                raise TaskError(f"{file}: expected {variable} to be a cell array, found {cells.dtype} {cells.shape}")
-            references = cells[...].ravel()
+        with h5py.File(file, "r", locking=False) as mat:
+            references = _read_references(mat, variable)
             for frame in map(int, frames):
                 if frame < len(references):
                     yield _read_cell(mat, references[frame], frame, size)
                 else:
                     yield Cell(frame, None, notice=f"only {count_of(len(references), 'cell')}")
-    except (OSError, KeyError) as error:
-        raise TaskError(f"{file} cannot be read as a MATLAB v7.3 file with {variable}: {error}") from error
+    except UnexpectedObjectError as found:
+        raise TaskError(f"{file}: expected {variable} to be a cell array, found {found}; unpack it again") from None
+    except H5PY_ERRORS as error:
+        reason = _one_line(error)
+        raise TaskError(f"{file} cannot be read as a MATLAB v7.3 file with {variable}: {reason}") from error
+
+
+def compare_count(file: Path, variable: str, poses: int) -> list[str]:
+    """Return a notice where a file has many cells more or fewer than there are poses, whichever frames were chosen.
+
+    A file that cannot be read has none: reading its cells tells what is wrong with it.
+    """
+    try:
+        with h5py.File(file, "r", locking=False) as mat:
+            cells = len(_read_references(mat, variable))
+    except (UnexpectedObjectError, *H5PY_ERRORS):
+        return []
+    if abs(cells - poses) <= FRAMES_WITHOUT_POSE:
+        return []
+    return [f"{file.name} has {count_of(cells, 'cell')} of {variable} for {count_of(poses, 'pose')}"]
+
+
+class UnexpectedObjectError(Exception):
+    """An object is not what it has to be; the message says what it is."""
+
+
+def _read_references(mat: h5py.File, variable: str) -> np.ndarray:
+    """Return the references of a cell array, one for each frame.
+
+    Raises:
+        UnexpectedObjectError: it is something else than a cell array of one column or row.
+        KeyError: there is nothing of that name.
+    """
+    link = mat.get(variable, getlink=True)
+    if link is None:
+        raise KeyError(f"{variable} is not in it")
+    # MATLAB writes none of the other links, and they lead anywhere: out of the file, or round in a circle.
+    if not isinstance(link, h5py.HardLink):
+        raise UnexpectedObjectError("a link to another place")
+    cells = mat[variable]
+    _check_storage(cells)
+    if _is_empty(cells):
+        return np.empty(0, dtype=object)
+    if h5py.check_ref_dtype(cells.dtype) is not h5py.Reference or cells.shape is None:
+        raise UnexpectedObjectError(_describe(cells))
+    if (max(cells.shape, default=1) != cells.size and cells.size) or cells.size > MOST_FRAMES:
+        raise UnexpectedObjectError(_describe(cells))
+    return cells[...].ravel()
 
 
 def count_cells(file: Path, variable: str) -> int:
@@ -69,19 +127,58 @@ def count_cells(file: Path, variable: str) -> int:
 
 
 def _read_cell(mat: h5py.File, reference: h5py.Reference, frame: int, size: tuple[int, int]) -> Cell:
+    expected = f"uint8 {size[::-1]}"
     try:
         stored = mat[reference]
         if not isinstance(stored, h5py.Dataset):
-            return Cell(frame, None, problem=f"expected an array, found {stored}")
-        # MATLAB writes an empty array as its shape, with this attribute.
-        if stored.attrs.get("MATLAB_empty", 0) or not stored.size:
+            raise UnexpectedObjectError(_describe(stored))
+        if _is_empty(stored) or not stored.size:
             return Cell(frame, None, notice="an empty cell")
         if stored.shape != size[::-1] or stored.dtype != np.uint8:
-            expected = f"uint8 {size[::-1]}"
-            return Cell(frame, None, problem=f"expected {expected}, found {stored.dtype} {stored.shape}")
+            raise UnexpectedObjectError(_describe(stored))
+        _check_storage(stored)
         return Cell(frame, stored[...].T)
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
-        return Cell(frame, None, problem=f"cannot be read ({error})")
+    except UnexpectedObjectError as found:
+        return Cell(frame, None, problem=f"expected {expected}, found {found}")
+    except H5PY_ERRORS as error:
+        return Cell(frame, None, problem=f"cannot be read ({_one_line(error)})")
+
+
+def _is_empty(stored: h5py.Dataset) -> bool:
+    """Return whether MATLAB marked an array as empty: then its shape is written in its place."""
+    mark = np.asarray(stored.attrs.get("MATLAB_empty", 0))
+    return mark.dtype.kind in "biuf" and bool(mark.any())
+
+
+def _check_storage(found: h5py.HLObject) -> None:
+    """Check that an object is an array whose values are in this file, in pieces that fit into memory.
+
+    Raises:
+        UnexpectedObjectError: it is not.
+    """
+    if not isinstance(found, h5py.Dataset):
+        raise UnexpectedObjectError(_describe(found))
+    if found.external or found.is_virtual:
+        raise UnexpectedObjectError("an array whose values are in other files")
+    if found.chunks and math.prod(found.chunks) * found.dtype.itemsize > MOST_CHUNK_BYTES:
+        raise UnexpectedObjectError(f"an array in chunks of {found.chunks}")
+    stored = found.id.get_storage_size()
+    if found.shape is not None and stored > 2 * found.nbytes + ROOM_FOR_CHUNKS:  # it would unpack to anything
+        raise UnexpectedObjectError(f"{_describe(found)} stored in {stored} bytes")
+
+
+def _describe(found: h5py.HLObject) -> str:
+    """Return what an object is, in a few words."""
+    if isinstance(found, h5py.Dataset):
+        if h5py.check_ref_dtype(found.dtype) is h5py.Reference:
+            return f"a cell array of shape {found.shape}"
+        return f"{_one_line(found.dtype)} {found.shape}"
+    return "a struct or group" if isinstance(found, h5py.Group) else "a type without values"
+
+
+def _one_line(text: object) -> str:
+    """Return a text in one line of bearable length: names and types come from the file."""
+    return textwrap.shorten(str(text), 200)
 
 
 def box_of_mask(mask: np.ndarray) -> tuple[int, int, int, int]:

@@ -1,24 +1,23 @@
-"""Locks, records and files that appear complete: what runs do in a folder that they share."""
+"""Records and files that appear complete: what runs do in a folder that they share."""
 
 import contextlib
 import errno
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-import filelock
 
 PRIVATE = 0o600  # for the owner only
 FOR_EVERYBODY = 0o666  # less what the user's umask takes away
-
-RUN_LOCK = ".lock"  # in archives/ and extracted/: one run at a time
 
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)  # no space, quota exceeded
 READ_ONLY_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS)
 # Of a folder that cannot be synced: some network file systems refuse it, and it takes the right to list the folder.
 CANNOT_SYNC_ERRNOS = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
+# 2000 small files take 1.7 s on XFS one after the other, 0.76 s with 4 at a time, 0.67 s with 16. On a network file
+# system each waits for a reply.
+SYNCS_AT_A_TIME = 8
 
 
 def is_disk_full(error: OSError) -> bool:
@@ -29,30 +28,6 @@ def is_disk_full(error: OSError) -> bool:
 def is_read_only(error: OSError) -> bool:
     """Return whether an error says that this user cannot write there."""
     return error.errno in READ_ONLY_ERRNOS
-
-
-@contextlib.contextmanager
-def only_run_in(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Let two runs on one folder take turns. The system frees the lock of a run that was killed.
-
-    Args:
-        folder: must exist.
-        say: called with a line for the person when there is something to wait for.
-    """
-    lock = filelock.FileLock(folder / RUN_LOCK)
-    try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        say(f"{folder}: another run is at work there; waiting until it ends")
-        lock.acquire()
-    except NotImplementedError:  # some network file systems
-        say(f"{folder}: this file system has no locks; do not start a second run on it")
-        yield
-        return
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 class Record:
@@ -86,21 +61,32 @@ class Record:
             return False
         return md5 is None or entry["md5"] == md5
 
-    def add(self, archive: Path, md5: str | None = None) -> None:
-        """Remember that an archive was read to its end, and its MD5 if that was computed.
+    def files(self, archive: Path) -> dict[str, int] | None:
+        """Return the size of each file that was unpacked from an archive, by its path; None if that is not recorded."""
+        return self.entries.get(archive.name, {}).get("files")
 
-        The archive is on the disk before it is recorded: a record that survives a power cut is true.
+    def add(self, archive: Path, md5: str | None = None, files: dict[str, int] | None = None) -> None:
+        """Remember that an archive was read to its end, its MD5 if computed, and the files unpacked from it, if any.
+
+        The archive is on the disk before it is recorded: a record that survives a power cut is true. The caller sees to
+        it that the unpacked files are.
         """
         sync(archive)
         sync(archive.parent)
         stat = archive.stat()
+        entry = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "md5": md5}
         with self.lock:
-            self.entries[archive.name] = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "md5": md5}
+            self.entries[archive.name] = entry if files is None else {**entry, "files": files}
             write_atomically(self.path, json.dumps(self.entries, indent=1, sort_keys=True) + "\n")
 
 
 def _is_entry(entry) -> bool:
-    return isinstance(entry, dict) and entry.keys() == {"size", "mtime_ns", "md5"}
+    return (
+        isinstance(entry, dict)
+        and entry.keys() - {"files"} == {"size", "mtime_ns", "md5"}
+        and isinstance(entry.get("files", {}), dict)
+        and all(isinstance(size, int) for size in entry.get("files", {}).values())
+    )
 
 
 def free_name(path: Path) -> Path:
@@ -134,6 +120,57 @@ def sync(path: Path) -> None:
             return
         error.filename = str(path)  # fsync has only a number to name
         raise
+
+
+def start_writing(handle: int) -> None:
+    """Have the system begin to write an open file to the disk, and do not wait: a later `sync` then waits for less."""
+    if hasattr(os, "posix_fadvise"):  # not on macOS and Windows
+        with contextlib.suppress(OSError):  # it is no more than advice
+            # Linux writes a file's changed pages when it hears that nobody needs them; it drops none before that.
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def start_writing_files(folder: Path) -> None:
+    """Have the system begin to write all files below a folder to the disk, and do not wait."""
+    for file in _files_and_folders(folder)[0]:
+        handle = os.open(file, os.O_RDONLY)
+        try:
+            start_writing(handle)
+        finally:
+            os.close(handle)
+
+
+def sync_tree(folder: Path) -> None:
+    """Wait until all files and folders below a folder, and their names in it, are on the disk and survive a power cut.
+
+    Not by one syncfs(2), although that is as fast: it waits for what other programs have written to the same file
+    system, tells no errors before Linux 5.8, and does nothing on most FUSE file systems.
+
+    Raises:
+        OSError: the disk failed or is full; it names the path.
+    """
+    files, folders = _files_and_folders(folder)
+    start_writing_files(folder)
+    # Several at a time: the file system's journal takes them together, and a file server answers them together.
+    with ThreadPoolExecutor(SYNCS_AT_A_TIME) as pool:
+        for _ in pool.map(sync, files):
+            pass
+    for place in folders:
+        sync(place)
+
+
+def _files_and_folders(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the files below a folder; the folders below it, inner ones first, and itself."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    files: list[Path] = []
+    folders: list[Path] = []
+    for place, _, names in os.walk(folder, topdown=False, onerror=fail):
+        files += [Path(place, name) for name in names]
+        folders.append(Path(place))
+    return files, folders
 
 
 def rename_durably(source: Path, target: Path) -> None:

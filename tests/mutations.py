@@ -42,14 +42,51 @@ class Fault(NamedTuple):
 
 
 FAULTS = (
-    # -- h36m/storage.py
+    # -- requirements.txt and Makefile
+    Fault(
+        "an imported package is not required",
+        "requirements.txt",
+        "urllib3>=2.0.2\n",
+        "",
+        "unit/test_requirements.py::test_every_import_is_in_the_requirements",
+    ),
+    Fault(
+        "the locked releases are older than what is required",
+        "requirements.txt",
+        "av>=17.0 ",
+        "av>=99 ",
+        "unit/test_requirements.py::test_lock_has_one_release_of_every_requirement",
+    ),
+    Fault(
+        "the lock is for other Pythons than the Makefile says",
+        "Makefile",
+        "PYTHONS = 3.10 ",
+        "PYTHONS = ",
+        "unit/test_requirements.py::test_lock_was_made_for_the_pythons_of_the_makefile",
+    ),
+    # -- h36m/locks.py
     Fault(
         "a lock never holds",
-        "h36m/storage.py",
-        "lock.acquire(blocking=False)",
+        "h36m/locks.py",
+        "fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)",
         "pass",
-        "unit/test_storage.py::test_second_run_in_a_folder_says_so_and_waits_for_the_first",
+        "unit/test_locks.py::test_second_run_in_a_folder_says_so_and_waits_for_the_first",
     ),
+    Fault(
+        "a file system without locks is an error",
+        "h36m/locks.py",
+        "if error.errno in NO_LOCKS_ERRNOS:",
+        "if False:",
+        "unit/test_locks.py::test_run_without_locks_says_so_once_and_goes_on",
+    ),
+    Fault(
+        "another user's lock file is an error",
+        "h36m/locks.py",
+        "return os.open(path, os.O_RDONLY)",
+        "raise",
+        "unit/test_locks.py::test_lock_file_that_only_its_owner_may_write_is_locked",
+    ),
+    # -- h36m/storage.py
     Fault(
         "a record ignores the time stamp",
         "h36m/storage.py",
@@ -113,12 +150,48 @@ FAULTS = (
         "",
         "unit/test_storage.py::test_archive_is_synced_before_its_record",
     ),
+    # -- what surrounds the scripts
+    Fault(
+        "matplotlib is imported, and reads MPLBACKEND",
+        "h36m/cdf.py",
+        'NOT_NEEDED = ("matplotlib", "astropy")',
+        "NOT_NEEDED = ()",
+        "unit/test_imports.py::test_cdf_library_is_the_one_that_spacepy_brings_and_no_matplotlib",
+    ),
+    Fault(
+        "a module in the current folder hides a library",
+        "h36m/import_path.py",
+        "os.path.realpath(folder) in own",
+        "False",
+        "unit/test_imports.py::test_own_folders_come_last_and_once",
+    ),
+    Fault(
+        "HDF5 locks its files",
+        "h36m/process/annotations.py",
+        'h5py.File(file, "w", locking=False)',
+        'h5py.File(file, "w")',
+        "unit/test_locks.py::test_hdf5_files_are_written_and_read_without_locks",
+    ),
+    Fault(
+        "the fork server's death has a traceback",
+        "h36m/parallel/workers.py",
+        "except (EOFError, ConnectionError):",
+        "except ZeroDivisionError:",
+        "test_surroundings.py::test_death_of_the_fork_server_is_one_error_and_ends_its_workers",
+    ),
+    Fault(
+        "a log on a full disk ends a run",
+        "h36m/cli.py",
+        "with contextlib.suppress(OSError):",
+        "if True:",
+        "unit/test_cli.py::test_full_disk_of_a_log_is_no_error_of_the_run",
+    ),
     # -- h36m/cli.py, h36m/dataset.py
     Fault(
         "problems exit with status 0",
         "h36m/cli.py",
-        "status = 1 if problems else 0",
-        "status = 0",
+        "return 1 if problems else 0, problems",
+        "return 0, problems",
         "unit/test_cli.py::test_problems_exit_1_and_are_the_last_lines",
     ),
     Fault(
@@ -164,10 +237,10 @@ FAULTS = (
         "unit/test_dataset.py::test_number_in_an_images_name_is_the_frames_index_plus_1",
     ),
     Fault(
-        "the subject of a member is looked for in any of its folders",
+        "the folder of a subject is not found in another folder",
         "h36m/dataset.py",
-        "re.match(",
         "re.search(",
+        "re.match(",
         "unit/test_dataset.py::test_subject_of_a_member_is_its_outermost_folder",
     ),
     # -- h36m/cameras.py, h36m/metadata.py
@@ -264,13 +337,34 @@ FAULTS = (
         "unit/test_segments_reading.py::test_box_of_a_mask_is_the_box_that_was_drawn",
     ),
     Fault(
+        "cells are read however many the file claims",
+        "h36m/segments.py",
+        "or cells.size > MOST_FRAMES:",
+        "or False:",
+        "unit/test_segments_reading.py::test_object_in_the_place_of_the_cells_is_named",
+    ),
+    Fault(
+        "a mask is read from another file",
+        "h36m/segments.py",
+        "if found.external or found.is_virtual:",
+        "if False:",
+        "unit/test_segments_reading.py::test_object_in_the_place_of_a_mask_costs_that_frame_only",
+    ),
+    Fault(
+        "texts and dates are taken for poses",
+        "h36m/poses.py",
+        "if type_name not in FLOATING_TYPES:",
+        "if False:",
+        "unit/test_poses.py::test_poses_of_another_type_are_an_error_with_that_type",
+    ),
+    Fault(
         "a missing cell is taken for an error",
         "h36m/segments.py",
         'notice="an empty cell"',
         'problem="an empty cell"',
         "unit/test_segments_reading.py::test_cell_that_is_no_array_of_that_size_says_why",
     ),
-    # -- h36m/gzip_stream.py, h36m/extract/, extract_all.py
+    # -- h36m/gzip_stream.py, h36m/archive_content.py, h36m/archive_members.py, h36m/extract/, extract_all.py
     Fault(
         "a gzip file that is cut off is accepted",
         "h36m/gzip_stream.py",
@@ -294,21 +388,21 @@ FAULTS = (
     ),
     Fault(
         "a member may lie outside of its folder",
-        "h36m/archive_content.py",
+        "h36m/archive_members.py",
         'or ".." in as_windows_reads_it.parts ',
         "",
         "unit/test_extracting.py::test_paths_outside_of_the_folder_are_refused",
     ),
     Fault(
         "drive letters and backslashes are not seen",
-        "h36m/archive_content.py",
+        "h36m/archive_members.py",
         "PureWindowsPath(name)",
         "PurePosixPath(name)",
         "unit/test_extracting.py::test_paths_outside_of_the_folder_are_refused",
     ),
     Fault(
         "another subject's files are unpacked",
-        "h36m/archive_content.py",
+        "h36m/archive_members.py",
         "if found not in (None, subject):",
         "if False:",
         "unit/test_extracting.py::test_archive_with_a_harmful_or_strange_member_is_refused",
@@ -329,7 +423,7 @@ FAULTS = (
     ),
     Fault(
         "another kind's archive is accepted",
-        "h36m/archive_content.py",
+        "h36m/archive_members.py",
         "    if folder:\n",
         "    if False:\n",
         "unit/test_archive_content.py::test_member_of_another_kind_is_a_fault",
@@ -340,6 +434,34 @@ FAULTS = (
         "if last_bytes == TAR_END:",
         "if True:",
         "unit/test_archive_content.py::test_download_and_extract_judge_a_file_alike",
+    ),
+    Fault(
+        "files are left in the folders that the archive has around them",
+        "h36m/archive_members.py",
+        "places = without_shared | beside | wanted",
+        "places = without_shared",
+        "unit/test_extracting.py::test_files_are_unpacked_to_where_processing_looks",
+    ),
+    Fault(
+        "an archive without a file of its kind is accepted",
+        "h36m/archive_members.py",
+        "    if not wanted:",
+        "    if False:",
+        "unit/test_extracting.py::test_archive_without_a_place_for_its_files_is_refused",
+    ),
+    Fault(
+        "strays are unpacked",
+        "h36m/archive_members.py",
+        "return any(map(_STRAY.match, path.parts))",
+        "return False",
+        "unit/test_extracting.py::test_stray_is_skipped_wherever_it_is",
+    ),
+    Fault(
+        "a folder without its files counts as unpacked",
+        "extract_all.py",
+        "task.folder.is_dir() and is_in_place(task.folder, kind, subject)",
+        "task.folder.is_dir()",
+        "unit/test_extracting.py::test_plan_notices_a_folder_without_its_files",
     ),
     Fault(
         "sizes beyond 4 GiB are taken for small ones",
@@ -358,9 +480,37 @@ FAULTS = (
     Fault(
         "an archive that has changed is not unpacked again",
         "extract_all.py",
-        "(task.folder.is_dir() and record.holds(task.archive))",
-        "task.folder.is_dir()",
+        "(is_unpacked and not lost and record.holds(task.archive))",
+        "(is_unpacked and not lost)",
         "unit/test_extracting.py::test_plan_takes_an_archive_that_has_changed",
+    ),
+    Fault(
+        "a folder is named before its files are on the disk",
+        "extract_all.py",
+        "            sync_tree(complete)\n",
+        "",
+        "unit/test_extracting.py::test_files_and_name_are_on_the_disk_before_the_record",
+    ),
+    Fault(
+        "a folder is recorded before its name is on the disk",
+        "extract_all.py",
+        "            sync_names(task)\n",
+        "",
+        "unit/test_extracting.py::test_files_and_name_are_on_the_disk_before_the_record",
+    ),
+    Fault(
+        "empty files of a folder are believed",
+        "h36m/extract/contents.py",
+        "size == 0 and name.endswith(extension)",
+        "False",
+        "unit/test_extracting.py::test_folder_with_an_empty_file_is_unpacked_again",
+    ),
+    Fault(
+        "shorter files of a folder are believed",
+        "h36m/extract/contents.py",
+        "if sizes.get(name, -1) < size",
+        "if name not in sizes",
+        "unit/test_extracting.py::test_cut_file_may_be_the_users_and_is_kept_aside",
     ),
     # -- h36m/process/
     Fault(
@@ -429,9 +579,16 @@ FAULTS = (
     Fault(
         "missing images are not seen",
         "h36m/process/resume.py",
-        "if not annotations.read_images(folder / ANNOTATIONS_FILE) <= images:",
-        "if False:",
+        "images.get(name, 0)",
+        "images.get(name, 1_000_000)",
         "unit/test_resume.py::test_sequence_with_something_missing_is_to_be_done",
+    ),
+    Fault(
+        "cut images are not seen",
+        "h36m/process/resume.py",
+        'sum(sizes.values()) >= attributes.get("image_bytes", 0)',
+        "True",
+        "unit/test_resume.py::test_empty_or_cut_image_is_to_be_done",
     ),
     Fault(
         "changed inputs are not seen",
@@ -471,9 +628,17 @@ FAULTS = (
     Fault(
         "annot.h5 appears before its images",
         "h36m/process/sequence.py",
-        "for name in (IMAGES, PART_LABEL_IMAGES, PREVIEW_FILE, ANNOTATIONS_FILE):",
-        "for name in (ANNOTATIONS_FILE, IMAGES, PART_LABEL_IMAGES, PREVIEW_FILE):",
+        "        if (unfinished / name).exists():\n            (unfinished / name).rename(folder / name)\n",
+        "    for name in (ANNOTATIONS_FILE, IMAGES, PART_LABEL_IMAGES, PREVIEW_FILE):\n"
+        "        if (unfinished / name).exists():\n            (unfinished / name).rename(folder / name)\n",
         "unit/test_sequence.py::test_annotations_are_never_seen_without_their_images",
+    ),
+    Fault(
+        "annot.h5 is named before its images are on the disk",
+        "h36m/process/sequence.py",
+        "    sync_tree(unfinished)\n",
+        "",
+        "unit/test_sequence.py::test_images_are_on_the_disk_before_their_annotations",
     ),
     Fault(
         "corrected poses are not projected again",
@@ -516,6 +681,13 @@ FAULTS = (
         '"DEFAULT" if position in wanted else "NONREF"',
         '"NONREF"',
         "unit/test_packets.py::test_wanted_frames_are_those_of_a_full_decode",
+    ),
+    Fault(
+        "settings that change within a video are passed over",
+        "h36m/process/packets.py",
+        'raise NoPlanError("a packet holds other settings")',
+        "pass",
+        "unit/test_packets.py::test_mpeg4_that_cannot_be_told_gives_no_plan",
     ),
     Fault(
         "a video too short for its poses is accepted where its chosen frames exist",

@@ -449,7 +449,7 @@ def test_the_record_is_rebuilt_when_it_is_lost_or_spoilt(tmp_path, one):
 def test_a_gzip_of_several_members_and_a_leading_dot_in_names_are_fine(tmp_path, one):
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w") as archive:
-        member = tarfile.TarInfo("./S1/Videos/a.mp4")
+        member = tarfile.TarInfo("./S1/Videos/Walking.54138969.mp4")
         member.size = 50_000
         archive.addfile(member, io.BytesIO(os.urandom(50_000)))
     data = plain.getvalue()

@@ -16,10 +16,21 @@ import pytest
 from helpers.archives import small_release, spoil
 from helpers.marks import slow
 from helpers.releases import leftovers_in_extracted
-from helpers.scripts import RECORD_OPENS, finish, run_script, start_script
+from helpers.scripts import RECORD_OPENS, finish, process, run_script, start_script
 
-from h36m.dataset import BOXES, KIND_FACTS, KINDS, PART_LABELS, UNPACKED_RECORD, VIDEOS
+from h36m.dataset import (
+    BOXES,
+    KIND_FACTS,
+    KINDS,
+    PART_LABELS,
+    UNPACKED_RECORD,
+    VIDEOS,
+    archive_file,
+    kinds_of_script,
+)
 from h36m.extract.unpack import unpacked_size
+from h36m.sequences import file_names
+from h36m.storage import Record
 
 MEMBER = "S1/Videos/Directions 1.54138969.mp4"
 
@@ -65,7 +76,8 @@ def write_archive(path: Path, *members: tarfile.TarInfo | tuple[str, bytes]) -> 
 
 def large_archive(path: Path, files: int = 40, size: int = 1_000_000) -> dict[str, bytes]:
     """Write an archive that takes a while to unpack; return its files' contents by name."""
-    contents = {f"{number}.mp4": random.Random(number).randbytes(size) for number in range(files)}
+    names = list(file_names(VIDEOS, "S1").values())[:files]
+    contents = {name: random.Random(name).randbytes(size) for name in names}
     write_archive(path, *((f"S1/Videos/{name}", content) for name, content in contents.items()))
     return contents
 
@@ -98,16 +110,49 @@ def test_each_archive_becomes_a_folder_without_shared_folders(root):
     assert leftovers_in_extracted(root) == []
 
 
-def test_folders_that_not_all_members_share_are_kept(root):
-    write_archive(
-        root / "archives" / "Videos_S1.tgz",
-        ("./S1/Videos/a/1.mp4", b"one"),
-        ("./S1/Videos/b/1.mp4", b"two"),
-        ("./S1/readme.txt", b"three"),
-    )
-    assert extract(root).returncode == 0
-    expected = {"Videos/a/1.mp4": b"one", "Videos/b/1.mp4": b"two", "readme.txt": b"three"}
-    assert files_below(root / "extracted" / "S1" / "Videos") == expected
+def test_files_are_unpacked_to_where_processing_looks(root):
+    """Wherever in the archive they are, and whatever is beside them; strays are skipped and named."""
+    for kind in KINDS:
+        first, second, *_ = file_names(kind, "S1").values()
+        inner = KIND_FACTS[kind].inner_folder
+        write_archive(
+            root / "archives" / f"{kind}_S1.tgz",
+            ("S1/.DS_Store", b"a stray"),
+            (f"S1/{inner}/{first}", b"one"),
+            (f"S1/{inner}/more/{second}", b"two"),
+            ("S1/readme.txt", b"three"),
+        )
+    ended = extract(root)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    for kind in KINDS:
+        first, second, *_ = file_names(kind, "S1").values()
+        expected = {first: b"one", second: b"two", "readme.txt": b"three"}
+        assert files_below(root / "extracted" / "S1" / kind) == expected
+        assert (
+            f"{kind}_S1.tgz: unpacked; skipped 1 file that systems and archivers leave: 'S1/.DS_Store'\n"
+            in ended.stdout
+        )
+
+
+def test_processing_finds_what_was_unpacked_from_an_archive_with_a_stray(demo_run, tmp_path):
+    """Even if an earlier version unpacked it to folders of its own, and recorded that as done."""
+    root, before = tmp_path / "a root", demo_run / "data" / "extracted" / "S1"
+    (root / "archives").mkdir(parents=True)
+    for kind in kinds_of_script("download_all.py"):
+        archive, folder = archive_file(root, kind, "S1"), root / "extracted" / "S1" / kind
+        with tarfile.open(archive, "w:gz", compresslevel=1) as packed:
+            packed.addfile(tarfile.TarInfo("S1/.DS_Store"))
+            packed.add(before / kind, f"S1/{KIND_FACTS[kind].inner_folder}")
+        shutil.copytree(before / kind, folder / KIND_FACTS[kind].inner_folder)
+        Record(root / "extracted" / UNPACKED_RECORD).add(archive)
+    ended = extract(root)
+    assert ended.returncode == 0 and "5 of 5 archives unpacked" in ended.stdout
+    assert files_below(root / "extracted" / "S1") == {
+        name: content for name, content in files_below(before).items() if "Segments" not in name
+    }
+    ended = process(root, "--subjects", "S1", "--actions", "Walking-1", "--cameras", "54138969", "--every", "40")
+    assert (ended.returncode, ended.errors) == (0, [])
+    assert (root / "processed" / "S1" / "Walking-1" / "annot.h5").exists()
 
 
 def test_time_stamps_are_kept_and_modes_are_those_of_new_files(root):
@@ -144,10 +189,12 @@ def test_links_within_an_archive_become_the_files_that_they_lead_to(root):
     symbolic.type, symbolic.linkname = tarfile.SYMTYPE, "../Videos/a.mp4"
     hard.type, hard.linkname = tarfile.LNKTYPE, "S1/Videos/a.mp4"
     chain.type, chain.linkname = tarfile.SYMTYPE, "symbolic.mp4"
-    write_archive(root / "archives" / "Videos_S1.tgz", chain, symbolic, ("S1/Videos/a.mp4", b"content"), hard)
+    file, others = ("S1/Videos/a.mp4", b"content"), (chain, symbolic, hard)
+    write_archive(root / "archives" / "Videos_S1.tgz", chain, symbolic, file, hard, (MEMBER, b"video"))
     assert extract(root).returncode == 0
     videos = root / "extracted" / "S1" / "Videos"
-    assert files_below(videos) == {f"{name}.mp4": b"content" for name in ("a", "symbolic", "hard", "chain")}
+    names = ["a.mp4", *(Path(link.name).name for link in others)]
+    assert files_below(videos) == {Path(MEMBER).name: b"video"} | dict.fromkeys(names, b"content")
     assert not any(path.is_symlink() for path in videos.iterdir())
 
 
@@ -236,9 +283,9 @@ def test_only_a_folder_that_is_missing_is_unpacked_again(root):
 
 def test_new_version_of_an_archive_replaces_its_folder(root):
     assert extract(root).returncode == 0
-    write_archive(root / "archives" / "Videos_S1.tgz", ("S1/Videos/new.mp4", b"new"))
+    write_archive(root / "archives" / "Videos_S1.tgz", (MEMBER, b"new"))
     assert extract(root).returncode == 0
-    assert files_below(root / "extracted" / "S1" / "Videos") == {"new.mp4": b"new"}
+    assert files_below(root / "extracted" / "S1" / "Videos") == {Path(MEMBER).name: b"new"}
     assert leftovers_in_extracted(root) == []
 
 
@@ -401,9 +448,9 @@ def test_kill_9_at_any_moment_then_a_second_run_completes_it(root, seed):
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, slow(signal.SIGTERM)])
 def test_ctrl_c_and_sigterm_end_with_130_and_leave_nothing_half_unpacked(root, signal_number):
-    large_archive(root / "archives" / "Videos_S1.tgz", files=70)
+    third = list(large_archive(root / "archives" / "Videos_S1.tgz", files=70))[2]
     process = start_extract(root, "--delete-archives")
-    run_until(process, (root / "extracted" / "S1" / ".Videos.unpacking" / "S1" / "Videos" / "3.mp4").exists)
+    run_until(process, (root / "extracted" / "S1" / ".Videos.unpacking" / "S1" / "Videos" / third).exists)
     process.send_signal(signal_number)
     process.send_signal(signal.SIGCONT)
     ended = finish(process)

@@ -12,12 +12,16 @@ import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace
 from helpers.videos import (
+    HEIGHT,
     SHAPES,
+    WIDTH,
     cut_first_packets,
     decode_in_full,
     end_sequences,
     forget_reorder_depth,
     hide_first_frames,
+    join_with_settings,
+    join_with_settings_inside,
     make_packed_video,
     make_video,
     picture,
@@ -160,6 +164,35 @@ def test_packed_mpeg4_is_decoded_in_full(folder, caplog, ending):
         # Not the last of those written: FFmpeg 8.1.1 writes an edit list that hides the last packet of this MP4.
         assert_same(video, [0, 17, 64, 65, len(expected) - 1], expected)
     assert "holds 2 pictures: decoding everything" in caplog.text
+
+
+@pytest.mark.parametrize("size", [(WIDTH, HEIGHT), (WIDTH, HEIGHT + 32)], ids=["same size", "other size"])
+def test_video_whose_settings_change_decodes_right(folder, caplog, size):
+    shape, other = "h264 without B-frames", {"x264-params": "cabac=0:8x8dct=0:chroma-qp-offset=6"}
+    first = make_video(folder / "first.mp4", shape, 20)
+    second = make_video(folder / "second.mp4", shape, 20, size, encoder_options=other | {"g": "10"})
+    video = join_with_settings(first, second, folder / "joined.mp4")
+    expected = decode_in_full(first) + decode_in_full(second)
+    with caplog.at_level(logging.DEBUG, "h36m.process.video"):
+        if size == (WIDTH, HEIGHT):
+            assert_same(video, [35], expected)
+            assert_same(video, [0, 19, 20, 39], expected)
+        else:
+            with pytest.raises(TaskError, match=r"expected frames of 128 x 96 .* found 128 x 128"):
+                list(decode_frames(video, [35]))
+    assert "packet 20 has other settings: decoding everything" in caplog.text
+
+
+def test_mpeg4_whose_settings_change_within_decodes_right(folder, caplog):
+    shape = "mpeg4 without B-frames"
+    first = make_video(folder / "first.mp4", shape, 20)
+    second = make_video(folder / "second.mp4", shape, 20, encoder_options={"mpeg_quant": "1", "g": "8"})
+    video = join_with_settings_inside(first, second, folder / "joined.mp4")
+    expected = decode_in_full(first) + decode_in_full(second)
+    with caplog.at_level(logging.DEBUG, "h36m.process.video"):
+        assert_same(video, [38], expected)
+        assert_same(video, [0, 19, 20, 39], expected)
+    assert "other settings: decoding everything" in caplog.text
 
 
 def test_a_raw_stream_gives_the_frames_of_a_full_decode(folder):

@@ -2,12 +2,14 @@
 
 import random
 import re
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from helpers.videos import SHAPES, decode_in_full, make_video, planes
+from av.stream import Disposition
+from helpers.videos import SHAPES, decode_in_full, make_video, picture, planes
 
 from h36m.cli import TaskError
 from h36m.process.packets import read_packet_facts
@@ -135,6 +137,70 @@ def test_a_video_without_pictures_is_a_problem(tmp_path):
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
     assert "expected a video, found none" in problem_of(video, [0], tmp_path)
+
+
+def test_title_in_another_encoding_than_utf_8_does_not_matter(tmp_path):
+    video = tmp_path / "v.mp4"
+    with av.open(str(video), "w") as container:
+        container.metadata["title"] = "a title"
+        write_frames(container, FRAMES)
+    content = video.read_bytes()
+    assert content.count(b"a title") == 1
+    video.write_bytes(content.replace(b"a title", b"a t\xeftl\xe9"))
+    assert write_images(video, [0, 40], tmp_path, poses=FRAMES) == (FRAMES, SIZE[::-1])
+
+
+def test_cover_is_not_taken_for_the_video(tmp_path):
+    video = tmp_path / "v.mp4"
+    with av.open(str(video), "w") as container:
+        cover = container.add_stream("mjpeg", rate=50)
+        cover.width, cover.height, cover.pix_fmt, cover.disposition = 32, 32, "yuvj420p", Disposition.attached_pic.value
+        write_frames(container, FRAMES, before=cover)
+    assert write_images(video, [0, 40], tmp_path, poses=FRAMES) == (FRAMES, SIZE[::-1])
+
+
+def write_frames(container, frames: int, before=None) -> None:
+    """Encode a video into a container that is open, and before it one frame of another stream."""
+    stream = container.add_stream("libx264", rate=50, options={"preset": "ultrafast"})
+    stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+    container.start_encoding()
+    for each, count, size in ((before, 1, (32, 32)), (stream, frames, SIZE)):
+        for index in range(count if each else 0):
+            frame = av.VideoFrame.from_ndarray(picture(index, *size), format="rgb24").reformat(format=each.pix_fmt)
+            frame.pts, frame.time_base = index, Fraction(1, 50)
+            container.mux(each.encode(frame))
+        container.mux(each.encode() if each else [])
+
+
+LARGE = (2304, 2048)  # over four times the dataset's frames
+
+
+def make_black_video(file: Path, encoder: str, size: tuple[int, int]) -> Path:
+    """Write a frame, which is quickly encoded whatever its size."""
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream(encoder, rate=50, options={"preset": "ultrafast"})
+        (stream.width, stream.height), stream.pix_fmt = size, "yuv420p"
+        frame = av.VideoFrame(*size, "yuv420p")
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        frame.pts, frame.time_base = 0, Fraction(1, 50)
+        container.mux([*stream.encode(frame), *stream.encode()])
+    return file
+
+
+@pytest.mark.parametrize("encoder", ["libx264", "mpeg4"])
+def test_frames_of_any_size_are_not_decoded(tmp_path, encoder):
+    """They would take what memory there is."""
+    video = make_black_video(tmp_path / "v.mp4", encoder, LARGE)
+    assert "found 2304 x 2048" in problem_of(video, [0], tmp_path)
+
+
+def test_frames_that_grow_to_any_size_are_not_decoded(tmp_path):
+    small, large = (make_black_video(tmp_path / f"{size[0]}.h264", "libx264", size) for size in (SIZE, LARGE))
+    small.write_bytes(small.read_bytes() + large.read_bytes())
+    # FFmpeg's libraries may see the larger size on opening or on decoding.
+    with pytest.raises(TaskError, match=r"found damage|found 2304 x 2048$"):
+        list(decode_frames(small, [1]))
 
 
 @pytest.mark.parametrize("shape", DAMAGED_SHAPES)

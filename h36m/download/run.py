@@ -23,8 +23,9 @@ from h36m.download.partial import remove_temporary_files
 from h36m.download.retry import retry
 from h36m.download.site import Site
 from h36m.download.verify import Verdict, read_checksums
+from h36m.locks import only_run_in
 from h36m.near_misses import near_misses
-from h36m.storage import Record, is_read_only, only_run_in
+from h36m.storage import Record, is_read_only
 
 CHECKSUMS = PROJECT / "checksums.txt"
 

@@ -3,15 +3,16 @@
 import contextlib
 import io
 import os
-import posixpath
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from h36m.archive_content import UnsafeArchiveError, read_archive
+from h36m.archive_content import Files, read_archive
+from h36m.archive_members import UnsafeArchiveError
 from h36m.gzip_stream import CHUNK_BYTES
+from h36m.storage import free_name, start_writing
 
 # RFC 1952: the last four bytes of a gzip file are the length of its content, modulo 2**32. RFC 1951: content that
 # cannot be compressed grows by 5 bytes in each block, less than a thousandth; and 2 bits stand for 258 bytes at most.
@@ -20,12 +21,19 @@ SMALLEST_FACTOR, LARGEST_FACTOR = 0.999, 1032
 
 
 @contextlib.contextmanager
-def unpacked(archive: Path, folder: Path, kind: str, subject: str, on_bytes: Callable[[int], None]) -> Iterator[Path]:
-    """Unpack an archive beside the folder that it is to become; yield where, without the folders all its files share.
+def unpacked(
+    archive: Path,
+    folder: Path,
+    kind: str,
+    subject: str,
+    on_bytes: Callable[[int], None],
+    on_strays: Callable[[list[str]], None] = lambda names: None,
+) -> Iterator[Path]:
+    """Unpack an archive beside the folder that it is to become; yield where, each file in its place in that folder.
 
-    That is when the gzip stream has been read to its end and its CRC held; then it can be renamed to `folder`. What is
-    left of it behind the `with` block is removed. A link becomes a copy of the file that it leads to. Time stamps are
-    kept, modes and owners are not.
+    The places are those of h36m.archive_members.places_of; strays are skipped. What is yielded is complete: the gzip
+    stream was read to its end and its CRC matches; rename it to `folder`. The rest is removed after the `with` block.
+    A link becomes a copy of the file that it leads to. Time stamps are kept, modes and owners are not.
 
     Args:
         archive: a gzip'd tar.
@@ -33,6 +41,7 @@ def unpacked(archive: Path, folder: Path, kind: str, subject: str, on_bytes: Cal
         kind: what it must hold, of h36m.dataset.KINDS.
         subject: whose files it must hold, "S1".
         on_bytes: called with the number of compressed bytes after each read; it may raise to stop.
+        on_strays: called with the names of the strays, if there are any.
 
     Raises:
         BadArchiveError: damaged, cut off, or no archive; see h36m.archive_content.read_archive.
@@ -42,8 +51,10 @@ def unpacked(archive: Path, folder: Path, kind: str, subject: str, on_bytes: Cal
     unfinished.mkdir()
     try:
         with archive.open("rb", buffering=0) as file:
-            files = write_members(file, unfinished, kind, subject, on_bytes)
-        yield unfinished / posixpath.commonpath([path.parent.as_posix() for path in files])
+            found = write_members(file, unfinished, kind, subject, on_bytes)
+        if found.strays:
+            on_strays(found.strays)
+        yield put_in_place(unfinished, found.places)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -69,13 +80,8 @@ def unpacked_size(archive: Path) -> int:
     return length if length <= compressed * LARGEST_FACTOR else compressed
 
 
-def write_members(
-    file: io.RawIOBase, folder: Path, kind: str, subject: str, on_bytes: Callable[[int], None]
-) -> list[PurePosixPath]:
-    """Write the files of an open archive into an empty folder.
-
-    Returns:
-        their paths in the folder.
+def write_members(file: io.RawIOBase, folder: Path, kind: str, subject: str, on_bytes: Callable[[int], None]) -> Files:
+    """Write the files of an open archive into an empty folder, each under its path in the archive.
 
     Raises: as `unpacked`.
     """
@@ -83,11 +89,29 @@ def write_members(
     def write(path: PurePosixPath, member: tarfile.TarInfo, content: IO[bytes]) -> None:
         write_file(content, folder, path, member.mtime)
 
-    files, links = read_archive(file, kind, subject, write, on_bytes)
-    for path, target in links.items():
+    found = read_archive(file, kind, subject, write, on_bytes)
+    for path, target in found.links.items():
         with (folder / target).open("rb") as source:
             write_file(source, folder, path, (folder / target).stat().st_mtime)
-    return [*files, *links]
+    return found
+
+
+def put_in_place(folder: Path, places: dict[PurePosixPath, PurePosixPath]) -> Path:
+    """Move the files of a folder to their places; return the folder in it that then holds them and nothing else.
+
+    Args:
+        places: of all files in the folder, by their paths there.
+    """
+    path, place = next(iter(places.items()))
+    top = PurePosixPath(*path.parts[: len(path.parts) - len(place.parts)])
+    if all(top / place == path for path, place in places.items()):  # as in the site's archives
+        return folder / top
+    complete = free_name(folder / "complete")
+    for path, place in places.items():
+        target = complete / place
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).rename(target)
+    return complete
 
 
 def write_file(source: IO[bytes], folder: Path, path: PurePosixPath, changed: float) -> None:
@@ -109,4 +133,6 @@ def write_file(source: IO[bytes], folder: Path, path: PurePosixPath, changed: fl
         raise UnsafeArchiveError(f"holds {str(path)!r} twice") from None
     with file:
         shutil.copyfileobj(source, file, CHUNK_BYTES)
+        file.flush()
+        start_writing(file.fileno())  # the disk works while the next files are decompressed
     os.utime(target, (changed, changed))

@@ -130,8 +130,11 @@ def requirements() -> list[str]:
 def pack_project() -> bytes:
     """Return a zip file of the scripts and their helpers that Python can run, see h36m.parallel.task."""
     packed = io.BytesIO()
+    # A numpy.py beside the scripts must not hide numpy; a module that the user's rule for frames imports must be there.
+    hiding = {*sys.stdlib_module_names, *metadata.packages_distributions()}
+    scripts = [file for file in PROJECT.glob("*.py") if file.stem not in hiding]
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted([*PROJECT.glob("*.py"), *PROJECT.glob("h36m/**/*.py")]):
+        for file in sorted([*scripts, *PROJECT.glob("h36m/**/*.py")]):
             archive.write(file, file.relative_to(PROJECT).as_posix())
         archive.writestr("__main__.py", "from h36m.parallel.task import main\n\nmain()\n")
     return packed.getvalue()

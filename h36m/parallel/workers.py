@@ -1,17 +1,27 @@
 """Tasks in processes of their own: a task that fails, or whose process is killed, costs that task only."""
 
+import contextlib
 import logging
 import multiprocessing
 import os
+import pickle
 import signal
+import subprocess
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from h36m.cli import TaskError
+
+FORK_SERVER = Path(__file__).with_name("fork_server.py")
+# Ctrl-C, the system's or a batch system's stop, the end of a terminal: the run decides what comes of them.
+STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 # How long a process whose parent is gone may take to delete a few thousand images, on a slow disk too.
 SECONDS_TO_CLEAR_AWAY = 30
 
@@ -43,38 +53,121 @@ def run_in_processes(
         jobs: how many at a time.
         preload: names of the modules worth importing once.
         debug: print what this project's modules log on the way, to standard error.
-    """
-    context: Any = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
-    if hasattr(os, "fork"):
-        _start_server(preload)
-    waiting = iter(tasks)
-    running: dict[Any, tuple[Any, multiprocessing.Process]] = {}  # by the receiving end of a pipe
 
-    def start_next() -> None:
-        for task in waiting:
-            receiver, sender = context.Pipe(duplex=False)
-            process = context.Process(target=_run_and_send, args=(work, task, sender, debug), daemon=True)
+    Raises:
+        TaskError: no process can be started, or the server died.
+    """
+    tasks = list(tasks)
+    if hasattr(os, "fork"):
+        ended = _run_beside_server(work, tasks, jobs, preload, debug)
+    else:
+        ended = run_from_here(multiprocessing.get_context("spawn"), work, tasks, jobs, debug)
+    with contextlib.closing(ended):
+        for number, ending in ended:
+            yield Finished(tasks[number], *ending)
+
+
+def _run_beside_server(
+    work: Callable[[Any], Any], tasks: list, jobs: int, preload: tuple[str, ...], debug: bool
+) -> Generator[tuple[int, Ending], None, None]:
+    """Run tasks in processes that h36m.parallel.fork_server forks."""
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    call = pickle.dumps((work, tasks))
+    connection, server = _start_server()
+    try:
+        connection.send((script, preload, call, jobs, debug))
+        for _ in tasks:
+            number, ending = connection.recv()
+            if number is None:
+                _, failure, trace = ending
+                if debug:
+                    print(trace, file=sys.stderr)
+                raise TaskError(failure)
+            yield number, ending
+    except (EOFError, ConnectionError):
+        ending = _ending_of(server.wait())
+        raise TaskError(f"the process that forks the workers {ending}; run it again to go on from here") from None
+    finally:
+        connection.close()  # by which it ends, and its workers before it
+        server.wait()
+
+
+def _start_server() -> tuple[Connection, subprocess.Popen]:
+    """Start the fork server; return the connection to it.
+
+    Raises:
+        TaskError: the system does not let it start.
+    """
+    connection, servers_end = multiprocessing.Pipe()
+    # Tasks fill the cores: numpy's threads would only wait, and busily.
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    options = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
+    command = [sys.executable, *options, str(FORK_SERVER), str(servers_end.fileno()), *sys.path]
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # the server inherits it, see there
+    try:
+        with servers_end:
+            server = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, env=environment, pass_fds=[servers_end.fileno()]
+            )
+    except OSError as error:
+        connection.close()
+        raise TaskError(cannot_start(error)) from error
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return connection, server
+
+
+def run_from_here(
+    context: Any, work: Callable[[Any], Any], tasks: list, jobs: int, debug: bool, caller: Connection | None = None
+) -> Generator[tuple[int, Ending], None, None]:
+    """Run tasks in children of this process; yield how each ended with its number, in the order of ending.
+
+    Args:
+        context: multiprocessing's, "spawn" or "fork".
+        work, tasks, jobs, debug: see run_in_processes().
+        caller: the connection to the process that this one works for. When that closes it, the children are ended.
+
+    Raises:
+        TaskError: no process can be started.
+    """
+    waiting = deque(enumerate(tasks))
+    running: dict[Any, tuple[int, Any]] = {}  # task and process by the receiving end of a pipe
+    # A child that is forked holds this process's ends too, unless it closes them: no end would be seen while it lives.
+    is_forked = context.get_start_method() == "fork"
+    parent_lives, this_lives = context.Pipe(duplex=False) if is_forked else (None, None)
+    to_close = [each for each in (caller, this_lives) if each]
+
+    def start(number: int, task: Any) -> None:
+        receiver, sender = context.Pipe(duplex=False)
+        with sender:
+            arguments = (work, task, sender, debug, parent_lives, to_close if is_forked else [])
+            process = context.Process(target=_run_and_send, args=arguments, daemon=True)
             process.start()
-            sender.close()
-            running[receiver] = (task, process)
-            return
+        running[receiver] = (number, process)
 
     try:
-        for _ in range(jobs):
-            start_next()
-        while running:
-            ready: list[Any] = wait(list(running))
-            for receiver in ready:
-                task, process = running.pop(receiver)
+        while waiting or running:
+            while waiting and len(running) < jobs:
                 try:
-                    finished = Finished(task, *receiver.recv())
+                    start(*waiting[0])
+                    waiting.popleft()
+                except OSError as error:
+                    if not running:
+                        raise TaskError(cannot_start(error)) from error
+                    jobs = len(running)  # as many as the system allows
+            ready: list[Any] = wait([*running, *([caller] if caller else [])])
+            if caller in ready:  # nothing is sent after the tasks, so it was closed
+                return
+            for receiver in ready:
+                number, process = running.pop(receiver)
+                try:
+                    ending = receiver.recv()
                     process.join()
                 except (EOFError, OSError):  # the process ended without a word, or within one
                     process.join()
-                    finished = Finished(task, None, how_it_ended(process.exitcode), None)
+                    ending = (None, how_it_ended(process.exitcode), None)
                 receiver.close()
-                start_next()
-                yield finished
+                yield number, ending
     finally:
         for _, process in running.values():
             process.terminate()
@@ -82,27 +175,20 @@ def run_in_processes(
             process.join()
 
 
-def _start_server(preload: tuple[str, ...]) -> None:
-    """Start the server that forks the processes, with modules imported."""
-    from multiprocessing import forkserver
-
-    forkserver.set_forkserver_preload(list(preload))
-    before = dict(os.environ)
-    # Up to Python 3.12 it looks for modules in the current directory instead of where this process does, and goes on
-    # without those that are not there.
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # tasks fill the cores: numpy's threads would only wait, and busily
-    try:
-        forkserver.ensure_running()
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-def _run_and_send(work: Callable[[Any], Any], task: Any, sender: Connection, debug: bool) -> None:
+def _run_and_send(
+    work: Callable[[Any], Any],
+    task: Any,
+    sender: Connection,
+    debug: bool,
+    parent_lives: Connection | None,
+    to_close: list[Connection],
+) -> None:
+    for each in to_close:
+        each.close()
     parent = multiprocessing.parent_process()
     assert parent is not None, "this runs in a child process"
-    run_task(work, task, sender.send, lambda: wait([parent.sentinel]), sys.stderr if debug else None)
+    sentinel = parent_lives or parent.sentinel
+    run_task(work, task, sender.send, lambda: wait([sentinel]), sys.stderr if debug else None)
 
 
 def run_task(
@@ -141,7 +227,7 @@ def end_with_parent(wait_for_parent: Callable[[], Any]) -> None:
     def stop(number: int, _) -> None:
         # Ctrl-C reaches every process of a terminal, and the parent decides what comes of it.
         if number == signal.SIGTERM or gone.is_set():
-            for each in (signal.SIGINT, signal.SIGTERM):
+            for each in STOP_SIGNALS:
                 signal.signal(each, signal.SIG_IGN)  # a second one would interrupt the clearing away
             sys.exit(1)
 
@@ -156,8 +242,10 @@ def end_with_parent(wait_for_parent: Callable[[], Any]) -> None:
         time.sleep(SECONDS_TO_CLEAR_AWAY)
         os._exit(1)
 
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
+    for each in STOP_SIGNALS:
+        signal.signal(each, stop)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # the fork server has them blocked
     threading.Thread(target=watch, daemon=True).start()
 
 
@@ -167,6 +255,17 @@ def how_it_ended(exitcode: int | None) -> str:
     Args:
         exitcode: its status, or the negative number of the signal that ended it.
     """
+    return f"its process {_ending_of(exitcode)}; run again to do it"
+
+
+def _ending_of(exitcode: int | None) -> str:
     if exitcode == -getattr(signal, "SIGKILL", 9):
-        return "its process was killed (out of memory? try fewer --jobs); run again to do it"
-    return f"its process ended with status {exitcode}; run again to do it"
+        return "was killed (out of memory? try fewer --jobs)"
+    if exitcode in [-number for number in signal.Signals]:
+        return f"was ended by {signal.Signals(-exitcode).name}"
+    return f"ended with status {exitcode}"
+
+
+def cannot_start(error: OSError) -> str:
+    """Return what to print where the system does not let a process start."""
+    return f"cannot start a process: {error.strerror}; end other programs or raise the limits (ulimit -a)"

@@ -16,7 +16,7 @@ from h36m.dataset import ANNOTATIONS_FILE, IMAGES, image_name
 FORMAT = 2
 
 # Attributes that tell a later run whether there is anything to do, and tell a person nothing.
-BOOKKEEPING = {"made_with", "inputs", "part_label_images", "rule_files"}
+BOOKKEEPING = {"made_with", "inputs", "part_label_images", "image_bytes", "rule_files"}
 
 
 class Dataset(NamedTuple):
@@ -63,7 +63,7 @@ def write_annotations(file: Path, datasets: dict[str, np.ndarray], attributes: d
         OSError: it cannot be written.
     """
     try:
-        with h5py.File(file, "w") as annotations:
+        with h5py.File(file, "w", locking=False) as annotations:
             for name, values in datasets.items():
                 annotations[name] = values
             for name, value in attributes.items():
@@ -78,7 +78,7 @@ def write_annotations(file: Path, datasets: dict[str, np.ndarray], attributes: d
 def read_attributes(file: Path) -> dict:
     """Return the attributes of an annot.h5 (JSON taken apart), or an empty dictionary where there is none to read."""
     try:
-        with h5py.File(file, "r") as annotations:
+        with h5py.File(file, "r", locking=False) as annotations:
             attributes = dict(annotations.attrs)
     except OSError:
         return {}
@@ -90,7 +90,7 @@ def read_attributes(file: Path) -> dict:
 
 def read_frames(file: Path) -> dict[str, np.ndarray]:
     """Return the chosen frames of each camera of an annot.h5, indices from 0."""
-    with h5py.File(file, "r") as annotations:
+    with h5py.File(file, "r", locking=False) as annotations:
         cameras, numbers = annotations["camera"][...], annotations["frame"][...]
     return {str(camera): numbers[cameras == camera] - 1 for camera in np.unique(cameras)}
 
@@ -121,7 +121,7 @@ def describe(file: Path) -> str:
     meanings = {dataset.name: dataset for dataset in DATASETS}
     rows = [("dataset", "shape", "type", "unit", "coordinates", "meaning")]
     try:
-        with h5py.File(file, "r") as annotations:
+        with h5py.File(file, "r", locking=False) as annotations:
             names = []
             annotations.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
             for name in sorted(names, key=_place_in_table):

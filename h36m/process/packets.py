@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import av
 import numpy as np
+from av.stream import Disposition
 
 from h36m.cli import TaskError
 
@@ -21,11 +22,15 @@ H264_FIRST_SLICE = 0b1000_0000
 
 # ISO/IEC 14496-2 (MPEG-4 Part 2), table 6-3: what stands before a picture (VOP) and a stream's settings (VOL).
 MPEG4_PICTURE = b"\x00\x00\x01\xb6"
-MPEG4_SETTINGS = tuple(b"\x00\x00\x01" + bytes([code]) for code in range(0x20, 0x30))
+MPEG4_START = b"\x00\x00\x01"
+MPEG4_SETTINGS = tuple(MPEG4_START + bytes([code]) for code in range(0x20, 0x30))
 # The two bits after it: 0 for an I picture, 2 for a B picture.
 MPEG4_INTRA, MPEG4_BIDIRECTIONAL = 0, 2
 # A smaller packet may say "not coded", and then no picture comes out of it. FFmpeg's decoder draws its line at 19.
 MPEG4_SMALLEST_PICTURE = 20
+
+# Four times those of the dataset: a decoder holds up to 17 frames, and a damaged size is not to fill the memory.
+MOST_PIXELS = 2**22
 
 # What FFmpeg's libraries report as errors is caught in _decode; of the rest nothing is to be printed.
 av.logging.set_level(av.logging.ERROR)
@@ -65,6 +70,8 @@ def read_packet_facts(video: Path) -> list[PacketFacts]:
             raise NoPlanError(f"there is no plan for {context.name}")
         if packet.pts is None:
             raise NoPlanError(f"packet {len(facts)} has no presentation time")
+        if packet.has_sidedata("new_extradata"):  # a decoder that starts behind it would not get them
+            raise NoPlanError(f"packet {len(facts)} has other settings")
         try:
             is_random_access_point, is_b_frame, is_reference = read(bytes(packet), context.extradata or b"")
         except ValueError as error:
@@ -128,7 +135,12 @@ def read_mpeg4(payload: bytes, extradata: bytes) -> tuple[bool, bool, bool]:
         raise ValueError("holds no picture")
     if pictures > 1 or len(payload) < MPEG4_SMALLEST_PICTURE:
         raise NoPlanError(f"a packet of {len(payload)} bytes holds {pictures} pictures")
-    kind = payload[payload.index(MPEG4_PICTURE) + len(MPEG4_PICTURE)] >> 6
+    start = payload.index(MPEG4_PICTURE)
+    # Settings may be repeated; others would hold for the pictures after them.
+    for part in payload[:start].split(MPEG4_START)[1:]:
+        if MPEG4_START + part[:1] in MPEG4_SETTINGS and MPEG4_START + part not in extradata:
+            raise NoPlanError("a packet holds other settings")
+    kind = payload[start + len(MPEG4_PICTURE)] >> 6
     return kind == MPEG4_INTRA, kind == MPEG4_BIDIRECTIONAL, kind != MPEG4_BIDIRECTIONAL
 
 
@@ -184,16 +196,26 @@ def packets_of(
         for_decoding: False spares the pictures that FFmpeg's libraries decode on opening to tell how the decoder should
             order its frames.
     """
+    options = {} if for_decoding else {"skip_frame": "all"}
     try:
-        with av.open(str(video), options={} if for_decoding else {"skip_frame": "all"}) as container:
-            if not container.streams.video:
+        # Titles and the like are not read, so they may be in any encoding.
+        with av.open(str(video), options=options, metadata_errors="ignore") as container:
+            # A cover is a video of one frame.
+            streams = [
+                stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic
+            ]
+            if not streams:
                 raise TaskError(f"{video}: expected a video, found none in it")
-            stream = container.streams.video[0]
+            stream = streams[0]
             context = stream.codec_context
             if context is None:
                 raise TaskError(
                     f"{video}: expected H.264 or MPEG-4, found a video that FFmpeg's libraries cannot decode"
                 )
+            if context.width * context.height > MOST_PIXELS:
+                found_size = f"{context.width} x {context.height}"
+                raise TaskError(f"{video}: expected frames of some 1000 x 1000 pixels, found {found_size}")
+            context.options = {"max_pixels": str(MOST_PIXELS)}  # for frames of another size than the file says
             context.thread_count = 1  # processes fill the cores
             for found, packet in enumerate(container.demux(stream)):
                 if packet.is_corrupt:

@@ -31,7 +31,7 @@ def draw_preview(folder: Path) -> Image.Image:
     Args:
         folder: with annot.h5, imageSequence/ and perhaps partLabels/ in it.
     """
-    with h5py.File(folder / ANNOTATIONS_FILE, "r") as file:
+    with h5py.File(folder / ANNOTATIONS_FILE, "r", locking=False) as file:
         cameras, numbers, poses = file["camera"][...], file["frame"][...], file["pose/2d"][...]
         boxes = file["bbox"][...] if "bbox" in file else np.full((len(numbers), 4), NO_BOX)
         lines = bones(list(file.attrs["joint_names"]), file.attrs["joint_parents"].tolist())

@@ -3,6 +3,7 @@
 This module imports nothing heavy, so that a run that has nothing to do says so at once.
 """
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +27,12 @@ from h36m.poses import read_poses
 from h36m.process import annotations
 from h36m.process.s9 import is_shifted
 from h36m.process.selection import FrameRule, chosen_frames
+
+IMAGE_EXTENSIONS = {IMAGES: ".jpg", PART_LABEL_IMAGES: ".png"}
+# ITU-T T.81: the marker EOI. PNG specification: the chunk IEND, which is empty, and its CRC.
+IMAGE_ENDINGS = {".jpg": b"\xff\xd9", ".png": b"IEND\xae\x42\x60\x82"}
+# Raised by h5py, depending on what is damaged in an annot.h5.
+DAMAGED_HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError)
 
 
 class Options(NamedTuple):
@@ -81,9 +88,16 @@ def done_before(sequence: Sequence, options: Options) -> Outcome | None:
     """Return the outcome of a sequence in an earlier run, or None if it is still to be done.
 
     It is to be done where there is no annot.h5, or one made with other options or from other files (files that were
-    deleted since do not count), and where images are missing. No video is read to find out, and poses only where the
-    rule that chooses frames may have been edited.
+    deleted since do not count), and where images are missing, empty or cut off. No video is read to find out, and poses
+    only where the rule that chooses frames may have been edited.
     """
+    try:
+        return _outcome_before(sequence, options)
+    except DAMAGED_HDF5_ERRORS:  # or another run moves files at this moment
+        return None
+
+
+def _outcome_before(sequence: Sequence, options: Options) -> Outcome | None:
     folder = sequence_folder(options.root, sequence)
     if (folder / UNFINISHED_SEQUENCE).exists():  # a run was killed, or is still at work
         return None
@@ -96,16 +110,56 @@ def done_before(sequence: Sequence, options: Options) -> Outcome | None:
     for name, state in input_files(sequence, options).items():
         if attributes["inputs"].get(name, [])[:compared] != state[:compared]:
             return None
-    if options.preview and not (folder / PREVIEW_FILE).is_file():
+    if options.preview and not is_whole_image(folder / PREVIEW_FILE):
         return None
-    images = {image.relative_to(folder).as_posix() for image in folder.glob(f"{IMAGES}/*/*.jpg")}
-    if not annotations.read_images(folder / ANNOTATIONS_FILE) <= images:
-        return None
-    if sum(1 for _ in folder.glob(f"{PART_LABEL_IMAGES}/*/*.png")) < attributes["part_label_images"]:
+    if not has_all_images(folder, attributes):
         return None
     if attributes["rule_files"] != options.rule.edited_files and not chooses_same_frames(sequence, options, attributes):
         return None
     return Outcome(0, 0, list(attributes["problems"]), [])
+
+
+def has_all_images(folder: Path, attributes: dict) -> bool:
+    """Return whether all images and part labels of an annot.h5 are there, and none is empty or cut off.
+
+    Their sizes tell. Images are read, the last bytes of each, only where they take less than what was written: somebody
+    may have compressed them again.
+    """
+    images, labels = image_sizes(folder, IMAGES), image_sizes(folder, PART_LABEL_IMAGES)
+    wanted = annotations.read_images(folder / ANNOTATIONS_FILE)
+    sizes = {name: images.get(name, 0) for name in wanted} | labels
+    if not all(sizes.values()) or len(labels) < attributes["part_label_images"]:
+        return False
+    # The first versions did not record how many bytes they wrote.
+    return sum(sizes.values()) >= attributes.get("image_bytes", 0) or all(
+        is_whole_image(folder / name) for name in sizes
+    )
+
+
+def image_sizes(folder: Path, kind: str) -> dict[str, int]:
+    """Return the size in bytes of each image of a sequence by its path in the sequence's folder.
+
+    Args:
+        kind: IMAGES or PART_LABEL_IMAGES.
+    """
+    sizes = {}
+    for place in filter(Path.is_dir, (folder / kind).glob("*")):
+        with os.scandir(place) as entries:  # several times as fast as pathlib, and there may be a million images
+            for image in entries:
+                if image.name.endswith(IMAGE_EXTENSIONS[kind]):
+                    sizes[f"{kind}/{place.name}/{image.name}"] = image.stat().st_size
+    return sizes
+
+
+def is_whole_image(file: Path) -> bool:
+    """Return whether a JPEG or PNG file exists and ends as one does."""
+    ending = IMAGE_ENDINGS[file.suffix]
+    try:
+        with file.open("rb") as image:
+            image.seek(-len(ending), os.SEEK_END)
+            return image.read() == ending
+    except OSError:  # absent, or too short to have it
+        return False
 
 
 def chooses_same_frames(sequence: Sequence, options: Options, attributes: dict) -> bool:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from filelock import FileLock
 
 from h36m import __version__
 from h36m.cameras import Camera, project
@@ -15,6 +14,7 @@ from h36m.cli import TaskError
 from h36m.dataset import (
     ANNOTATIONS_FILE,
     BOXES,
+    FRAMES_WITHOUT_POSE,
     IMAGES,
     MOVING_JOINTS,
     PART_LABEL_IMAGES,
@@ -32,19 +32,18 @@ from h36m.dataset import (
     sequence_folder,
     unpacked_file,
 )
+from h36m.locks import locked
 from h36m.metadata import Metadata
 from h36m.poses import fit_intrinsics, read_poses
 from h36m.process import annotations
 from h36m.process.part_labels import write_part_labels
 from h36m.process.preview import draw_preview
-from h36m.process.resume import Options, Outcome, done_before, input_files, settings_of
+from h36m.process.resume import Options, Outcome, done_before, image_sizes, input_files, settings_of
 from h36m.process.s9 import correct_boxes, correct_camera_poses, correct_world_poses, is_shifted
 from h36m.process.selection import FrameRuleError, chosen_frames
 from h36m.process.video import write_images
-from h36m.segments import NO_BOX, read_boxes
-
-# Videos of the dataset are up to some ten frames longer than their poses; more may be those of another sequence.
-FRAMES_WITHOUT_POSE = 10
+from h36m.segments import BOX_VARIABLE, NO_BOX, PART_LABEL_VARIABLE, compare_count, read_boxes
+from h36m.storage import rename_durably, start_writing_files, sync, sync_tree
 
 
 class View(NamedTuple):
@@ -73,7 +72,7 @@ def process_sequence(sequence: Sequence, options: Options, metadata: Metadata) -
     locks = options.root / PROCESSED / SEQUENCE_LOCKS
     try:
         locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(locks / f"{sequence}.lock"):
+        with locked(locks / f"{sequence}.lock"):
             shutil.rmtree(unfinished, ignore_errors=True)
             before = done_before(sequence, options._replace(preview=False))
             if before:
@@ -90,6 +89,8 @@ def process_sequence(sequence: Sequence, options: Options, metadata: Metadata) -
                 with contextlib.suppress(OSError):  # what an earlier run made stays
                     folder.rmdir()
             return outcome
+    except TaskError as problem:  # of the lock
+        return Outcome(0, 0, [f"{sequence}: {problem}"], [])
     except OSError as error:  # the disk is full, or the folder read-only
         # HDF5 tells in several lines what the number says in one.
         reason = os.strerror(error.errno) if error.errno else error
@@ -99,16 +100,24 @@ def process_sequence(sequence: Sequence, options: Options, metadata: Metadata) -
 def put_in_place(unfinished: Path, folder: Path) -> None:
     """Exchange what was made with what is where people look for it, and in a moment, as nothing is deleted here.
 
-    The old annot.h5 goes first and the new one comes last, so none is ever seen without its images.
+    The old annot.h5 goes first and the new one comes last, on the disk too: none is ever seen without its images, by a
+    reader or after a power cut.
     """
+    sync_tree(unfinished)
     old = unfinished / "old"
     old.mkdir()
-    for name in (ANNOTATIONS_FILE, IMAGES, PART_LABEL_IMAGES, PREVIEW_FILE):
+    if (folder / ANNOTATIONS_FILE).exists():
+        (folder / ANNOTATIONS_FILE).rename(old / ANNOTATIONS_FILE)
+        sync(folder)
+    for name in (IMAGES, PART_LABEL_IMAGES, PREVIEW_FILE):
         if (folder / name).exists():
             (folder / name).rename(old / name)
-    for name in (IMAGES, PART_LABEL_IMAGES, PREVIEW_FILE, ANNOTATIONS_FILE):
         if (unfinished / name).exists():
             (unfinished / name).rename(folder / name)
+    for place in (folder, *list(folder.parents)[:3]):  # processed/S1, processed, and the root, which has that name
+        sync(place)
+    (unfinished / ANNOTATIONS_FILE).rename(folder / ANNOTATIONS_FILE)
+    sync(folder)
 
 
 def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, folder: Path) -> Outcome:
@@ -127,10 +136,12 @@ def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, fold
             shutil.rmtree(folder / IMAGES / camera, ignore_errors=True)
             continue
         views.append(view)
+        start_writing_files(folder)  # the disk works while the next view is decoded
         problems += [f"{sequence} {camera}: {problem}" for problem in view_problems]
         notices += [f"{sequence} {camera}: {notice}" for notice in view_notices]
     if not views:
         return Outcome(0, 0, problems, notices)
+    notices += compare_views(sequence, views)
 
     try:
         world = world_poses(sequence, views, options)
@@ -153,7 +164,8 @@ def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, fold
             "made_with": settings_of(sequence, options),
             "inputs": inputs,
             "problems": problems,
-            "part_label_images": sum(1 for _ in folder.glob(f"{PART_LABEL_IMAGES}/*/*.png")),
+            "part_label_images": len(image_sizes(folder, PART_LABEL_IMAGES)),
+            "image_bytes": sum(sum(image_sizes(folder, name).values()) for name in (IMAGES, PART_LABEL_IMAGES)),
             "rule_files": options.rule.edited_files,
         },
     )
@@ -166,7 +178,7 @@ def write_preview(folder: Path) -> None:
     """Draw preview.jpg of a folder with images and annot.h5, whole or not at all."""
     unfinished = folder / f".{PREVIEW_FILE}"
     draw_preview(folder).save(unfinished, quality=80)
-    unfinished.replace(folder / PREVIEW_FILE)
+    rename_durably(unfinished, folder / PREVIEW_FILE)
 
 
 def make_view(
@@ -201,11 +213,13 @@ def make_view(
     if video_frames > len(universal) + FRAMES_WITHOUT_POSE:
         notices.append(f"{file(VIDEOS).name} has {video_frames} frames for {len(universal)} poses")
     if options.segments and file(BOXES).parent.is_dir():
-        boxes, problems, notices = read_boxes(file(BOXES), frames, size)
+        boxes, problems, box_notices = read_boxes(file(BOXES), frames, size)
+        notices += box_notices + compare_count(file(BOXES), BOX_VARIABLE, len(universal))
     if options.segments and file(PART_LABELS).parent.is_dir():
         labels = folder / PART_LABEL_IMAGES / camera
         label_problems, label_notices = write_part_labels(file(PART_LABELS), frames, size, labels)
         problems, notices = problems + label_problems, notices + label_notices
+        notices += compare_count(file(PART_LABELS), PART_LABEL_VARIABLE, len(universal))
 
     view = View(
         camera=camera,
@@ -239,6 +253,15 @@ def corrected_view(view: View, camera: Camera) -> View:
         pose_3d_universal=correct_camera_poses(view.pose_3d_universal, camera),
         boxes=boxes,
     )
+
+
+def compare_views(sequence: Sequence, views: list[View]) -> list[str]:
+    """Return a notice where views have different numbers of poses: each of them is of the same movement."""
+    counts = {view.camera: view.pose_count for view in views}
+    if len(set(counts.values())) == 1:
+        return []
+    found = ", ".join(f"{count} in {camera}" for camera, count in counts.items())
+    return [f"{sequence}: its views have different numbers of poses: {found}"]
 
 
 def world_poses(sequence: Sequence, views: list[View], options: Options) -> np.ndarray | None:

@@ -7,13 +7,15 @@ import tarfile
 from pathlib import Path
 
 from h36m.dataset import KIND_FACTS, KINDS, SUBJECTS_WITH_GROUND_TRUTH, archive_name
+from h36m.sequences import file_names
 
 
 def small_archive(path: Path, kind: str, subject: str, size: int) -> bytes:
     """Write an archive of the real inner layout, with about `size` bytes of random content; return its bytes."""
     content = random.Random(f"{kind} {subject} {size}").randbytes(size)
     with tarfile.open(path, "w:gz", compresslevel=1) as archive:
-        member = tarfile.TarInfo(f"{subject}/{KIND_FACTS[kind].inner_folder}/Directions 1.54138969.bin")
+        name = next(iter(file_names(kind, subject).values()))
+        member = tarfile.TarInfo(f"{subject}/{KIND_FACTS[kind].inner_folder}/{name}")
         member.size = size
         archive.addfile(member, io.BytesIO(content))
     return path.read_bytes()

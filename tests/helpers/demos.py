@@ -4,8 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from filelock import FileLock
 from helpers.scripts import PROJECT
+
+from h36m.locks import locked
 
 SUBJECT_OPTIONS = ["--subjects", "S1", "S9"]
 ACTION_OPTIONS = ["--actions", "Greeting-2", "Walking-1"]
@@ -20,7 +21,7 @@ def shared_demo(base: Path) -> Path:
     folder = base / "demo run" / "short demo"
     folder.parent.mkdir(exist_ok=True)
     output = folder / "output.txt"
-    with FileLock(folder.with_suffix(".lock")):
+    with locked(folder.with_suffix(".lock")):
         if not output.is_file():
             command = [sys.executable, "-m", "demo", "--short", folder]
             ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=600)

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-CANNOT_CUT_POWER = "cannot mount an ext4 file system from a file: that needs Linux, root, loop devices and mkfs.ext4"
+CANNOT_CUT_POWER = "cannot mount an {0} file system from a file: that needs Linux with {0}, root, loop devices, mkfs"
+
+# With commit=600 ext4 writes down only what somebody syncs, within the minutes that a test takes. XFS does so for 30 s.
+# A copy of an XFS disk has the same UUID, and is not mounted beside it without nouuid.
+MOUNT_OPTIONS = {"ext4": "loop,commit=600", "xfs": "loop,nouuid"}
+MKFS_OPTIONS = {"ext4": ["-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", "-m", "0"], "xfs": ["-f"]}
+SMALLEST_XFS = 300  # megabytes, of mkfs.xfs; as a file with holes it takes few
 
 
 def can_mount(*arguments) -> bool:
@@ -42,29 +48,41 @@ def nobody_may_write(disk: Path) -> Iterator[None]:
 # is not in the file either: a copy of it is what a power cut leaves.
 
 
-def make_disk(image: Path, megabytes: int) -> None:
-    """Make a file that holds an empty ext4 file system, on which nothing is written but what a test writes."""
-    if not shutil.which("mkfs.ext4"):
-        pytest.skip(CANNOT_CUT_POWER)
+def make_disk(image: Path, megabytes: int, file_system: str = "ext4") -> None:
+    """Make a file that holds an empty file system, on which nothing is written but what a test writes."""
+    if not shutil.which(f"mkfs.{file_system}"):
+        pytest.skip(CANNOT_CUT_POWER.format(file_system))
     with image.open("wb") as file:
-        file.truncate(megabytes << 20)
-    options = ["-E", "lazy_itable_init=0,lazy_journal_init=0", "-m", "0"]
-    subprocess.run(["mkfs.ext4", "-q", "-F", *options, image], check=True)
+        file.truncate((max(megabytes, SMALLEST_XFS) if file_system == "xfs" else megabytes) << 20)
+    subprocess.run([f"mkfs.{file_system}", "-q", *MKFS_OPTIONS[file_system], image], check=True)
 
 
 @contextlib.contextmanager
-def mounted(image: Path, folder: Path) -> Iterator[Path]:
-    """Mount a disk that is a file while the `with` block runs; skip the test where that cannot be done.
-
-    With commit=600 the file system writes down only what somebody syncs, within the minutes that a test takes.
-    """
+def mounted(image: Path, folder: Path, file_system: str = "ext4") -> Iterator[Path]:
+    """Mount a disk that is a file while the `with` block runs; skip the test where that cannot be done."""
     folder.mkdir()
-    if not can_mount("-o", "loop,commit=600", image, folder):
-        pytest.skip(CANNOT_CUT_POWER)
+    if not can_mount("-t", file_system, "-o", MOUNT_OPTIONS[file_system], image, folder):
+        pytest.skip(CANNOT_CUT_POWER.format(file_system))
     try:
         yield folder
     finally:
         unmount(folder)
+
+
+def sync_disk(disk: Path) -> None:
+    """Write all of a disk down, which is where a test begins."""
+    subprocess.run(["sync", "-f", disk], check=True)
+
+
+def commit_names(disk: Path) -> None:
+    """Write down the names, sizes and times of all files, but of no file its content that was not synced.
+
+    It is what these file systems do when any program syncs any file of its own, and ext4 by itself every 5 seconds.
+    """
+    file = os.open(disk / "of another program", os.O_WRONLY | os.O_CREAT)
+    os.write(file, b"words")
+    os.fsync(file)
+    os.close(file)
 
 
 def copy_after_power_cut(disk: Path, image: Path, copy: Path) -> None:

@@ -35,7 +35,7 @@ def linked(root: Path, to: Path) -> Path:
 
 
 def copy_of_scripts(folder: Path, rule: str = "", size: tuple[int, int] | None = None) -> Path:
-    """Copy process_all.py and what it needs, to edit; return the copy of the script.
+    """Copy process_all.py, extract_all.py and what they need, to edit; return the copy of process_all.py.
 
     Args:
         folder: for the copies.
@@ -43,7 +43,7 @@ def copy_of_scripts(folder: Path, rule: str = "", size: tuple[int, int] | None =
         size: width and height that the copy's metadata.xml gives each view, for small videos.
     """
     shutil.copytree(PROJECT / "h36m", folder / "h36m", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("process_all.py", "metadata.xml", "requirements.txt"):
+    for name in ("process_all.py", "extract_all.py", "metadata.xml", "requirements.txt"):
         shutil.copy(PROJECT / name, folder)
     script = folder / "process_all.py"
     if size:

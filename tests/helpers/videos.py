@@ -139,6 +139,81 @@ def forget_reorder_depth(path: Path) -> Path:
     return forgotten
 
 
+def join_with_settings(first: Path, second: Path, joined: Path) -> Path:
+    """Join two MP4 files of H.264 without B-frames and keep the settings of each, in two entries of `stsd`."""
+    payloads, settings, sizes, keys = [], [], [], []
+    for video in (first, second):
+        with av.open(str(video)) as container:
+            packets = [packet for packet in container.demux(video=0) if packet.size]
+        payloads.append([bytes(packet) for packet in packets])
+        keys += [len(sizes) + number for number, packet in enumerate(packets, start=1) if packet.is_keyframe]
+        sizes += [packet.size for packet in packets]
+        content = video.read_bytes()
+        at = content.index(b"stsd") - 4
+        settings.append(content[at + 16 : at + int.from_bytes(content[at : at + 4], "big")])
+    content = first.read_bytes()
+    end_of_type = int.from_bytes(content[:4], "big")
+    units = int.from_bytes(content[content.index(b"stts") + 16 : content.index(b"stts") + 20], "big")
+    start = end_of_type + 8
+    tables = {
+        b"stsd": struct.pack(">II", 0, 2) + b"".join(settings),
+        b"stts": struct.pack(">IIII", 0, 1, len(sizes), units),
+        b"stss": struct.pack(f">II{len(keys)}I", 0, len(keys), *keys),
+        # Chunk, how many packets each has from there on, which settings.
+        b"stsc": struct.pack(">II6I", 0, 2, 1, len(payloads[0]), 1, 2, len(payloads[1]), 2),
+        b"stsz": struct.pack(f">III{len(sizes)}I", 0, 0, len(sizes), *sizes),
+        b"stco": struct.pack(">IIII", 0, 2, start, start + sum(map(len, payloads[0]))),
+    }
+    table = box(b"stbl", b"".join(box(name, payload) for name, payload in tables.items()))
+    movie = content[content.index(b"moov") - 4 :]
+    movie = replaced_box(movie, b"stbl", table)
+    movie = replaced_box(movie, b"edts", b"")
+    pictures = b"".join(payload for of_video in payloads for payload in of_video)
+    joined.write_bytes(content[:end_of_type] + box(b"mdat", pictures) + movie)
+    return joined
+
+
+def join_with_settings_inside(first: Path, second: Path, joined: Path) -> Path:
+    """Join two MP4 files of MPEG-4 without B-frames; the settings of the second are in its first packet only."""
+    with av.open(str(joined), "w") as target:
+        stream, count = None, 0
+        for video in (first, second):
+            with av.open(str(video)) as source:
+                settings = source.streams.video[0].codec_context.extradata
+                packets = [packet for packet in source.demux(video=0) if packet.size]
+                stream = stream or target.add_stream_from_template(source.streams.video[0])
+                for number, packet in enumerate(packets):
+                    new = av.Packet((settings if video == second and number == 0 else b"") + bytes(packet))
+                    new.pts = new.dts = count
+                    new.is_keyframe, new.time_base, new.stream = (
+                        packet.is_keyframe,
+                        Fraction(1, FRAMES_PER_SECOND),
+                        stream,
+                    )
+                    target.mux(new)
+                    count += 1
+    return joined
+
+
+def box(name: bytes, payload: bytes) -> bytes:
+    """Return a box of an MP4 file."""
+    return struct.pack(">I4s", len(payload) + 8, name) + payload
+
+
+def replaced_box(movie: bytes, name: bytes, new: bytes) -> bytes:
+    """Replace a box somewhere in a `moov` box, and let those around it have their new length."""
+    start = movie.index(name) - 4
+    end = start + int.from_bytes(movie[start : start + 4], "big")
+    result = bytearray(movie)
+    for around in (b"moov", b"trak", b"mdia", b"minf"):
+        at = movie.index(around) - 4
+        length = int.from_bytes(movie[at : at + 4], "big")
+        if at <= start and end <= at + length:
+            result[at : at + 4] = (length + len(new) - (end - start)).to_bytes(4, "big")
+    result[start:end] = new
+    return bytes(result)
+
+
 def exp_golomb(number: int) -> str:
     """Return a number as H.264 writes it."""
     return "0" * ((number + 1).bit_length() - 1) + f"{number + 1:b}"
@@ -182,5 +257,5 @@ def planes(frame: av.VideoFrame) -> list[np.ndarray]:
 
 def decode_in_full(video: Path) -> list[list[np.ndarray]]:
     """Return the pixels of all frames of a video, as a decoder gives them that decodes everything."""
-    with av.open(str(video)) as container:
+    with av.open(str(video), metadata_errors="ignore") as container:
         return [planes(frame) for frame in container.decode(video=0)]

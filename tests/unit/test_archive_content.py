@@ -10,7 +10,8 @@ import zlib
 import pytest
 
 from h36m import gzip_stream
-from h36m.archive_content import BEGINNING_BYTES, fault_in_beginning, fault_of_member
+from h36m.archive_content import BEGINNING_BYTES, fault_in_beginning
+from h36m.archive_members import require_member
 from h36m.dataset import BOXES, KIND_FACTS, KINDS, PART_LABELS, POSES_2D, POSES_3D, POSES_3D_UNIVERSAL, VIDEOS
 from h36m.dataset import POSES_3D_WORLD as POSES_WORLD
 from h36m.download.verify import check_archive
@@ -45,6 +46,15 @@ def tar(*members: tuple[str, bytes], format: int = tarfile.GNU_FORMAT, size=None
     return file.getvalue()
 
 
+def fault_of_member(name: str, kind: str, subject: str) -> str | None:
+    """Return why an archive with a member of this name is not the one that its own name says; None if it may be."""
+    try:
+        require_member(name, kind, subject)
+    except BadArchiveError as fault:
+        return str(fault)
+    return None
+
+
 def inner_file(kind: str, subject: str = "S1") -> str:
     return f"{subject}/{KIND_FACTS[kind].inner_folder}/Walking 1.54138969{KIND_FACTS[kind].extension}"
 
@@ -77,8 +87,12 @@ def test_beginning_of_a_real_archive_has_no_fault(kind, length):
         tar(("README", b"<html>"), ("Videos/x.mp4", b"abc")),
         tar(("x.mp4", b"<html>")),
         tar(("S1/new folder/x.mp4", b"abc")),
+        tar(("S11/.DS_Store", b"abc"), ("./._S5", b""), ("__MACOSX/S5/MySegmentsMat/._a", b""), ("S1/Videos/a", b"")),
     ],
-    ids=["folders", "GNU long name", "pax long name", "global pax", "not ASCII", "ustar", "README", "flat", "folder"],
+    ids=[
+        *["folders", "GNU long name", "pax long name", "global pax", "not ASCII", "ustar", "README", "flat", "folder"],
+        "strays",
+    ],
 )
 def test_ways_to_write_the_archive_have_no_fault(content):
     assert fault_in_beginning(gzip.compress(content), VIDEOS, "S1") is None

@@ -1,8 +1,10 @@
 """h36m/cli.py function by function: numbers in messages, options, and the exit status of a script."""
 
 import argparse
+import io
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +47,21 @@ def test_quiet_speaker_prints_nothing(capsys):
     assert capsys.readouterr() == ("a line\n", "")
 
 
+def test_path_that_the_terminal_cannot_show_is_printed(status_of, monkeypatch):
+    """As in LC_ALL=C, or where a folder's name is not UTF-8."""
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert status_of(lambda arguments: speaker(quiet=False)("donn\xe9es \udce9") or []) == 0
+    assert terminal.buffer.getvalue() == b"donn\\xe9es \\udce9\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_full_disk_of_a_log_is_no_error_of_the_run(status_of, monkeypatch):
+    with Path("/dev/full").open("w") as log:
+        monkeypatch.setattr(sys, "stdout", log)
+        assert status_of(lambda arguments: speaker(quiet=False)("a line") or []) == 0
+
+
 def test_options_that_all_scripts_take_have_their_defaults():
     arguments = argument_parser("words").parse_args([])
     assert arguments.subjects == list(SUBJECTS_WITH_GROUND_TRUTH) and str(arguments.root) == "."
@@ -54,7 +71,7 @@ def test_options_that_all_scripts_take_have_their_defaults():
 @pytest.fixture
 def status_of(monkeypatch, tmp_path):
     """A function that runs a `main` as a script does, and returns its exit status."""
-    handler = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
 
     def status_of(main, *options):
         monkeypatch.setattr(sys, "argv", ["a_script.py", "--root", str(tmp_path), *options])
@@ -63,7 +80,8 @@ def status_of(monkeypatch, tmp_path):
         return ended.value.code
 
     yield status_of
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def raising(error):
@@ -113,8 +131,14 @@ def test_root_that_does_not_exist_exits_2_before_anything_is_done(status_of, tmp
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_sigterm_ends_a_run_as_ctrl_c_does(status_of):
-    assert status_of(lambda arguments: signal.raise_signal(signal.SIGTERM)) == 130
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_other_stops_end_a_run_as_ctrl_c_does(status_of, name):
+    assert status_of(lambda arguments: signal.raise_signal(signal.Signals[name])) == 130
+
+
+def test_run_under_nohup_does_not_end_with_the_terminal(status_of):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert status_of(lambda arguments: signal.raise_signal(signal.SIGHUP) or []) == 0
 
 
 def test_errors_of_a_script_are_not_each_other():

@@ -1,6 +1,10 @@
 """h36m/dataset.py: the names of folders and files, and what is known about the kinds of archive."""
 
+import subprocess
+import sys
+
 import pytest
+from helpers.scripts import PROJECT
 
 from h36m.dataset import (
     KIND_FACTS,
@@ -20,6 +24,8 @@ from h36m.dataset import (
     unpacked_file,
     unpacked_folder,
 )
+from h36m.metadata import load_metadata
+from h36m.sequences import file_names
 
 WALKING = Sequence("S9", 14, 1, "Walking-1", "Walking")
 
@@ -38,6 +44,25 @@ def test_paths_are_those_of_the_contract(tmp_path):
     assert str(WALKING) == "S9 Walking-1"
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_file_names_are_those_of_all_sequences_and_cameras(tmp_path, kind):
+    names = file_names(kind, "S1")
+    files = {
+        unpacked_file(tmp_path, sequence, kind, camera).name
+        for sequence in load_metadata().sequences_of("S1")
+        for camera in load_metadata().camera_ids
+    }
+    assert set(names.values()) == files and len(files) == (30 if kind == POSES_3D_WORLD else 120)
+    assert all(name.lower() == key for key, name in names.items())
+    assert file_names(kind, "S5") != names and file_names(kind, "S99") == {}
+
+
+def test_scripts_that_download_and_unpack_do_not_import_numpy():
+    """It takes 0.2 s, at each start."""
+    command = "import sys, download_all, extract_all; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", command], cwd=PROJECT).returncode == 0
+
+
 def test_number_in_an_images_name_is_the_frames_index_plus_1():
     assert [image_name(0), image_name(999_999)] == ["img_000001.jpg", "img_1000000.jpg"]
     assert image_name(63, ".png") == "img_000064.png"
@@ -50,7 +75,8 @@ def test_number_in_an_images_name_is_the_frames_index_plus_1():
         ("S1/Videos/a.mp4", "S1"),
         ("./S11/a", "S11"),
         ("././S5/", "S5"),
-        ("Videos/S1/a", None),
+        ("Videos/S1/a", "S1"),
+        ("S1/S5/a", "S1"),
         ("S1x/a", None),
         ("xS1/a", None),
         ("s1/a", None),
@@ -59,6 +85,7 @@ def test_number_in_an_images_name_is_the_frames_index_plus_1():
     ],
 )
 def test_subject_of_a_member_is_its_outermost_folder(member, subject):
+    """The outermost that is named like one: an archive packed again may have another folder around."""
     assert subject_of_member(member) == subject
 
 

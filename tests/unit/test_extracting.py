@@ -8,15 +8,29 @@ import tarfile
 from pathlib import PurePosixPath
 
 import pytest
+from helpers.steps import happen_in_order, watch_steps
 from hypothesis import given
 from hypothesis import strategies as st
 
 import extract_all
-from h36m.archive_content import UnsafeArchiveError, path_inside
+from h36m.archive_members import STRAY_NAMES, UnsafeArchiveError, is_in_place, is_stray, path_inside, places_of
 from h36m.cli import TaskError
-from h36m.dataset import BOXES, KINDS, PART_LABELS, POSES_2D, VIDEOS, archive_file, unpacked_folder
+from h36m.dataset import (
+    BOXES,
+    KIND_FACTS,
+    KINDS,
+    PART_LABELS,
+    POSES_2D,
+    POSES_3D_WORLD,
+    UNPACKED_RECORD,
+    VIDEOS,
+    archive_file,
+    unpacked_folder,
+)
+from h36m.download.verify import check_archive
 from h36m.extract.unpack import unfinished_folder, unpacked, unpacked_size, write_file, write_members
 from h36m.gzip_stream import CHUNK_BYTES, BadArchiveError, GzipStream, decompressed, describe_page
+from h36m.sequences import file_names
 from h36m.storage import Record
 
 
@@ -36,7 +50,8 @@ def packed(*members, mtime: int = 1_000_000_000) -> bytes:
     return gzip.compress(plain.getvalue())
 
 
-FILE = ("S1/Videos/a.mp4", b"abc")
+NAME = "Directions 1.54138969.mp4"
+FILE = (f"S1/Videos/{NAME}", b"abc")
 SYMLINK, HARDLINK, FOLDER, FIFO, DEVICE = "2", "1", "5", "6", "3"
 
 
@@ -178,7 +193,7 @@ def written(tmp_path):
     def written(*members, subject="S1"):
         folder = tmp_path / "folder"
         folder.mkdir()
-        paths = write_members(io.BytesIO(packed(*members)), folder, VIDEOS, subject, lambda count: None)
+        paths = write_members(io.BytesIO(packed(*members)), folder, VIDEOS, subject, lambda count: None).places
         files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
         assert {path.as_posix() for path in paths} == files.keys() and len(paths) == len(files)
         assert not any(path.is_symlink() for path in files.values())
@@ -188,13 +203,23 @@ def written(tmp_path):
 
 
 def test_files_of_an_archive_are_written_with_their_content(written, tmp_path):
-    assert written(("S1", FOLDER), FILE, ("./S1/b", b"")) == {"S1/Videos/a.mp4": b"abc", "S1/b": b""}
-    assert (tmp_path / "folder/S1/Videos/a.mp4").stat().st_mtime == 1_000_000_000
+    assert written(("S1", FOLDER), FILE, ("./S1/b", b"")) == {FILE[0]: b"abc", "S1/b": b""}
+    assert (tmp_path / "folder" / FILE[0]).stat().st_mtime == 1_000_000_000
 
 
 def test_links_become_copies_of_the_file_that_they_lead_to(written):
-    links = ("S1/Videos/b", SYMLINK, "a.mp4"), ("S1/c", SYMLINK, "Videos/b"), ("S1/d", HARDLINK, "S1/Videos/a.mp4")
-    assert written(*links, FILE) == dict.fromkeys(("S1/Videos/a.mp4", "S1/Videos/b", "S1/c", "S1/d"), b"abc")
+    links = ("S1/Videos/b", SYMLINK, NAME), ("S1/c", SYMLINK, "Videos/b"), ("S1/d", HARDLINK, FILE[0])
+    windows = ("S1\\Videos\\e", SYMLINK, f"..\\Videos\\{NAME}")
+    names = ("S1/Videos/b", "S1/c", "S1/d", "S1/Videos/e")
+    assert written(*links, windows, FILE) == dict.fromkeys((FILE[0], *names), b"abc")
+
+
+def test_video_that_is_a_link_is_unpacked_to_its_place(tmp_path):
+    """As programs write that keep content in one folder and names in another."""
+    archive = tmp_path / "Videos_S1.tgz"
+    archive.write_bytes(packed((f"S1/Videos/{NAME}", SYMLINK, "../content/1"), ("S1/content/1", b"abc")))
+    with unpacked(archive, tmp_path / "Videos", VIDEOS, "S1", lambda count: None) as complete:
+        assert (complete / NAME).read_bytes() == (complete / "content" / "1").read_bytes() == b"abc"
 
 
 @pytest.mark.parametrize(
@@ -205,7 +230,7 @@ def test_links_become_copies_of_the_file_that_they_lead_to(written):
         ([("../a", b"abc")], "outside"),
         ([FILE, ("S1/../../a", b"abc")], "outside"),
         ([FILE, FILE], "twice"),
-        ([FILE, ("S1/Videos/a.mp4/b", b"abc")], "twice"),
+        ([FILE, (f"{FILE[0]}/b", b"abc")], "twice"),
         ([FILE, ("S1/b", FIFO)], "neither file nor folder"),
         ([FILE, ("S1/b", DEVICE)], "neither file nor folder"),
         ([FILE, ("S1/b", SYMLINK, "c")], "leads to no file"),
@@ -214,6 +239,8 @@ def test_links_become_copies_of_the_file_that_they_lead_to(written):
         ([FILE, ("S1/b", SYMLINK, "/etc/passwd")], "outside"),
         ([FILE, ("S1/b", SYMLINK, "../../a")], "outside"),
         ([FILE, ("S1/b", HARDLINK, "../a")], "outside"),
+        ([FILE, ("S1/b", SYMLINK, "..\\..\\a")], "outside"),
+        ([FILE, ("S1/b", SYMLINK, ".DS_Store"), ("S1/.DS_Store", b"")], "leads to no file"),
         ([("S1", FOLDER)], "no file"),
         ([], "no file"),
     ],
@@ -243,22 +270,157 @@ def test_tar_that_is_damaged_or_cut_off_is_refused(tmp_path, damage):
         write_members(io.BytesIO(gzip.compress(plain)), tmp_path, VIDEOS, "S1", lambda count: None)
 
 
+# -- where files are unpacked to ---------------------------------------------------------------------------------------
+
+OTHER_NAME = "Walking.60457274.mp4"
+
+
+@pytest.fixture
+def unpacked_files(tmp_path):
+    """A function that unpacks an archive of the files with these names, and returns where their names are then.
+
+    Each file's content is its name in the archive. What was moved out of the way is checked to be removed.
+    """
+
+    def unpacked_files(names, kind=VIDEOS):
+        archive = tmp_path / f"{kind}_S1.tgz"
+        archive.write_bytes(packed(*[(name, name.encode()) for name in names]))
+        with unpacked(archive, tmp_path / kind, kind, "S1", lambda count: None) as complete:
+            files = [path for path in complete.rglob("*") if path.is_file()]
+            found = {path.read_text(): path.relative_to(complete).as_posix() for path in files}
+            assert len(found) == len(files)
+        assert list(tmp_path.iterdir()) == [archive]
+        archive.unlink()
+        return found
+
+    return unpacked_files
+
+
 @pytest.mark.parametrize(
-    ("names", "left"),
+    "places",
     [
-        (["S1/Videos/a.mp4", "S1/Videos/b.mp4"], ["a.mp4", "b.mp4"]),
-        (["S1/a folder/D2/a.cdf"], ["a.cdf"]),
-        (["S1/a.mp4", "S1/Videos/b.mp4"], ["Videos/b.mp4", "a.mp4"]),
-        (["a.mp4"], ["a.mp4"]),
+        {f"S1/Videos/{NAME}": NAME, f"S1/Videos/{OTHER_NAME}": OTHER_NAME},
+        {f"./S1/Videos/{NAME}": NAME},
+        {NAME: NAME},
+        {f"a folder/around/S1/Videos/{NAME}": NAME, f"a folder/around/S1/Videos/{OTHER_NAME}": OTHER_NAME},
+        {f"S1\\Videos\\{NAME}": NAME, f"S1\\Videos\\{OTHER_NAME}": OTHER_NAME},
+        {f"S1/{NAME}": NAME, f"S1/Videos/{OTHER_NAME}": OTHER_NAME},
+        {f"S1/Videos/a/{NAME}": NAME, f"S1/Videos/b/{OTHER_NAME}": OTHER_NAME},
+        {f"S1/Videos/{NAME.upper()}": NAME, f"S1/Videos/{OTHER_NAME.lower()}": OTHER_NAME},
+        {f"S1/Videos/{NAME}": NAME, "S1/readme.txt": "readme.txt"},
+        {f"S1/Videos/{NAME}": NAME, "S1/Videos/readme.txt": "readme.txt"},
+        {f"S1/Videos/{NAME}": NAME, "README": "README", "S1/Videos/README": "S1/Videos/README"},
+        {f"S1/Videos/{NAME}": NAME, "S1/README": "README", "S1/Videos/readme": "Videos/readme"},
+        {f"S1/{NAME}": NAME, "README": "README", "S1/README": "S1/README"},
+        {f"S1/Videos/{NAME}": NAME, "S1/docs/a.txt": "docs/a.txt", "S1/Videos/more/b.txt": "more/b.txt"},
+        {f"S1/Videos/{NAME}": NAME, "S1/x": "x", "S1/Videos/x/y": "Videos/x/y"},
+        # The site's archives have these too; process_all.py reads none of them.
+        {f"S1/Videos/{NAME}": NAME, "S1/Videos/_ALL.54138969.mp4": "_ALL.54138969.mp4", "S1/a": "a"},
+        {f"S1/Videos/{NAME}": NAME, "S1/Videos/Walking.0.mp4": "Walking.0.mp4", "S1/a": "a"},
+        {f"S1/Videos/{NAME}": NAME, "S1/Videos/not listed.mp4": "not listed.mp4", "S1/a": "a"},
+    ],
+    ids=[
+        *["one folder", "leading dot", "no folder", "folders around", "backslashes", "two levels", "two folders"],
+        *["upper and lower case", "file above", "file beside", "two of one name", "two but for case", "at the top"],
+        *["folders of others", "file and folder", "_ALL", "another camera", "not listed"],
     ],
 )
-def test_folders_that_all_files_share_are_left_out(tmp_path, names, left):
+def test_files_are_unpacked_to_where_processing_looks(unpacked_files, places):
+    """At the top under the right names, wherever the archive has them; every other file is kept, too."""
+    assert unpacked_files(places) == places
+
+
+@pytest.mark.parametrize(
+    ("stray", "kind"), [*((stray, VIDEOS) for stray in STRAY_NAMES), *((".DS_Store", kind) for kind in KINDS)]
+)
+def test_stray_is_skipped_wherever_it_is(unpacked_files, kind, stray):
+    """Even if it is named like one of the kind's files, or is in another subject's folder."""
+    name, stray = f"S1/x/{name_in(kind)}", stray.replace("*", "any")
+    strays = [f"S1/{stray}", f"{stray}/S1/x/{name_in(kind)}", f"S1/x/{stray.upper()}", f"./S5/{stray}"]
+    assert unpacked_files([*strays, name], kind) == {name: name_in(kind)}
+
+
+@pytest.mark.parametrize("name", ["DS_Store", "a._b", ".DS_Store.txt", "nfs", "Icon", "a.directory", "Zone.Identifier"])
+def test_name_that_is_only_similar_is_no_stray(name):
+    assert not is_stray(PurePosixPath("S1", name)) and not is_stray(PurePosixPath(name, "a"))
+
+
+def test_volume_label_and_folders_of_gnu_tar_are_no_files(unpacked_files, tmp_path):
+    """As `tar --label` and `tar --listed-incremental` write them."""
     archive = tmp_path / "Videos_S1.tgz"
-    archive.write_bytes(packed(*[(name, b"abc") for name in names]))
-    with unpacked(archive, tmp_path / "Videos", VIDEOS, "S1", lambda count: None) as complete:
-        found = sorted(path.relative_to(complete).as_posix() for path in complete.rglob("*") if path.is_file())
-    assert found == left
-    assert list(tmp_path.iterdir()) == [archive], "what was not moved away is removed"
+    archive.write_bytes(packed(("/mnt/S5 backup", "V", ""), ("S1/Videos/", "D", ""), FILE))
+    assert check_archive(archive, VIDEOS, "S1", None).fault is None
+    with unpacked(archive, tmp_path / VIDEOS, VIDEOS, "S1", lambda count: None) as complete:
+        assert [path.name for path in complete.iterdir()] == [NAME]
+
+
+def test_strays_are_told(tmp_path):
+    archive, told = tmp_path / "Videos_S1.tgz", []
+    archive.write_bytes(packed(("S1/.DS_Store", b""), ("S1/.Trashes", FOLDER), FILE, ("__MACOSX/._S1", b"")))
+    with unpacked(archive, tmp_path / "Videos", VIDEOS, "S1", lambda count: None, told.extend):
+        pass
+    assert told == ["S1/.DS_Store", "__MACOSX/._S1"]
+
+
+@pytest.mark.parametrize(
+    ("names", "fault"),
+    [
+        ([f"S1/a/{NAME}", f"S1/b/{NAME}"], f"holds '{NAME}' twice: 'S1/a/{NAME}' and 'S1/b/{NAME}'"),
+        ([f"S1/a/{NAME}", f"S1/a/{NAME.upper()}"], f"holds '{NAME}' twice"),
+        ([FILE[0], f"S1/{NAME}/a"], "holds"),
+        (["S1/Videos/a.mp4"], f"holds no file of its kind, such as '{NAME}', but 'S1/Videos/a.mp4'"),
+        (["S1/Videos/Directions 1.mp4"], "holds no file of its kind"),
+        (["S1/Videos/Directions 1.54138969.cdf"], "holds no file of its kind"),
+        (["S1/Videos/_ALL.54138969.mp4"], "holds no file of its kind"),
+        (["S1/Videos/WalkDog.54138969.mp4"], "holds no file of its kind"),  # S1's are named WalkingDog
+        (list("abcde"), "but 'a', 'b', 'c' and 2 more"),
+        (["S1/.DS_Store"], "holds only files that systems and archivers leave: 'S1/.DS_Store'"),
+        ([f"S1/._{NAME}", "S1/.Trashes/a"], "holds only files that systems and archivers leave"),
+        ([f"around/S5/Videos/{NAME}"], "holds the folder S5 where its name says S1"),
+        ([f"S5\\Videos\\{NAME}"], "holds the folder S5 where its name says S1"),
+        ([f"around/S1/MySegmentsMat/{NAME}"], "holds S1/MySegmentsMat where its name says Videos"),
+    ],
+)
+def test_archive_without_a_place_for_its_files_is_refused(tmp_path, names, fault):
+    """By the download as well, which reads archives without a published MD5 in the same way."""
+    archive = tmp_path / "Videos_S1.tgz"
+    archive.write_bytes(packed(*[(name, b"") for name in names]))
+    with (
+        pytest.raises(BadArchiveError) as error,
+        unpacked(archive, tmp_path / "Videos", VIDEOS, "S1", lambda count: None),
+    ):
+        pytest.fail("it was accepted")
+    assert str(error.value).startswith(fault) or fault in str(error.value)
+    assert check_archive(archive, VIDEOS, "S1", None).fault == str(error.value)
+    assert list(tmp_path.iterdir()) == [archive]
+
+
+def test_poses_of_cameras_are_not_taken_for_poses_in_world_coordinates(tmp_path):
+    """A file in no known folder is known by its name only."""
+    with pytest.raises(BadArchiveError, match=r"such as 'Directions 1\.cdf', but 'x/Directions 1\.54138969\.cdf'"):
+        places_of([PurePosixPath("x/Directions 1.54138969.cdf")], POSES_3D_WORLD, "S1")
+    with pytest.raises(BadArchiveError, match="no file of its kind"):
+        places_of([PurePosixPath("x/Directions 1.cdf")], POSES_2D, "S1")
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ([NAME], True),
+        ([NAME, "x/readme.txt", "_ALL.54138969.mp4", f"x/{NAME}"], True),
+        ([], False),
+        (["x.mp4"], False),
+        ([f"S1/Videos/{NAME}"], False),
+        ([NAME, f"Videos/{OTHER_NAME}"], False),
+        ([NAME.upper()], False),
+    ],
+)
+def test_unpacked_folder_is_looked_into(tmp_path, names, expected):
+    """An earlier version unpacked an archive with a stray into folders of its own."""
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert is_in_place(tmp_path, VIDEOS, "S1") is expected
 
 
 def test_archive_whose_trailer_is_wrong_is_refused_and_leaves_nothing(tmp_path):
@@ -321,16 +483,21 @@ def root(tmp_path):
     return tmp_path
 
 
+def name_in(kind: str, number: int = 0) -> str:
+    """Return the name of a file that process_all.py reads of S1."""
+    return list(file_names(kind, "S1").values())[number]
+
+
 def put_archive(root, kind, subject, content=None):
     archive = archive_file(root, kind, subject)
-    archive.write_bytes(packed((f"{subject}/{kind}/a", b"abc")) if content is None else content)
+    archive.write_bytes(packed((f"{subject}/x/{name_in(kind)}", b"abc")) if content is None else content)
     return archive
 
 
 def put_folder(root, kind, subject):
     folder = unpacked_folder(root, subject, kind)
     folder.mkdir(parents=True)
-    (folder / "old").write_text("old")
+    (folder / name_in(kind)).write_text("old")
     return folder
 
 
@@ -364,7 +531,7 @@ def test_plan_of_an_archive(root, has_archive, has_folder, is_recorded, place):
         put_folder(root, VIDEOS, "S1")
     plan = extract_all.plan_run(root, ["S1", "S1"], record)
     found = {name: [task.subject for task in tasks if task.kind == VIDEOS] for name, tasks in plan._asdict().items()}
-    assert found == {"to_do": [], "done": [], "absent": []} | {place: ["S1"]}
+    assert found == {"to_do": [], "done": [], "absent": [], "incomplete": []} | {place: ["S1"]}
     assert sum(map(len, plan)) == len(KINDS)
 
 
@@ -376,7 +543,29 @@ def test_plan_of_some_kinds_leaves_the_others_alone(root):
     leftover.mkdir(parents=True)
     plan = extract_all.plan_run(root, ["S1"], Record(root / "extracted" / "record.json"), [VIDEOS, POSES_2D])
     found = [[task.kind for task in tasks] for tasks in plan]
-    assert found == [[VIDEOS], [], [POSES_2D]] and leftover.exists()
+    assert found == [[VIDEOS], [], [POSES_2D], []] and leftover.exists()
+
+
+@pytest.mark.parametrize("has_archive", [True, False])
+@pytest.mark.parametrize("name", [f"S1/Videos/{NAME}", "readme.txt"])
+def test_plan_notices_a_folder_without_its_files(root, name, has_archive):
+    """It was unpacked by an earlier version, or its files were deleted: "nothing to do" would not be true."""
+    archive, folder = put_archive(root, VIDEOS, "S1"), unpacked_folder(root, "S1", VIDEOS)
+    Record(root / "extracted" / "record.json").add(archive)
+    (folder / name).parent.mkdir(parents=True)
+    (folder / name).touch()
+    if not has_archive:
+        archive.unlink()
+    to_do, done, absent, _ = plan_of(root)
+    assert ((VIDEOS, "S1") in to_do, done, (VIDEOS, "S1") in absent) == (has_archive, [], not has_archive)
+
+
+@pytest.mark.parametrize("kind", [VIDEOS, BOXES])
+def test_folder_without_its_files_and_without_an_archive_is_a_problem(root, kind):
+    folder = unpacked_folder(root, "S1", kind)
+    folder.mkdir(parents=True)
+    lines = extract_all.tell_absent(tasks_without_archives(root, (kind, "S1")), ["S1"], pytest.fail)
+    assert lines[1].startswith(f"{folder}: its {KIND_FACTS[kind].extension} files are not at the top of this folder")
 
 
 def test_plan_takes_an_archive_that_has_changed(root):
@@ -476,7 +665,7 @@ def unpack_one(root, archive_content=None):
 
 def test_unpacked_archive_is_recorded_and_in_its_place(root):
     assert unpack_one(root) == (None, "")
-    assert [path.name for path in unpacked_folder(root, "S1", VIDEOS).iterdir()] == ["a"]
+    assert [path.name for path in unpacked_folder(root, "S1", VIDEOS).iterdir()] == [NAME]
 
 
 def test_bad_archive_is_a_problem_and_leaves_nothing(root):
@@ -503,9 +692,9 @@ def test_downloading_again_is_advised_where_it_helps(root, content, words):
 
 
 def test_folder_of_the_archives_older_edition_is_replaced(root):
-    unpack_one(root, packed(("S1/Videos/old", b"abc")))
+    unpack_one(root, packed(FILE, ("S1/Videos/old", b"abc")))
     assert unpack_one(root) == (None, "")
-    assert [path.name for path in unpacked_folder(root, "S1", VIDEOS).iterdir()] == ["a"]
+    assert [path.name for path in unpacked_folder(root, "S1", VIDEOS).iterdir()] == [NAME]
     assert [path.name for path in (root / "extracted" / "S1").iterdir()] == [VIDEOS]
 
 
@@ -513,4 +702,139 @@ def test_folder_that_no_run_has_made_is_kept_under_another_name(root):
     put_folder(root, VIDEOS, "S1")
     problem, notice = unpack_one(root)
     assert problem is None and f"{VIDEOS}.old" in notice
-    assert (root / "extracted" / "S1" / f"{VIDEOS}.old" / "old").read_text() == "old"
+    assert (root / "extracted" / "S1" / f"{VIDEOS}.old" / NAME).read_text() == "old"
+
+
+# -- after a power cut -------------------------------------------------------------------------------------------------
+
+OTHER_NAME = "Walking 1.54138969.mp4"
+TWO_FILES = packed((f"S1/Videos/{NAME}", b"abcd"), (f"S1/Videos/{OTHER_NAME}", b"efgh"))
+
+
+def task_of_videos(root):
+    [task] = tasks_without_archives(root, (VIDEOS, "S1"))
+    return task
+
+
+def record_of(root):
+    return Record(root / "extracted" / "record.json")
+
+
+def forget_files(root):
+    """Take the sizes of files out of the record, as an older version wrote it."""
+    record = record_of(root)
+    record.add(task_of_videos(root).archive)
+
+
+def place_of(root):
+    """Return the list of the plan that the videos of S1 are in."""
+    plan = extract_all.plan_run(root, ["S1"], record_of(root), [VIDEOS])
+    [name] = [name for name, tasks in plan._asdict().items() if tasks]
+    return name
+
+
+def unpack_again(root):
+    """Unpack the archive as it is; return the problem and the notice."""
+    return extract_all.unpack_one(task_of_videos(root), record_of(root), lambda count: None)
+
+
+def names_in(root):
+    return sorted(path.name for path in (root / "extracted" / "S1").iterdir())
+
+
+def test_files_and_name_are_on_the_disk_before_the_record(root, monkeypatch):
+    steps = watch_steps(monkeypatch)
+    assert unpack_one(root, TWO_FILES) == (None, "")
+    task = task_of_videos(root)
+    number = {"file": (task.folder / NAME).stat().st_ino, "folder": task.folder.stat().st_ino}
+    number |= {"subject": task.folder.parent.stat().st_ino, "root": root.stat().st_ino}
+    number |= {"record": record_of(root).path.stat().st_ino}
+    assert happen_in_order(
+        steps,
+        ("sync", number["file"]),
+        ("sync", number["folder"]),
+        ("rename", number["folder"]),
+        ("sync", number["subject"]),
+        ("sync", number["root"]),
+        ("rename", number["record"]),
+    )
+
+
+@pytest.mark.parametrize("is_noted", [True, False])
+def test_folder_with_an_empty_file_is_unpacked_again(root, is_noted):
+    """Of a version that noted no sizes, too. All others are believed."""
+    unpack_one(root, TWO_FILES)
+    if not is_noted:
+        forget_files(root)
+    assert place_of(root) == "done"
+    file = task_of_videos(root).folder / NAME
+    file.write_bytes(b"")
+    assert place_of(root) == "to_do"
+    assert unpack_again(root) == (None, "")
+    assert file.read_bytes() == b"abcd" and place_of(root) == "done" and names_in(root) == [VIDEOS]
+
+
+def test_folder_with_a_missing_file_is_unpacked_again(root):
+    unpack_one(root, TWO_FILES)
+    (task_of_videos(root).folder / NAME).unlink()
+    assert place_of(root) == "to_do"
+    assert unpack_again(root) == (None, "") and place_of(root) == "done" and names_in(root) == [VIDEOS]
+
+
+def test_cut_file_may_be_the_users_and_is_kept_aside(root):
+    unpack_one(root, TWO_FILES)
+    (task_of_videos(root).folder / NAME).write_bytes(b"abc")
+    assert place_of(root) == "to_do"
+    problem, notice = unpack_again(root)
+    assert problem is None and f"{VIDEOS}.old" in notice and place_of(root) == "done"
+    assert (root / "extracted" / "S1" / f"{VIDEOS}.old" / NAME).read_bytes() == b"abc"
+
+
+def test_file_that_has_grown_is_the_users_and_left_alone(root):
+    unpack_one(root, TWO_FILES)
+    (task_of_videos(root).folder / NAME).write_bytes(b"encoded again")
+    (task_of_videos(root).folder / "more.txt").write_bytes(b"")
+    assert place_of(root) == "done"
+
+
+def test_folder_of_a_run_that_did_not_come_to_record_it_is_replaced(root):
+    """It is not taken for another tool's: nothing of it is kept twice."""
+    unpack_one(root, TWO_FILES)
+    record_of(root).path.unlink()
+    assert place_of(root) == "to_do"
+    assert unpack_again(root) == (None, "") and names_in(root) == [VIDEOS]
+
+
+@pytest.mark.parametrize(("content", "place"), [(b"", "incomplete"), (b"abc", "incomplete"), (None, "done")])
+def test_lost_file_without_its_archive_is_a_problem(root, content, place, capsys):
+    """A deleted one is not: the user may have deleted it, as the archive."""
+    unpack_one(root, TWO_FILES)
+    record_of(root).path.rename(root / "extracted" / UNPACKED_RECORD)
+    task = task_of_videos(root)
+    task.archive.unlink()
+    (task.folder / NAME).unlink()
+    if content is not None:
+        (task.folder / NAME).write_bytes(content)
+    problems = run_with(root, "--kinds", VIDEOS)
+    assert len(problems) == (place == "incomplete")
+    assert all(NAME in line and "download_all.py" in line and "\n" not in line for line in problems)
+
+
+def test_archive_of_an_earlier_run_is_deleted_after_a_sync_of_its_folder(root, monkeypatch):
+    """A version that did not sync may have unpacked it a moment ago."""
+    unpack_one(root, TWO_FILES)
+    task, synced = task_of_videos(root), []
+    monkeypatch.setattr(extract_all, "sync_tree", lambda folder: synced.append(task.archive.exists()))
+    extract_all.delete_archive_of_earlier_run(task)
+    extract_all.delete_archive_of_earlier_run(task)
+    assert synced == [True] and not task.archive.exists()
+
+
+def test_folder_that_is_a_link_is_kept_as_such(root, tmp_path):
+    unpack_one(root, packed(FILE, ("S1/Videos/old", b"abc")))
+    folder = task_of_videos(root).folder
+    folder.rename(tmp_path / "on another disk")
+    folder.symlink_to(tmp_path / "on another disk")
+    problem, notice = unpack_one(root, TWO_FILES)
+    assert problem is None and f"{VIDEOS}.old" in notice
+    assert (tmp_path / "on another disk" / "old").exists() and (folder / NAME).exists()

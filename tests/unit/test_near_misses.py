@@ -169,6 +169,16 @@ def test_foreign_file_that_tells_nothing_is_no_near_miss(tmp_path, content):
     assert line_about(tmp_path, "backup.tgz", content) is None
 
 
+@pytest.mark.parametrize("name", ["S1\\Videos\\a", "a folder/S1/Videos/a", "./S1/Videos/a"])
+def test_archive_packed_in_other_ways_is_known_by_its_content(tmp_path, name):
+    """And by none of the strays in it."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo(".Trashes/S5/MySegmentsMat/ground_truth_bb/a"))
+        archive.addfile(tarfile.TarInfo(name))
+    assert "looks like Videos_S1.tgz" in line_about(tmp_path, "a.tgz", gzip.compress(file.getvalue()))
+
+
 def test_folder_that_does_not_exist_has_no_near_misses(tmp_path):
     assert near_misses(tmp_path / "nowhere", ABSENT) == []
 

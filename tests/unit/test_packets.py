@@ -153,6 +153,8 @@ def mpeg4_picture(kind: int) -> bytes:
 )
 def test_mpeg4_pictures_are_told_by_their_first_bits(kind, expected):
     assert read_mpeg4(mpeg4_picture(kind), b"\0\0\1\x20") == expected
+    repeated = b"\0\0\1\x20some\0\0\1\xb2user data"
+    assert read_mpeg4(repeated + mpeg4_picture(kind), repeated) == expected
 
 
 @pytest.mark.parametrize(
@@ -161,9 +163,10 @@ def test_mpeg4_pictures_are_told_by_their_first_bits(kind, expected):
         (mpeg4_picture(0), b"", NoPlanError),
         (mpeg4_picture(0) + mpeg4_picture(2), b"\0\0\1\x20", NoPlanError),
         (mpeg4_picture(1)[:19], b"\0\0\1\x20", NoPlanError),
+        (b"\0\0\1\x20other" + mpeg4_picture(0), b"\0\0\1\x20some", NoPlanError),
         (bytes(40), b"\0\0\1\x20", ValueError),
     ],
-    ids=["no settings", "two pictures", "not coded", "none"],
+    ids=["no settings", "two pictures", "not coded", "other settings", "none"],
 )
 def test_mpeg4_that_cannot_be_told_gives_no_plan(payload, extradata, error):
     with pytest.raises(error):

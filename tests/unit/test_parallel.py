@@ -20,7 +20,7 @@ from h36m.parallel.workers import how_it_ended, run_task
     ("exitcode", "expected"),
     [
         (-9, "its process was killed (out of memory? try fewer --jobs); run again to do it"),
-        (-11, "its process ended with status -11; run again to do it"),
+        (-11, "its process was ended by SIGSEGV; run again to do it"),
         (0, "its process ended with status 0; run again to do it"),
         (9, "its process ended with status 9; run again to do it"),
     ],
@@ -122,6 +122,15 @@ def test_the_packed_project_holds_the_scripts_and_the_package():
     package = {file.relative_to(cluster.PROJECT).as_posix() for file in cluster.PROJECT.glob("h36m/**/*.py")}
     assert {"process_all.py", "__main__.py", "h36m/parallel/task.py"} <= names
     assert package <= names
+
+
+def test_no_file_of_the_users_in_the_packed_project_hides_a_library(monkeypatch, tmp_path):
+    """What the rule for frames may import is packed."""
+    for name in ("process_all", "my_rule", "numpy", "random", "PIL"):
+        (tmp_path / f"{name}.py").touch()
+    monkeypatch.setattr(cluster, "PROJECT", tmp_path)
+    with zipfile.ZipFile(io.BytesIO(cluster.pack_project())) as archive:
+        assert set(archive.namelist()) == {"process_all.py", "my_rule.py", "__main__.py"}
 
 
 def call_of(script: str, work, given, debug: bool = False) -> bytes:

@@ -1,5 +1,7 @@
 """h36m/poses.py and h36m/cameras.py: poses from real CDF files, and cameras against formulas written out here."""
 
+import datetime
+
 import numpy as np
 import pytest
 
@@ -41,6 +43,42 @@ def test_poses_of_another_shape_are_an_error_with_that_shape(tmp_path, shape):
     with pytest.raises(TaskError) as raised:
         read_poses(tmp_path / "a.cdf", coordinates=3)
     assert "a.cdf" in str(raised.value) and str(shape) in str(raised.value)
+
+
+@pytest.mark.parametrize("type_name", ["CDF_CHAR", "CDF_EPOCH", "CDF_TIME_TT2000", "CDF_INT4"])
+def test_poses_of_another_type_are_an_error_with_that_type(tmp_path, type_name):
+    shape = (1, 5, 96)
+    values = {"CDF_CHAR": "a", "CDF_INT4": 1}.get(type_name, datetime.datetime(2026, 1, 1))
+    with pycdf.CDF(str(tmp_path / "a.cdf"), create=True) as cdf:
+        cdf.new("Pose", data=np.full(shape, values).tolist(), type=getattr(pycdf.const, type_name))
+    with pytest.raises(TaskError, match=rf"a\.cdf: expected poses of type CDF_FLOAT, found {type_name}"):
+        read_poses(tmp_path / "a.cdf", coordinates=3)
+
+
+def test_poses_in_double_precision_are_read(tmp_path):
+    poses = random_poses(5, 3)
+    with pycdf.CDF(str(tmp_path / "a.cdf"), create=True) as cdf:
+        cdf.new("Pose", data=poses.reshape(1, 5, 96), type=pycdf.const.CDF_DOUBLE)
+    np.testing.assert_array_equal(read_poses(tmp_path / "a.cdf", coordinates=3), poses)
+
+
+def test_more_poses_than_any_memory_holds_are_an_error(tmp_path):
+    """A file of some hundred bytes claims them."""
+    with pycdf.CDF(str(tmp_path / "a.cdf"), create=True) as cdf:
+        cdf.new("Pose", type=pycdf.const.CDF_FLOAT, dims=[1, 10**9, 96], recVary=False)
+    with pytest.raises(TaskError, match="expected at most 100000 poses, found 1000000000"):
+        read_poses(tmp_path / "a.cdf", coordinates=3)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [1e300, -3.5e38])
+def test_numbers_that_float32_cannot_hold_are_no_poses(tmp_path, value):
+    poses = random_poses(6, 3)
+    poses[4, 7, 1] = value
+    with pycdf.CDF(str(tmp_path / "a.cdf"), create=True) as cdf:
+        cdf.new("Pose", data=poses.reshape(1, 6, 96), type=pycdf.const.CDF_DOUBLE)
+    with pytest.raises(TaskError, match=r"\b1 of 6 poses is .* 4$"):
+        read_poses(tmp_path / "a.cdf", coordinates=3)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

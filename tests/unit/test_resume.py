@@ -1,8 +1,10 @@
 """h36m/process/resume.py: what counts as done, with one thing changed at a time."""
 
 import os
+import random
 import shutil
 
+import h5py
 import numpy as np
 import pytest
 
@@ -20,7 +22,7 @@ from h36m.dataset import (
     unpacked_file,
 )
 from h36m.process import annotations
-from h36m.process.resume import Options, Outcome, done_before, input_files, settings_of
+from h36m.process.resume import IMAGE_ENDINGS, Options, Outcome, done_before, input_files, settings_of
 from h36m.process.selection import FrameRule, rule_of_options
 
 SEQUENCE = Sequence("S9", 5, 2, "Greeting-2", "Greeting")  # one of the shifted
@@ -57,7 +59,7 @@ def options(tmp_path):
 
 @pytest.fixture
 def process(options):
-    """A function that leaves a sequence as a run does that has processed it; tiny, and with images of no content."""
+    """A function that leaves a sequence as a run does that has processed it; tiny, with no more than ends of images."""
 
     def process(options=options, problems=(), sequence=SEQUENCE, absent=None):
         for kind in KIND_FACTS:
@@ -76,7 +78,7 @@ def process(options):
             for name, extension in ((IMAGES, ".jpg"), (PART_LABEL_IMAGES, ".png")):
                 (folder / name / camera).mkdir(parents=True)
                 for frame in FRAMES:
-                    (folder / name / camera / image_name(frame, extension)).touch()
+                    (folder / name / camera / image_name(frame, extension)).write_bytes(IMAGE_ENDINGS[extension])
         annotations.write_annotations(
             folder / ANNOTATIONS_FILE,
             {
@@ -89,6 +91,7 @@ def process(options):
                 "inputs": input_files(sequence, options),
                 "problems": list(problems),
                 "part_label_images": len(CAMERAS) * len(FRAMES),
+                "image_bytes": len(CAMERAS) * len(FRAMES) * sum(map(len, IMAGE_ENDINGS.values())),
                 "rule_files": options.rule.edited_files,
             },
         )
@@ -110,6 +113,54 @@ def test_sequence_that_was_processed_is_done(process, options):
 def test_problems_of_an_earlier_run_are_told_again(process, options):
     process(problems=["one", "another"])
     assert done_before(SEQUENCE, options) == Outcome(0, 0, ["one", "another"], [])
+
+
+# -- what a power cut can leave ----------------------------------------------------------------------------------------
+
+
+def some_image(folder, kind):
+    return sorted((folder / kind).glob("*/*"))[1]
+
+
+@pytest.mark.parametrize("kind", [IMAGES, PART_LABEL_IMAGES])
+@pytest.mark.parametrize("length", [0, -1])
+def test_empty_or_cut_image_is_to_be_done(process, options, kind, length):
+    image = some_image(process(), kind)
+    image.write_bytes(image.read_bytes()[:length])
+    assert not is_done(options)
+
+
+def test_images_compressed_again_are_left_alone(process, options):
+    folder = process()
+    for image in folder.glob(f"{IMAGES}/*/*"):
+        image.write_bytes(b"smaller" + image.read_bytes())
+    annotations_file = folder / ANNOTATIONS_FILE
+    with h5py.File(annotations_file, "r+") as file:
+        file.attrs["image_bytes"] += 1_000_000
+    assert is_done(options)
+
+
+@pytest.mark.parametrize(("content", "expected"), [(b"an image", True), (b"", False)])
+def test_images_of_a_version_that_noted_no_bytes_must_not_be_empty(process, options, content, expected):
+    folder = process()
+    with h5py.File(folder / ANNOTATIONS_FILE, "r+") as file:
+        del file.attrs["image_bytes"]
+    some_image(folder, IMAGES).write_bytes(content)
+    assert is_done(options) == expected
+
+
+@pytest.mark.parametrize("content", [b"", b"cut off"])
+def test_empty_or_cut_preview_is_to_be_done(process, options, content):
+    (process() / PREVIEW_FILE).write_bytes(content)
+    assert is_done(options) and not is_done(options._replace(preview=True))
+
+
+def test_empty_or_cut_annotations_are_to_be_done(process, options):
+    file = process() / ANNOTATIONS_FILE
+    content = file.read_bytes()
+    for length in [0, *random.Random(12).sample(range(len(content)), 40), len(content) - 1]:
+        file.write_bytes(content[:length])
+        assert not is_done(options), f"cut off after {length} bytes"
 
 
 # -- other options -----------------------------------------------------------------------------------------------------
@@ -140,7 +191,7 @@ def test_correction_does_not_concern_other_sequences(process, options):
 
 
 def test_preview_that_is_not_asked_for_does_no_harm(process, options):
-    (process() / PREVIEW_FILE).touch()
+    (process() / PREVIEW_FILE).write_bytes(IMAGE_ENDINGS[".jpg"])
     assert is_done(options) and is_done(options._replace(preview=True))
 
 

@@ -288,6 +288,34 @@ def test_plan_takes_sequences_with_files_and_names_those_without(tmp_path):
     assert str(without) in plan.problems[0] and plan.problems[1].startswith("S5: ")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("is_deeper", [True, False])
+def test_plan_names_folders_without_their_files(tmp_path, kind, is_deeper):
+    """Boxes would only be noted as missing, view by view, and end with status 0."""
+    put_videos(tmp_path, SEQUENCES[0])
+    file = unpacked_file(tmp_path, SEQUENCES[0], kind, METADATA.camera_ids[0])
+    file.parent.mkdir(exist_ok=True)
+    if is_deeper:
+        (file.parent / "S1" / "x").mkdir(parents=True)
+        (file.parent / "S1" / "x" / file.name).touch()
+    plan = process_all.plan_run(SEQUENCES[:1], options_of(tmp_path))
+    expected = (
+        []
+        if kind == VIDEOS
+        else [f"{file.parent}: its {file.suffix} files are not at the top of this folder; run extract_all.py"]
+    )
+    assert plan.to_do == SEQUENCES[:1] and plan.problems == expected
+    if kind in (BOXES, PART_LABELS):
+        assert process_all.plan_run(SEQUENCES[:1], options_of(tmp_path, "--no-segments")).problems == []
+
+
+def test_plan_with_all_sequences_done_does_not_look_into_folders(tmp_path, monkeypatch):
+    """Unpacked files may be deleted when their sequences are done."""
+    unpacked_folder(tmp_path, "S1", VIDEOS).mkdir(parents=True)
+    monkeypatch.setattr(process_all, "done_before", lambda sequence, options: Outcome(0, 0, [], []))
+    assert process_all.plan_run(SEQUENCES[:2], options_of(tmp_path)) == ([], 2, [])
+
+
 def test_plan_without_unpacked_files_is_an_error(tmp_path):
     with pytest.raises(UsageError, match=r"extract_all\.py"):
         process_all.plan_run(SEQUENCES, options_of(tmp_path))

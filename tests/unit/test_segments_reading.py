@@ -1,5 +1,7 @@
 """h36m/segments.py function by function, on real MATLAB v7.3 files."""
 
+import zlib
+
 import h5py
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from h36m.segments import (
     PART_LABEL_VARIABLE,
     Cell,
     box_of_mask,
+    compare_count,
     read_boxes,
     read_cells,
     summarize_missing,
@@ -121,6 +124,118 @@ def test_file_without_cells_is_an_error(tmp_path, damage):
             mat[BOX_VARIABLE] = np.zeros((3, 1))
     with pytest.raises(TaskError, match=r"a\.mat"):
         list(read_cells(file, BOX_VARIABLE, [0], SIZE))
+
+
+def put_struct(mat, parent, name):
+    parent.create_group(name).attrs["MATLAB_class"] = np.bytes_("struct")
+
+
+def put_huge_cells(mat, parent, name):
+    parent.create_dataset(name, (10**12, 1), h5py.ref_dtype, chunks=(1000, 1))
+
+
+def put_outside(mat, parent, name):
+    parent.create_dataset(name, (WIDTH, HEIGHT), "u1", external=[("/dev/zero", 0, WIDTH * HEIGHT)])
+
+
+def put_large_chunks(mat, parent, name):
+    parent.create_dataset(name, (WIDTH, HEIGHT), "u1", maxshape=(None, None), chunks=(2**15, 2**15), compression=1)
+
+
+# What is put in the place of the cells -> what is said to be found.
+NO_CELL_ARRAYS = {
+    "struct": (put_struct, "a struct or group"),
+    "type": (lambda mat, parent, name: parent.__setitem__(name, np.dtype("u1")), "a type without values"),
+    "nothing": (lambda mat, parent, name: parent.__setitem__(name, h5py.Empty("f8")), "float64 None"),
+    "text": (lambda mat, parent, name: parent.__setitem__(name, "text"), "object ()"),
+    "two columns": (
+        lambda mat, parent, name: parent.create_dataset(name, (3, 2), h5py.ref_dtype),
+        "a cell array of shape (3, 2)",
+    ),
+    "10^12 cells": (put_huge_cells, "a cell array of shape (1000000000000, 1)"),
+    "circular link": (lambda mat, parent, name: parent.__setitem__(name, h5py.SoftLink(name)), "a link"),
+    "other file": (lambda mat, parent, name: parent.__setitem__(name, h5py.ExternalLink("b.mat", "/")), "a link"),
+}
+
+
+@pytest.mark.parametrize("what", NO_CELL_ARRAYS)
+def test_object_in_the_place_of_the_cells_is_named(tmp_path, what):
+    put, found = NO_CELL_ARRAYS[what]
+    file = write_cells(tmp_path / "a.mat", [mask(0, 0, 1, 1)] * 3)
+    with h5py.File(file, "r+") as mat:
+        del mat[BOX_VARIABLE]
+        put(mat, mat, BOX_VARIABLE)
+    boxes, [problem], notices = read_boxes(file, np.arange(3), SIZE)
+    assert f"{file}: expected {BOX_VARIABLE} to be a cell array, found {found}" in problem
+    assert boxes.tolist() == [list(NO_BOX)] * 3 and notices == []
+
+
+NO_ARRAYS = {
+    "struct": (put_struct, "expected uint8 (9, 6), found a struct or group"),
+    "type": (lambda mat, parent, name: parent.__setitem__(name, np.dtype("u1")), "found a type without values"),
+    "other files": (put_outside, "found an array whose values are in other files"),
+    "large chunks": (put_large_chunks, "found an array in chunks of (32768, 32768)"),
+    "cells": (lambda mat, parent, name: parent.create_dataset(name, (2, 1), h5py.ref_dtype), "found a cell array"),
+}
+
+
+@pytest.mark.parametrize("what", NO_ARRAYS)
+def test_object_in_the_place_of_a_mask_costs_that_frame_only(tmp_path, what):
+    put, found = NO_ARRAYS[what]
+    file = write_cells(tmp_path / "a.mat", [mask(1, 2, 4, 6)] * 3)
+    with h5py.File(file, "r+") as mat:
+        put(mat, mat["#refs#"], "other")
+        mat[BOX_VARIABLE][1, 0] = mat["#refs#/other"].ref
+    boxes, [problem], _ = read_boxes(file, np.arange(3), SIZE)
+    assert boxes.tolist() == [[1, 2, 4, 6], list(NO_BOX), [1, 2, 4, 6]]
+    assert problem.startswith("1 of 3 frames has no box; the first is frame 1: expected uint8 (9, 6), ")
+    assert found in problem
+
+
+def test_mask_that_unpacks_to_more_than_itself_is_not_read(tmp_path):
+    size = height, width = 300, 400
+    file = write_cells(tmp_path / "a.mat", [np.ones(size, np.uint8)] * 2)
+    with h5py.File(file, "r+") as mat:
+        stored = mat[mat[BOX_VARIABLE][1, 0]]
+        stored.id.write_direct_chunk((0, 0), zlib.compress(np.random.default_rng(0).bytes(4 * height * width)))
+    good, packed = read_cells(file, BOX_VARIABLE, [0, 1], size)
+    assert good.array is not None and packed.array is None
+    assert "expected uint8 (400, 300), found uint8 (400, 300) stored in 48" in packed.problem
+
+
+@pytest.mark.parametrize("value", [1, [0, 1], "yes", h5py.Empty("u1")], ids=str)
+def test_mark_of_an_empty_cell_may_have_any_type(tmp_path, value):
+    file = write_cells(tmp_path / "a.mat", [mask(1, 2, 4, 6)] * 2)
+    with h5py.File(file, "r+") as mat:
+        mat[mat[BOX_VARIABLE][0, 0]].attrs["MATLAB_empty"] = value
+    empty, other = read_cells(file, BOX_VARIABLE, [0, 1], SIZE)
+    assert empty.notice == ("an empty cell" if value in (1, [0, 1]) else None)
+    assert other.array is not None
+
+
+def test_cell_array_without_cells_has_none(tmp_path):
+    """MATLAB writes its shape in its place, as for an empty cell."""
+    file = write_cells(tmp_path / "a.mat", [])
+    with h5py.File(file, "r+") as mat:
+        del mat[BOX_VARIABLE]
+        mat[BOX_VARIABLE] = np.zeros(2, np.uint64)
+        mat[BOX_VARIABLE].attrs["MATLAB_empty"] = np.uint8(1)
+    assert [cell.notice for cell in read_cells(file, BOX_VARIABLE, [0, 9], SIZE)] == ["only 0 cells"] * 2
+
+
+@pytest.mark.parametrize(("cells", "told"), [(120, 0), (110, 0), (130, 0), (109, 1), (131, 1), (1, 1)])
+def test_many_cells_more_or_fewer_than_poses_are_told(tmp_path, cells, told):
+    """Whichever frames were chosen."""
+    file = write_cells(tmp_path / "a.mat", [], count=cells)
+    notices = compare_count(file, BOX_VARIABLE, 120)
+    assert len(notices) == told
+    assert not told or (notices[0].startswith(f"a.mat has {cells} cell") and "for 120 poses" in notices[0])
+
+
+def test_broken_file_has_no_count_to_compare(tmp_path):
+    (tmp_path / "a.mat").write_bytes(b"MATLAB 5.0 MAT-file")
+    assert compare_count(tmp_path / "a.mat", BOX_VARIABLE, 120) == []
+    assert compare_count(tmp_path / "b.mat", BOX_VARIABLE, 120) == []
 
 
 # -- read_boxes --------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.steps import happen_in_order, watch_steps
 
 from h36m.cameras import Camera, project, rotation_matrix
 from h36m.dataset import (
@@ -19,7 +20,7 @@ from h36m.dataset import (
 from h36m.metadata import load_metadata
 from h36m.process import annotations
 from h36m.process.s9 import SHIFT_MM, correct_boxes, correct_camera_poses, correct_world_poses, is_shifted
-from h36m.process.sequence import View, corrected_view, datasets_of, put_in_place
+from h36m.process.sequence import View, compare_views, corrected_view, datasets_of, put_in_place
 from h36m.segments import NO_BOX
 
 SEQUENCE = Sequence("S11", 14, 2, "Walking-2", "Walking 1")
@@ -121,6 +122,13 @@ def test_world_poses_and_calibration_may_be_missing(views):
     datasets = datasets_of(SEQUENCE, views, None, without)
     assert "pose/3d-world" not in datasets
     assert {name.partition("/")[0] for name in datasets if "/5" in name} == {"intrinsics", "intrinsics-univ"}
+
+
+def test_views_with_different_numbers_of_poses_are_told(views):
+    first, second = views
+    assert compare_views(SEQUENCE, views) == compare_views(SEQUENCE, [first]) == []
+    [notice] = compare_views(SEQUENCE, [first, second._replace(pose_count=90)])
+    assert "S11 Walking-2: " in notice and "100 in 55011271, 90 in 54138969" in notice
 
 
 # -- the correction of S9 ----------------------------------------------------------------------------------------------
@@ -261,6 +269,36 @@ def test_annotations_are_never_seen_without_their_images(tmp_path, monkeypatch, 
         assert texts.keys() == set(ALL) and len({"".join(text) for text in texts.values()}) == 1
     else:
         assert 0 < renames < 8
+
+
+@pytest.mark.parametrize("old", [(), ALL])
+def test_images_are_on_the_disk_before_their_annotations(tmp_path, monkeypatch, old):
+    folder = tmp_path / "processed" / "S1" / "Walking-1"
+    new = folder / UNFINISHED_SEQUENCE
+    put(folder, old, "old")
+    put(new, ALL, "new")
+    paths = {"image": new / IMAGES / "new", "images": new / IMAGES, "annotations": new / ANNOTATIONS_FILE}
+    paths |= {"folder": folder, "subject": folder.parent, "root": tmp_path}
+    number = {name: path.stat().st_ino for name, path in paths.items()}
+    old_annotations = (folder / ANNOTATIONS_FILE).stat().st_ino if old else None
+    steps = watch_steps(monkeypatch)
+    put_in_place(new, folder)
+    assert happen_in_order(
+        steps,
+        ("sync", number["image"]),
+        ("sync", number["images"]),
+        ("rename", number["images"]),
+        ("sync", number["folder"]),
+        ("sync", number["subject"]),
+        ("sync", number["root"]),
+        ("rename", number["annotations"]),
+        ("sync", number["folder"]),
+    )
+    assert happen_in_order(steps, ("sync", number["annotations"]), ("rename", number["annotations"]))
+    if old:
+        assert happen_in_order(
+            steps, ("rename", old_annotations), ("sync", number["folder"]), ("rename", number["images"])
+        ), "the old annot.h5 is gone before the images change"
 
 
 # -- annot.h5 ----------------------------------------------------------------------------------------------------------

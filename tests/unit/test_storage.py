@@ -1,26 +1,25 @@
-"""h36m/storage.py function by function: records, atomic writes, names and locks, on real files."""
+"""h36m/storage.py function by function: records, atomic writes, and names, on real files."""
 
 import errno
 import os
-import queue
 import resource
 import signal
 import stat
-import threading
-from pathlib import Path
 
 import pytest
+from helpers.steps import watch_steps
 
 from h36m.storage import (
     PRIVATE,
-    RUN_LOCK,
     Record,
     free_name,
     is_disk_full,
     is_read_only,
-    only_run_in,
     rename_durably,
+    start_writing,
+    start_writing_files,
     sync,
+    sync_tree,
     write_atomically,
 )
 
@@ -53,6 +52,14 @@ def test_record_holds_an_added_archive_with_its_md5(record, archive):
 def test_record_is_read_back_by_the_next_run(record, archive):
     assert Record(record.path).entries == record.entries
     assert Record(record.path).holds(archive, MD5)
+
+
+@pytest.mark.parametrize("files", [None, {}, {"a.mp4": 0, "b/c.mp4": 5}])
+def test_record_tells_the_sizes_of_unpacked_files(record, archive, files):
+    record.add(archive, files=files)
+    assert record.files(archive) == Record(record.path).files(archive) == files
+    assert Record(record.path).holds(archive)
+    assert record.files(archive.with_name("another.tgz")) is None
 
 
 def test_record_keeps_earlier_archives_when_one_is_added(record, archive):
@@ -174,54 +181,12 @@ def test_errors_of_full_and_read_only_disks_are_told_apart(number, full, read_on
     assert (is_disk_full(error), is_read_only(error)) == (full, read_only)
 
 
-# -- only_run_in -------------------------------------------------------------------------------------------------------
-
-
-def test_second_run_in_a_folder_says_so_and_waits_for_the_first(tmp_path):
-    events = queue.Queue()
-
-    def second_run():
-        with only_run_in(tmp_path, lambda line: events.put(f"said {line}")):
-            events.put("entered")
-
-    with only_run_in(tmp_path, lambda line: events.put("the first said something")):
-        thread = threading.Thread(target=second_run)
-        thread.start()
-        said = events.get(timeout=60)
-        with pytest.raises(queue.Empty):  # it does not enter while the first is at work
-            events.get(timeout=0.15)
-    assert said.startswith(f"said {tmp_path}: ")
-    assert events.get(timeout=60) == "entered"
-    thread.join()
-
-
-def test_lock_of_a_folder_is_freed_after_an_error(tmp_path):
-    with pytest.raises(KeyError), only_run_in(tmp_path, pytest.fail):
-        raise KeyError
-    with only_run_in(tmp_path, pytest.fail):
-        assert (tmp_path / RUN_LOCK).exists()
-
-
 # -- power cuts, see also tests/test_power_cut.py ----------------------------------------------------------------------
 
 
 @pytest.fixture
 def steps(monkeypatch):
-    """The list of what is synced and renamed, in order; all of it is really done."""
-    found = []
-    fsync, replace = os.fsync, os.replace
-
-    def noted_fsync(handle):
-        found.append(("sync", os.fstat(handle).st_ino))
-        fsync(handle)
-
-    def noted_replace(source, target):
-        found.append(("rename", Path(source).stat().st_ino))
-        replace(source, target)
-
-    monkeypatch.setattr(os, "fsync", noted_fsync)
-    monkeypatch.setattr(os, "replace", noted_replace)
-    return found
+    return watch_steps(monkeypatch)
 
 
 def test_renamed_file_is_synced_first_and_its_folder_last(tmp_path, archive, steps):
@@ -241,6 +206,37 @@ def test_archive_is_synced_before_its_record(tmp_path, archive, steps):
     Record(tmp_path / "record.json").add(archive)
     file, folder = archive.stat().st_ino, tmp_path.stat().st_ino
     assert steps[:2] == [("sync", file), ("sync", folder)] and steps[3][0] == "rename"
+
+
+def test_tree_is_synced_files_first_and_outer_folders_last(tmp_path, steps):
+    inner = tmp_path / "outer" / "inner"
+    inner.mkdir(parents=True)
+    for number in range(20):
+        (inner / str(number)).write_bytes(b"content")
+    (tmp_path / "outer" / "file").touch()
+    sync_tree(tmp_path / "outer")
+    files = {("sync", path.stat().st_ino) for path in (tmp_path / "outer").rglob("*") if path.is_file()}
+    assert len(files) == 21 and set(steps[:21]) == files
+    assert steps[21:] == [("sync", inner.stat().st_ino), ("sync", inner.parent.stat().st_ino)]
+
+
+def test_tree_that_cannot_be_read_or_synced_is_an_error(tmp_path, archive, monkeypatch):
+    def fail(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="absent"):
+        sync_tree(tmp_path / "absent")
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match=r"Videos_S1\.tgz"):
+        sync_tree(tmp_path)
+
+
+def test_advice_to_write_that_is_refused_is_no_error(tmp_path, archive):
+    read, write = os.pipe()  # which has nothing to write to a disk
+    start_writing(write)
+    os.close(read)
+    os.close(write)
+    start_writing_files(tmp_path)
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])

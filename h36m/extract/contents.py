@@ -1,0 +1,48 @@
+"""What is in an unpacked folder, and whether it is still all that was unpacked: by names and sizes, without reading."""
+
+import os
+from pathlib import Path
+
+
+def sizes_in(folder: Path) -> dict[str, int]:
+    """Return the size of each file below a folder by its path in it, bytes: `{"Walking 1.54138969.mp4": 4200000}`."""
+    return {
+        Path(place, name).relative_to(folder).as_posix(): Path(place, name).lstat().st_size
+        for place, _, names in os.walk(folder)
+        for name in names
+    }
+
+
+def lost_files(folder: Path, unpacked: dict[str, int] | None, extension: str) -> list[str]:
+    """Return the files of a folder that are not what was unpacked: missing, empty, or shorter.
+
+    A power cut can leave such files where they were not synced: by an older version of these scripts, or by a disk that
+    promises more than it does. A file that has grown is a user's own, and is none of them.
+
+    Args:
+        unpacked: sizes as of `sizes_in`; None where they were not recorded. Then only empty files are known for lost.
+        extension: of the files that are never empty: ".mp4".
+    """
+    sizes = sizes_in(folder)
+    if unpacked is None:
+        return sorted(name for name, size in sizes.items() if size == 0 and name.endswith(extension))
+    return sorted(name for name, size in unpacked.items() if sizes.get(name, -1) < size)
+
+
+def holds_other_files(folder: Path, unpacked: Path) -> bool:
+    """Return whether a folder holds anything that is lost if what is unpacked now takes its place.
+
+    Files of the same size and time stamp, which archives keep, are taken for the same; empty ones are no loss.
+    """
+    if not folder.is_dir():
+        return True
+    for name, size in sizes_in(folder).items():
+        file, same = folder / name, unpacked / name
+        if size and not (same.is_file() and _size_and_time(same) == _size_and_time(file)):
+            return True
+    return False
+
+
+def _size_and_time(file: Path) -> tuple[int, int]:
+    state = file.lstat()
+    return state.st_size, state.st_mtime_ns

@@ -1,0 +1,170 @@
+"""Locks between runs that share a folder, on whatever file system it is.
+
+The system's own locks (`flock`, or `msvcrt.locking` on Windows), which it frees when a process ends in any way: a lock
+file that was left behind never blocks, whoever wrote it. Some file systems have none, Lustre without `-o flock` for
+one. There a run goes on without and says so; a lock made of a file's existence instead would outlive a killed run.
+
+HDF5 locks its files too, and fails where it cannot, so it is told not to (`locking=False`): an annot.h5 is written
+under a sequence's lock and moved into place, and nobody writes to the .mat files.
+"""
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from h36m.cli import TaskError
+from h36m.storage import FOR_EVERYBODY
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+RUN_LOCK = ".lock"  # in archives/ and extracted/: one run at a time
+TRIAL_LOCK = "trial.lock"  # beside the locks of sequences, to find out whether there can be any
+
+# How the system says that a file system has no locks. ENOLCK: NFS whose lock daemon does not run.
+NO_LOCKS_ERRNOS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
+
+
+def say_if_without_locks(folder: Path, say: Callable[[str], None]) -> None:
+    """Say so where a folder's file system has no locks. What else may keep files from being locked is told later.
+
+    Args:
+        folder: is made if there is none.
+        say: called with a line for the user.
+    """
+    with contextlib.suppress(OSError, TaskError):
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / TRIAL_LOCK) as is_held:
+            if not is_held:
+                say(_without_locks(folder))
+
+
+@contextlib.contextmanager
+def only_run_in(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Let two runs on one folder take turns. The system frees the lock of a run that was killed.
+
+    Args:
+        folder: must exist.
+        say: called with a line for the user when there is something to wait for, or where there are no locks.
+
+    Raises:
+        TaskError: the lock file cannot be opened.
+    """
+
+    def tell_waiting() -> None:
+        say(f"{folder}: another run is at work there; waiting until it ends")
+
+    with locked(folder / RUN_LOCK, tell_waiting) as is_held:
+        if not is_held:
+            say(_without_locks(folder))
+        yield
+
+
+@contextlib.contextmanager
+def locked(path: Path, before_waiting: Callable[[], None] = lambda: None) -> Iterator[bool]:
+    """Hold the lock of a file while the `with` block runs; wait for whoever holds it now. Yield whether it is held.
+
+    It is not held, and nothing is waited for, only where the file system has no locks.
+
+    Args:
+        path: the lock file, which is made if there is none and stays: who deletes it may delete another one's lock.
+        before_waiting: called when another process or thread holds the lock.
+
+    Raises:
+        TaskError: the lock file cannot be opened or locked; it names the file and the cause.
+    """
+    try:
+        handle = _open(path)
+    except OSError as error:
+        raise _not_locked(path, error) from error
+    try:
+        try:
+            is_held = _lock(handle, before_waiting)
+        except OSError as error:
+            raise _not_locked(path, error) from error
+        yield is_held
+    finally:
+        os.close(handle)  # frees the lock
+
+
+def _open(path: Path) -> int:
+    """Open a lock file, made if there is none, with what right there is: to lock it takes no more than to read it."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, FOR_EVERYBODY)
+    except OSError:
+        # Another user's file, or a read-only file system.
+        if not path.is_file():
+            raise
+        return os.open(path, os.O_RDONLY)
+    if hasattr(os, "fchmod"):
+        # Whoever may write to a shared folder may lock it, whatever the umask of the user who was first.
+        with contextlib.suppress(OSError):
+            os.fchmod(handle, path.parent.stat().st_mode & FOR_EVERYBODY)
+    return handle
+
+
+def _lock(handle: int, before_waiting: Callable[[], None]) -> bool:
+    """Lock an open file; return whether its file system has locks."""
+    try:
+        if not _try_to_lock(handle):
+            before_waiting()
+            _wait_for_lock(handle)
+    except OSError as error:
+        if error.errno in NO_LOCKS_ERRNOS:
+            return False
+        raise
+    return True
+
+
+if sys.platform == "win32":
+
+    def _try_to_lock(handle: int) -> bool:
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except PermissionError:  # the only way in which it says that somebody else holds the lock
+            return False
+        return True
+
+    def _wait_for_lock(handle: int) -> None:
+        while True:
+            try:
+                return msvcrt.locking(handle, msvcrt.LK_LOCK, 1)
+            except OSError as error:
+                if error.errno != errno.EDEADLK:  # it gives up after 10 s
+                    raise
+
+else:
+
+    def _try_to_lock(handle: int) -> bool:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _wait_for_lock(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+
+
+def _without_locks(folder: Path) -> str:
+    return f"{folder}: this file system has no locks; do not start a second run on it"
+
+
+def _not_locked(path: Path, error: OSError) -> TaskError:
+    """Return the error that says what could not be locked, why, and what to do."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    try:
+        is_folder, exists = path.is_dir(), path.exists()
+    except OSError:  # its folder cannot be looked into
+        is_folder = exists = False
+    remedy = f"check that you can write to {path.parent}"
+    if is_folder:
+        reason, remedy = "it is a folder", "remove it"
+    elif exists and error.errno in (errno.EACCES, errno.EPERM, errno.EBADF):  # EBADF: NFS, open for reading only
+        reason, remedy = f"another user's file ({reason})", "delete it, or have its owner do so"
+    return TaskError(f"cannot lock {path}: {reason}; {remedy}")

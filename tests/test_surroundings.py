@@ -1,0 +1,283 @@
+"""The scripts in surroundings that a user did not choose: variables, folders, streams, limits, lost helpers."""
+
+import errno
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.marks import needs_proc, slow
+from helpers.processes import parents_in_session
+from helpers.releases import contents
+from helpers.scripts import PROJECT, environment_without_settings, finish, process, run_script, start_script, wait_until
+from helpers.system import needs_seccomp, take_locks_away
+
+from h36m.cli import TaskError
+from h36m.parallel.workers import run_in_processes
+
+ONE = ("--subjects", "S1", "--actions", "Walking-1", "--cameras", "54138969", "--every", "60", "--no-segments")
+
+# Modules that the scripts, or what they import, import; each has a name that a user's own file may have.
+THEIR_NAMES = ("av", "numpy", "random", "h36m", "json", "socket", "tqdm", "multiprocessing")
+# What a notebook, a cluster or a wrong setting may leave in the environment.
+VARIABLES = {
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "MATPLOTLIBRC": "/no/such/folder",
+    "MPLCONFIGDIR": "/no/such/folder",
+    "SPACEPY": "/dev/null/nowhere",
+    "CDF_LIB": "/no/such/folder",
+    "CDF_BASE": "/no/such/folder",
+    "CDF_TMP": "/no/such/folder",
+    "HOME": "/dev/null",
+    "PYTHONPATH": f":{os.sep}no{os.sep}such",  # empty entries are the current folder
+    "PYTHONOPTIMIZE": "2",
+    "PYTHONWARNINGS": "error",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "OMP_NUM_THREADS": "64",
+}
+# A terminal that knows ASCII only, where Python does not help itself by using UTF-8.
+ASCII = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+
+
+def folder_with_their_modules(folder: Path) -> Path:
+    """Make a folder that breaks whoever takes modules or settings from it."""
+    folder.mkdir(parents=True)
+    for name in THEIR_NAMES:
+        (folder / f"{name}.py").write_text(f"raise SystemExit('{folder / name}.py was run')\n")
+    (folder / "matplotlibrc").write_bytes(b"\xff\xfe: no text\n")
+    return folder
+
+
+def long_folder(folder: Path) -> Path:
+    """Make a folder that is too long for the path of a socket, which has 107 bytes."""
+    folder = folder / ("of a batch system " * 8)
+    folder.mkdir()
+    return folder
+
+
+def assert_processed(ended, root: Path, expected: Path) -> None:
+    assert (ended.returncode, ended.errors) == (0, []), ended.text
+    found = contents(root / "processed")
+    assert found and found == contents(expected / "processed")
+
+
+@pytest.fixture(scope="module")
+def expected(demo_run, tmp_path_factory) -> Path:
+    """What an ordinary run makes of one view: do not write there."""
+    root = tmp_path_factory.mktemp("ordinary")
+    (root / "extracted").symlink_to(demo_run / "data" / "extracted")
+    assert process(root, *ONE).returncode == 0
+    return root
+
+
+@pytest.fixture
+def root(demo_run, tmp_path) -> Path:
+    """A root whose name is not ASCII, with the demo's unpacked files and nothing processed."""
+    root = tmp_path / "données"
+    root.mkdir()
+    (root / "extracted").symlink_to(demo_run / "data" / "extracted")
+    return root
+
+
+# -- variables and folders ---------------------------------------------------------------------------------------------
+
+
+@needs_seccomp
+def test_processing_is_the_same_whatever_surrounds_it(root, expected, tmp_path):
+    """All at once, and without file locks where an earlier run has left a lock file."""
+    locks = root / "processed" / ".locks"
+    locks.mkdir(parents=True)
+    (locks / "S1 Walking-1.lock").write_text("123\nsome-node\n")
+    ended = process(
+        root,
+        *ONE,
+        cwd=folder_with_their_modules(tmp_path / "here"),
+        environment=VARIABLES | ASCII | {"TMPDIR": str(long_folder(tmp_path))},
+        preexec_fn=lambda: take_locks_away(errno.ENOLCK),  # HDF5 itself knows ENOSYS
+    )
+    assert_processed(ended, root, expected)
+    assert ended.stdout.count("this file system has no locks; do not start a second run on it") == 1
+    assert not list((tmp_path / "here").glob("*/")), "nothing was left there"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    ["MPLBACKEND", "SPACEPY", "CDF_LIB", "HOME", "PYTHONPATH", "PYTHONWARNINGS", "PYTHONSAFEPATH", "PYTHONINSPECT"],
+)
+def test_no_variable_changes_what_is_processed(root, expected, tmp_path, name):
+    value = VARIABLES.get(name, "1")
+    here = folder_with_their_modules(tmp_path / "here")
+    ended = process(root, *ONE, cwd=here, environment={name: value})
+    if name == "PYTHONINSPECT":  # Python itself shows the SystemExit that it does not obey, and ends with its input
+        assert contents(root / "processed") == contents(expected / "processed")
+    else:
+        assert_processed(ended, root, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("temporary", ["long", "read-only", "full"])
+def test_no_temporary_folder_changes_what_is_processed(root, expected, tmp_path, small_disk, read_only, temporary):
+    folder = tmp_path / "temporary"
+    if temporary == "long":
+        folder = long_folder(tmp_path)
+    elif temporary == "read-only":
+        folder.mkdir()
+        read_only(folder)
+    else:
+        folder = small_disk(1)
+        (folder / "filler").write_bytes(bytes(1 << 20))
+    assert_processed(process(root, *ONE, environment={"TMPDIR": str(folder)}), root, expected)
+
+
+@pytest.mark.slow
+def test_temporary_folder_that_is_all_but_full_is_told_in_one_line(root, small_disk):
+    folder = small_disk(1)
+    (folder / "filler").write_bytes(bytes((1 << 20) - os.sysconf("SC_PAGE_SIZE")))
+    ended = process(root, *ONE, environment={"TMPDIR": str(folder)})
+    assert ended.returncode == 1 and len(ended.errors) == 1, ended.text
+    assert "cannot import spacepy: " in ended.stderr and "No space left on device; set TMPDIR to a" in ended.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("here", ["deleted", "unreadable", "with the scripts"])
+def test_no_current_folder_changes_what_is_processed(root, expected, tmp_path, here):
+    """Beside copies of the scripts, modules of the user's hide no library either."""
+    script, folder = "process_all.py", tmp_path / "here"
+    options = {}
+    if here == "with the scripts":
+        folder_with_their_modules(folder)
+        for name in ("process_all.py", "metadata.xml", "h36m"):
+            (folder / name).symlink_to(PROJECT / name)
+        script = folder / "process_all.py"
+    else:
+        folder.mkdir(0o300)
+        options["preexec_fn"] = folder.rmdir if here == "deleted" else None
+    assert_processed(process(root, *ONE, script=script, cwd=folder, **options), root, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no names that are not UTF-8")
+@pytest.mark.parametrize("how", ["UTF-8", "ASCII"])
+def test_folder_of_any_bytes_is_processed(demo_run, expected, tmp_path, how):
+    """Its name is not UTF-8, which the locale may be or not."""
+    root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/donn\xe9es"))
+    root.mkdir()
+    (root / "extracted").symlink_to(demo_run / "data" / "extracted")
+    assert_processed(process(root, *ONE, environment=ASCII if how == "ASCII" else {}), root, expected)
+
+
+@needs_seccomp
+@pytest.mark.parametrize("number", [errno.ENOSYS, slow(errno.ENOLCK)], ids=errno.errorcode.get)
+def test_unpacking_goes_on_without_locks_and_says_so_once(demo_run, tmp_path, number):
+    """Where an earlier run has left a lock file, and in a folder of modules of the user's."""
+    root = tmp_path / "a root"
+    (root / "extracted").mkdir(parents=True)
+    (root / "archives").symlink_to(demo_run / "data" / "archives")
+    (root / "extracted" / ".lock").write_text("123\nsome-node\n")
+    ended = run_script(
+        "extract_all.py",
+        "--root",
+        root,
+        "--subjects",
+        "S1",
+        "--kinds",
+        "Poses_D2_Positions",
+        cwd=folder_with_their_modules(tmp_path / "here"),
+        environment=VARIABLES,
+        preexec_fn=lambda: take_locks_away(number),
+    )
+    assert (ended.returncode, ended.errors) == (0, []), ended.text
+    assert ended.stdout.count("this file system has no locks; do not start a second run on it") == 1
+    assert list((root / "extracted" / "S1" / "Poses_D2_Positions").glob("*.cdf"))
+
+
+# -- streams -----------------------------------------------------------------------------------------------------------
+
+
+def shell(command: str, *arguments) -> subprocess.CompletedProcess:
+    """Run process_all.py as `$0` of a command of the shell's."""
+    words = [f"{sys.executable} {PROJECT / 'process_all.py'}", *map(str, arguments)]
+    return subprocess.run(
+        ["sh", "-c", command, *words], capture_output=True, text=True, env=environment_without_settings()
+    )
+
+
+@pytest.mark.parametrize(
+    "streams", ["<&- >&- 2>&-", slow("<&-"), slow(">/dev/full"), slow(">/dev/full 2>&1"), slow(">&-")]
+)
+def test_a_run_goes_on_whatever_its_streams_are(root, expected, streams):
+    ended = shell(f'$0 "$@" {streams}', "--root", root, *ONE)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert contents(root / "processed") == contents(expected / "processed")
+
+
+def test_nobody_has_to_read_to_the_end(expected):
+    """As with `| head`: neither an error nor a complaint of Python's at its end, with status 120."""
+    file = expected / "processed" / "S1" / "Walking-1" / "annot.h5"
+    ended = shell('{ $0 "$@"; echo $? >&2; } | true', "--describe", file)
+    assert ended.stderr == "0\n"
+
+
+# -- helpers that die --------------------------------------------------------------------------------------------------
+
+
+def kill_parent(task: str) -> None:
+    """Kill the process that forks the workers."""
+    os.kill(os.getppid(), signal.SIGKILL)
+    signal.pause()
+
+
+@needs_proc
+def test_death_of_the_fork_server_is_one_error_and_ends_its_workers():
+    with pytest.raises(TaskError) as caught:
+        list(run_in_processes(kill_parent, ["a", "b"], jobs=2))
+    told = str(caught.value)
+    assert told.startswith("the process that forks the workers was killed (out of memory?") and "\n" not in told
+
+
+@needs_proc
+def test_killed_helper_ends_a_run_in_one_line(root):
+    """It is killed at once, and whatever moment that is, no traceback is seen."""
+    options = [*ONE[:-3], "--all-frames", "--no-segments"]
+    run = start_script("process_all.py", "--root", root, *options, start_new_session=True)
+    helpers = wait_until(
+        lambda: [number for number, parent in parents_in_session(run.pid).items() if parent == run.pid], "a helper"
+    )
+    os.kill(helpers[0], signal.SIGKILL)
+    ended = finish(run)
+    assert ended.returncode == 1 and len(ended.errors) == 1, ended.text
+    assert "the process that forks the workers was killed" in ended.stderr
+    wait_until(lambda: not parents_in_session(run.pid), "the end of the workers")
+
+
+def test_module_that_cannot_be_imported_is_one_error():
+    with pytest.raises(
+        TaskError, match=r"^cannot start workers: ModuleNotFoundError: No module named 'no_such_module';"
+    ):
+        list(run_in_processes(str.upper, ["a"], jobs=1, preload=("no_such_module",)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("limit", "told"), [(10, "cannot start a process: Too many open files; "), (64, None)])
+def test_few_open_files_are_told_or_enough(root, expected, limit, told):
+    ended = process(root, *ONE, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
+    if told:
+        assert ended.returncode == 1 and len(ended.errors) == 1 and told in ended.stderr
+    else:
+        assert_processed(ended, root, expected)
+
+
+def test_fewer_workers_run_where_the_system_allows_no_more():
+    """A limit of open files is lower than the jobs take, and all tasks are done."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (60, hard))
+    try:
+        tasks = [str(number) for number in range(40)]
+        ended = list(run_in_processes(str.upper, tasks, jobs=40))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert sorted(each.result for each in ended) == sorted(tasks) and not any(each.failure for each in ended)
