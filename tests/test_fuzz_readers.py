@@ -21,7 +21,7 @@ def assert_told(kind: str, cases: int, first: int = 0) -> None:
     unexpected = {how for how in found if how not in (GOOD, REFUSED) and not how.startswith((CRASHED, NOT_WRITTEN))}
     assert not unexpected, found
     assert sum(count for how, count in found.items() if how.startswith(CRASHED)) <= MAY_CRASH[kind], found
-    assert sum(count for how, count in found.items() if how.startswith(NOT_WRITTEN)) <= cases / 50 + 1, found
+    assert sum(count for how, count in found.items() if how.startswith(NOT_WRITTEN)) <= cases / 20 + 1, found
     assert found[GOOD] >= cases / 20 and found[REFUSED] >= cases / 3, found
 
 

@@ -225,18 +225,23 @@ def test_nobody_has_to_read_to_the_end(expected):
 # -- helpers that die --------------------------------------------------------------------------------------------------
 
 
-def kill_parent(task: str) -> None:
-    """Kill the process that forks the workers."""
+def kill_parent(file: Path) -> None:
+    """Kill the process that forks the workers, and write this one's number to a file."""
+    file.write_text(str(os.getpid()))
     os.kill(os.getppid(), signal.SIGKILL)
     signal.pause()
 
 
 @needs_proc
-def test_death_of_the_fork_server_is_one_error_and_ends_its_workers():
+def test_death_of_the_fork_server_is_one_error_and_ends_its_workers(tmp_path):
+    files = [tmp_path / "a", tmp_path / "b"]
     with pytest.raises(TaskError) as caught:
-        list(run_in_processes(kill_parent, ["a", "b"], jobs=2))
+        list(run_in_processes(kill_parent, files, jobs=2))
     told = str(caught.value)
     assert told.startswith("the process that forks the workers was killed (out of memory?") and "\n" not in told
+    workers = {int(file.read_text()) for file in files if file.exists() and file.read_text()}
+    assert workers
+    wait_until(lambda: not workers & parents_in_session(os.getsid(0)).keys(), "the end of the workers")
 
 
 @needs_proc

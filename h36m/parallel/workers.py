@@ -17,11 +17,13 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from h36m.cli import TaskError
+from h36m.cli import TaskError, print_line
 
 FORK_SERVER = Path(__file__).with_name("fork_server.py")
 # Ctrl-C, the system's or a batch system's stop, the end of a terminal: the run decides what comes of them.
 STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+# How a process ends in which a library has gone wrong; NASA's crashes over some damaged files.
+CRASHES = [-getattr(signal, name) for name in ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE") if hasattr(signal, name)]
 # How long a process whose parent is gone may take to delete a few thousand images, on a slow disk too.
 SECONDS_TO_CLEAR_AWAY = 30
 
@@ -81,7 +83,7 @@ def _run_beside_server(
             if number is None:
                 _, failure, trace = ending
                 if debug:
-                    print(trace, file=sys.stderr)
+                    print_line(trace, sys.stderr)
                 raise TaskError(failure)
             yield number, ending
     except (EOFError, ConnectionError):
@@ -98,19 +100,17 @@ def _start_server() -> tuple[Connection, subprocess.Popen]:
     Raises:
         TaskError: the system does not let it start.
     """
-    connection, servers_end = multiprocessing.Pipe()
     # Tasks fill the cores: numpy's threads would only wait, and busily.
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
     options = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
-    command = [sys.executable, *options, str(FORK_SERVER), str(servers_end.fileno()), *sys.path]
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # the server inherits it, see there
     try:
+        connection, servers_end = multiprocessing.Pipe()
         with servers_end:
-            server = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, env=environment, pass_fds=[servers_end.fileno()]
-            )
+            number = servers_end.fileno()
+            command = [sys.executable, *options, str(FORK_SERVER), str(number), *sys.path]
+            server = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, pass_fds=[number])
     except OSError as error:
-        connection.close()
         raise TaskError(cannot_start(error)) from error
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -255,7 +255,10 @@ def how_it_ended(exitcode: int | None) -> str:
     Args:
         exitcode: its status, or the negative number of the signal that ended it.
     """
-    return f"its process {_ending_of(exitcode)}; run again to do it"
+    remedy = "run again to do it"
+    if exitcode in CRASHES:
+        remedy = "one of its files may be damaged: unpack its archives again"
+    return f"its process {_ending_of(exitcode)}; {remedy}"
 
 
 def _ending_of(exitcode: int | None) -> str:

@@ -20,7 +20,7 @@ from h36m.parallel.workers import how_it_ended, run_task
     ("exitcode", "expected"),
     [
         (-9, "its process was killed (out of memory? try fewer --jobs); run again to do it"),
-        (-11, "its process was ended by SIGSEGV; run again to do it"),
+        (-11, "its process was ended by SIGSEGV; one of its files may be damaged: unpack its archives again"),
         (0, "its process ended with status 0; run again to do it"),
         (9, "its process ended with status 9; run again to do it"),
     ],
