@@ -99,7 +99,7 @@ def sequences(job: Job, is_there: Callable[[Sequence], bool], where: str, remedy
 
     Args:
         is_there: whether a sequence has what the format is made from, or a part of it.
-        where: the folder that has not, below the root, for the line about those: "processed".
+        where: the folder that has not, below the root, for the line about those.
         remedy: what to do about them, an imperative.
     """
     for subject in job.subjects:
