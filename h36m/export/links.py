@@ -121,7 +121,7 @@ def _make_link(target: str, link: Path, replaces: bool) -> bool:
             new.symlink_to(target)
             new.replace(link)
         else:
-            link.symlink_to(target)
+            os.symlink(target, link)  # noqa: PTH211  (Path.symlink_to is slower)
     except NotImplementedError:
         return False
     except OSError as error:
