@@ -13,6 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from helpers.disks import copy_after_power_cut, make_disk, mounted
 from helpers.marks import slow
 from helpers.scripts import run_script
 
@@ -387,7 +388,7 @@ def test_second_run_reads_no_pose_and_writes_nothing(make_root, monkeypatch):
     export("3dmppe", root)
     monkeypatch.setattr(shared, "read_poses", None)
     before = {path: path.lstat().st_mtime_ns for path in (root / "exported").rglob("*") if path.name != ".lock"}
-    assert "nothing to do" in export("3dmppe", root)[1]
+    assert export("3dmppe", root)[1] == f"nothing to do: {root / 'exported/3dmppe'} is up to date\n"
     assert before == {path: path.lstat().st_mtime_ns for path in (root / "exported").rglob("*") if path.name != ".lock"}
 
 
@@ -766,6 +767,25 @@ def test_full_disk_is_one_line_and_keeps_the_earlier_export(make_root, small_dis
     assert not (disk / "out/.making").exists()
     (disk / "filling").unlink()
     assert "written to" in export(format_, root, "--out", disk / "out")[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format_", export_all.FORMATS)
+def test_power_cut_after_a_run_costs_nothing(tmp_path, make_root, format_):
+    """On a real ext4 file system that writes down only what is synced."""
+    make_disk(tmp_path / "disk.img", 64)
+    with mounted(tmp_path / "disk.img", tmp_path / "disk") as disk:
+        source = make_root()
+        process(source)
+        root = disk / "root"
+        shutil.copytree(source, root)
+        os.sync()
+        export(format_, root)
+        copy_after_power_cut(disk, tmp_path / "disk.img", tmp_path / "copy.img")
+        expected = files_in(root / "exported")
+        with mounted(tmp_path / "copy.img", tmp_path / "copy") as copy:
+            assert files_in(copy / "root/exported") == expected
+            assert "nothing to do" in export(format_, copy / "root")[1]
 
 
 def test_second_run_waits_for_the_first(make_root):
