@@ -254,6 +254,13 @@ def test_missing_images_are_named_with_the_option_that_makes_them(make_root, for
     assert is_problem or not [problem for problem in problems if "image" in problem]
 
 
+def test_one_line_says_that_nothing_was_processed(make_root):
+    """Where the format needs no images."""
+    _, printed = export("mmpose", make_root(subjects=("S1", "S5")), "--subjects", "S1", "S5")
+    (line,) = [line for line in printed.splitlines() if "image" in line]
+    assert line.startswith("no images are linked, there is no processed/; run process_all.py")
+
+
 def test_nothing_is_said_of_images_that_are_all_there(make_root):
     root = make_root()
     process(root, range(FRAMES))
