@@ -20,11 +20,12 @@ from h36m.dataset import (
     sequence_folder,
     unpacked_file,
 )
+from h36m.export.pickles import write_npy
 from h36m.export.shared import Job, image_size, link_to, sequences
 from h36m.segments import BOX_VARIABLE, NO_BOX, count_cells, read_boxes
 
 READ_BY = "learnable-triangulation and its descendants (numpy before 2)"
-KINDS = ()
+KINDS = (BOXES,)
 USES_PROCESSED = True
 
 # Its 17 keypoints, of the dataset's 32 joints.
@@ -66,8 +67,8 @@ def export(job: Job) -> None:
         "cameras": cameras(job),
         "table": np.concatenate(tables),
     }
-    np.save(folder / "human36m-multiview-labels-GTbboxes.npy", np.array(labels, dtype=object))
-    np.save(folder / "bboxes-Human36M-GT.npy", np.array(boxes, dtype=object))
+    write_npy(folder / "human36m-multiview-labels-GTbboxes.npy", labels)
+    write_npy(folder / "bboxes-Human36M-GT.npy", boxes)
     link_to(job.root / PROCESSED, job.out / PROCESSED)
 
 

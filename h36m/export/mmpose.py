@@ -7,7 +7,6 @@ annotation_body3d/cameras.pkl
 images/S1/S1_Walking_1.54138969/S1_Walking_1.54138969_000001.jpg
 """
 
-import pickle
 import shutil
 import zipfile
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from h36m.dataset import IMAGES, MOVING_JOINTS, POSES_2D, POSES_3D, Sequence, image_name, sequence_folder
+from h36m.export.pickles import write_pickle
 from h36m.export.shared import (
     TEST_SUBJECTS,
     TRAINING_SUBJECTS,
@@ -84,7 +84,7 @@ def export(job: Job) -> None:
     for rate in STEPS:
         if set(TRAINING_SUBJECTS) & set(job.subjects):
             statistics[rate].write(folder / rate)
-    (folder / "cameras.pkl").write_bytes(pickle.dumps(cameras(job)))
+    write_pickle(folder / "cameras.pkl", cameras(job))
 
 
 def all_views(metadata: Metadata, subjects: tuple[str, ...]) -> list[tuple[Sequence, str]]:
@@ -184,8 +184,7 @@ class Statistics:
     def write(self, folder: Path) -> None:
         """Write `joint3d_stats.pkl` and so on."""
         for name, (count, mean, squares) in self.sums.items():
-            values = {"mean": mean, "std": np.sqrt(squares / count)}
-            (folder / f"{name}_stats.pkl").write_bytes(pickle.dumps(values))
+            write_pickle(folder / f"{name}_stats.pkl", {"mean": mean, "std": np.sqrt(squares / count)})
 
 
 def cameras(job: Job) -> dict[tuple[str, str], dict]:

@@ -7,6 +7,7 @@ data_2d_h36m_gt.npz  positions_2d: subject -> sequence -> 4 views of (frames, 17
 import numpy as np
 
 from h36m.dataset import MOVING_JOINTS, POSES_2D, POSES_3D_WORLD
+from h36m.export.pickles import write_npz
 from h36m.export.shared import Job, canonical_base, is_damaged, published_poses, unpacked_sequences
 
 READ_BY = "VideoPose3D, PoseFormer, MHFormer, MixSTE, P-STMO and most other lifters"
@@ -43,9 +44,5 @@ def export(job: Job) -> None:
             view[:, MOVING_JOINTS].astype(np.float32) for view in views
         ]
     metadata = {"num_joints": len(MOVING_JOINTS), "keypoints_symmetry": [LEFT, RIGHT]}
-    np.savez_compressed(job.unfinished / "data_3d_h36m.npz", positions_3d=np.array(positions_3d, dtype=object))
-    np.savez_compressed(
-        job.unfinished / "data_2d_h36m_gt.npz",
-        positions_2d=np.array(positions_2d, dtype=object),
-        metadata=np.array(metadata, dtype=object),
-    )
+    write_npz(job.unfinished / "data_3d_h36m.npz", {"positions_3d": positions_3d})
+    write_npz(job.unfinished / "data_2d_h36m_gt.npz", {"positions_2d": positions_2d, "metadata": metadata})
