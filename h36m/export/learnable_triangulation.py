@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from h36m.cli import TaskError
+from h36m.cli import TaskError, count_of
 from h36m.dataset import (
     ANNOTATIONS_FILE,
     BOXES,
@@ -19,6 +19,7 @@ from h36m.dataset import (
     Sequence,
     sequence_folder,
     unpacked_file,
+    unpacked_folder,
 )
 from h36m.export.pickles import write_npy
 from h36m.export.shared import Job, image_size, link_to, sequences
@@ -116,6 +117,9 @@ def rows_of_sequence(job: Job, sequence: Sequence, actions: list[str]) -> np.nda
     for column, camera_id in enumerate(job.metadata.camera_ids):
         of_view = (views == int(camera_id)) & (boxes[:, 0] != NO_BOX[0])
         table["bbox_by_camera_tlbr"][row_of[of_view], column] = squared(boxes[of_view])
+        if of_view.sum() < len(table):
+            lacking = f"{len(table) - of_view.sum()} of {count_of(len(table), 'frame')} without an image or a box"
+            job.problem(f"{sequence} {camera_id}: {lacking}, left out of this view; run process_all.py again")
     return table
 
 
@@ -134,10 +138,11 @@ def squared(boxes: np.ndarray) -> np.ndarray:
 
 def boxes_of_all_frames(job: Job, sequence: Sequence) -> dict[str, np.ndarray]:
     """Return the boxes of each view's mat file, (frames, 4) int32, top, left, bottom, right; 0 where there is none."""
-    boxes = {}
+    boxes, absent = {}, []
     for camera_id in job.metadata.camera_ids:
         file = unpacked_file(job.root, sequence, BOXES, camera_id)
         if not file.is_file():
+            absent.append(file.name)
             continue
         try:
             frames = np.arange(count_cells(file, BOX_VARIABLE))
@@ -149,4 +154,9 @@ def boxes_of_all_frames(job: Job, sequence: Sequence) -> dict[str, np.ndarray]:
             job.problem(f"{sequence} {camera_id}: {problem}")
         found[found[:, 0] == NO_BOX[0]] = 0
         boxes[camera_id] = found[:, [1, 0, 3, 2]]
+    if absent:
+        folder = unpacked_folder(job.root, sequence.subject, BOXES)
+        job.problem(
+            f"{sequence}: no boxes of all frames: {', '.join(absent)} not in {folder}; unpack its archive again"
+        )
     return boxes

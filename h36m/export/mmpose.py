@@ -109,7 +109,8 @@ def rows_of_view(job: Job, sequence: Sequence, camera: str) -> list[np.ndarray] 
     if pose_2d is None or pose_3d is None:
         return None
     if len(pose_2d) != len(pose_3d):
-        job.problem(f"{sequence} {camera}: left out: {len(pose_2d)} poses in {POSES_2D}, {len(pose_3d)} in {POSES_3D}")
+        counts = f"{len(pose_2d)} poses in {POSES_2D}, {len(pose_3d)} in {POSES_3D}"
+        job.problem(f"{sequence} {camera}: left out: {counts}; unpack both archives again")
         return None
     pose_2d, pose_3d = pose_2d[:, MOVING_JOINTS], pose_3d[:, MOVING_JOINTS] / MM_PER_M
     low, high = pose_2d.min(axis=1), pose_2d.max(axis=1)

@@ -15,15 +15,23 @@ USES_PROCESSED = False
 
 
 def export(job: Job) -> None:
-    """Link the folder of each kind that is unpacked. Kinds that nobody needs to have are no problem where absent."""
+    """Link the folder of each kind that is unpacked. A kind that no subject has is not wanted, and not missing."""
+    wanted = [
+        kind for kind in KINDS if any(unpacked_folder(job.root, subject, kind).is_dir() for subject in job.subjects)
+    ]
+    if not wanted:
+        job.problem(f"nothing is unpacked in {job.root / EXTRACTED}; run extract_all.py")
     for subject in job.subjects:
-        for kind, facts in KIND_FACTS.items():
+        absent = []
+        for kind in wanted:
             folder = unpacked_folder(job.root, subject, kind)
             if folder.is_dir():
-                link_to(folder, job.out / subject / facts.inner_folder)
-            elif not (job.root / EXTRACTED / subject).is_dir():
-                job.problem(f"{subject}: left out: there is no {job.root / EXTRACTED / subject}")
-                break
+                link_to(folder, job.out / subject / KIND_FACTS[kind].inner_folder)
+            else:
+                absent.append(kind)
+        if absent:
+            where = job.root / EXTRACTED / subject
+            job.problem(f"{subject}: {', '.join(absent)} left out: not in {where}; run extract_all.py")
         for _ in job.metadata.sequences_of(subject):
             job.step()
     shutil.copyfile(METADATA_FILE, job.unfinished / METADATA_FILE.name)

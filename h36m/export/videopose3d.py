@@ -34,9 +34,12 @@ def export(job: Job) -> None:
         views = [view for each in cameras if (view := published_poses(job, sequence, POSES_2D, each)) is not None]
         if world is None or len(views) < len(cameras):
             continue
-        short = [len(view) for view in views if len(view) < len(world)]
+        short = [camera for camera, view in zip(cameras, views, strict=True) if len(view) < len(world)]
         if short:
-            job.problem(f"{sequence}: left out: {len(world)} poses in the world, and {short[0]} in a view")
+            job.problem(
+                f"{sequence}: left out: fewer poses in {POSES_2D} of {', '.join(short)} than the {len(world)} in "
+                f"{POSES_3D_WORLD}; unpack both archives again"
+            )
             continue
         name = canonical_base(sequence)
         positions_3d.setdefault(sequence.subject, {})[name] = (world / MM_PER_M).astype(np.float32)

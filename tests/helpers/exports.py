@@ -66,12 +66,13 @@ def mmpose_rows(root: Path, chosen: list[Sequence], step: int, without=()) -> di
             seen = read(root / "extracted", CAMERA, sequence, camera_id)[:, J17].astype(float)
             for frame in range(0, len(pixels), step):
                 rows["imgname"].append(mmpose_name(sequence, camera_id, frame))
-                low, high = pixels[frame].min(axis=0), pixels[frame].max(axis=0)
-                rows["center"].append((low + high) / 2)
-                rows["scale"].append(1.2 * max(high - low) / 200)
-                rows["part"].append(np.c_[pixels[frame], np.ones(17)])
-                rows["S"].append(np.c_[seen[frame] / 1000, np.ones(17)])
-    return {name: np.array(values) for name, values in rows.items()}
+                (left, top), (right, bottom) = pixels[frame].min(axis=0), pixels[frame].max(axis=0)
+                rows["center"].append(((left + right) / 2, (top + bottom) / 2))
+                rows["scale"].append(1.2 * max(right - left, bottom - top) / 200)
+                rows["part"].append(pixels[frame])
+                rows["S"].append(seen[frame] / 1000)
+    found = {name: np.array(values) for name, values in rows.items()}
+    return found | {name: np.pad(found[name], [(0, 0), (0, 0), (0, 1)], constant_values=1) for name in ("part", "S")}
 
 
 def assert_mmpose_npz(file: Path, expected: dict[str, np.ndarray]) -> None:

@@ -1,5 +1,6 @@
 """Releases of poses alone, and the dataset's facts and files read without the package, to compare exports with."""
 
+import functools
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import NamedTuple
@@ -47,6 +48,7 @@ class Calibration(NamedTuple):
         return np.r_[self.radial[:2], self.tangential, self.radial[2]]
 
 
+@functools.cache
 def sequences(*subjects: str) -> list[Sequence]:
     """Return the sequences of some subjects, by subject, action and subaction, without _ALL."""
     header, *rows = [[td.text for td in tr] for tr in ET.parse(PROJECT / "metadata.xml").iterfind("mapping/tr")]
@@ -65,6 +67,7 @@ def canonical(base: str) -> str:
     return base.replace("TakingPhoto", "Photo").replace("WalkingDog", "WalkDog")
 
 
+@functools.cache
 def calibrations(metadata: Path = PROJECT / "metadata.xml") -> dict[tuple[str, str], Calibration]:
     """Return the 44 cameras by subject and id; <w0> is split at single blanks, as other programs do."""
     text = ET.parse(metadata).findtext("w0")
@@ -118,8 +121,9 @@ def write(extracted: Path, kind: str, sequence: Sequence, camera_id: str | None,
         cdf.new("Pose", data=poses.reshape(1, len(poses), -1), type=pycdf.const.CDF_FLOAT)
 
 
+@functools.cache
 def read(extracted: Path, kind: str, sequence: Sequence, camera_id: str | None = None) -> np.ndarray:
-    """Return poses (frames, 32, 2 or 3) float32 as they are published."""
+    """Return poses (frames, 32, 2 or 3) float32 as they are published; not for files that are replaced."""
     with pycdf.CDF(str(pose_file(extracted, kind, sequence, camera_id))) as cdf:
         pose = cdf["Pose"][...]
     assert pose.dtype == np.float32 and pose.shape[0] == 1
