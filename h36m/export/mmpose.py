@@ -9,20 +9,20 @@ images/S1/S1_Walking_1.54138969/S1_Walking_1.54138969_000001.jpg
 
 import shutil
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from h36m.dataset import IMAGES, MOVING_JOINTS, POSES_2D, POSES_3D, Sequence, image_name, sequence_folder
+from h36m.dataset import MOVING_JOINTS, POSES_2D, POSES_3D, Sequence
+from h36m.export.links import link_images, name_missing_images, processed_frames
 from h36m.export.pickles import write_pickle
 from h36m.export.shared import (
     TEST_SUBJECTS,
     TRAINING_SUBJECTS,
     Job,
     camera_center,
-    link_to,
-    processed_frames,
     published_poses,
     unpacked_sequences,
 )
@@ -31,6 +31,7 @@ from h36m.metadata import Metadata
 READ_BY = "mmpose (Human36mDataset: VideoPose3D, MotionBERT, SimpleBaseline3D configs and top-down ones)"
 KINDS = (POSES_2D, POSES_3D)
 USES_PROCESSED = True
+IMAGE_FOLDERS = "images/S*/*"
 
 STEPS = {"fps50": 1, "fps10": 5}  # of the dataset's 50 frames/s
 SETS = {"train": TRAINING_SUBJECTS, "test": TEST_SUBJECTS}
@@ -46,11 +47,15 @@ class Column(NamedTuple):
     shape: tuple[int, ...]  # of a row
 
 
-def export(job: Job) -> None:
+def export(job: Job) -> int:
     """Write rows, statistics and cameras, and link the images that processed/ has.
 
     A view whose files do not agree is left out of all arrays, so that rows stay aligned.
+
+    Returns:
+        how many views were exported.
     """
+    count = 0
     names = [frame_name(sequence, camera, 0) for sequence, camera in all_views(job.metadata, job.subjects)]
     columns = [
         Column("imgname", f"<U{max(map(len, names), default=1)}", ()),
@@ -78,13 +83,19 @@ def export(job: Job) -> None:
                 tables[rate, name].add(chosen)
                 if name == "train":
                     statistics[rate].add(chosen[3][..., :2], chosen[4][..., :3])
-            link_images(job, sequence, camera)
+            frames = processed_frames(job, sequence, camera)
+            link_images(job, sequence, camera, frames, partial(frame_name, sequence, camera))
+            # No problem: lifters read no images, and whoever trains from images may want another rate.
+            customary = set(range(0, len(rows[0]), STEPS["fps10"]))
+            name_missing_images(job, job.unneeded, sequence, customary - set(frames), STEPS["fps10"])
+            count += 1
     for table in tables.values():
         table.close()
     for rate in STEPS:
         if set(TRAINING_SUBJECTS) & set(job.subjects):
             statistics[rate].write(folder / rate)
     write_pickle(folder / "cameras.pkl", cameras(job))
+    return count
 
 
 def all_views(metadata: Metadata, subjects: tuple[str, ...]) -> list[tuple[Sequence, str]]:
@@ -121,12 +132,6 @@ def rows_of_view(job: Job, sequence: Sequence, camera: str) -> list[np.ndarray] 
         np.concatenate([pose_2d, np.ones((*pose_2d.shape[:2], 1))], axis=2),
         np.concatenate([pose_3d, np.ones((*pose_3d.shape[:2], 1))], axis=2),
     ]
-
-
-def link_images(job: Job, sequence: Sequence, camera: str) -> None:
-    folder = sequence_folder(job.root, sequence) / IMAGES / camera
-    for frame in processed_frames(job, sequence, camera):
-        link_to(folder / image_name(frame), job.out / "images" / frame_name(sequence, camera, frame))
 
 
 class Table:

@@ -19,10 +19,13 @@ LEFT, RIGHT = [4, 5, 6, 11, 12, 13], [1, 2, 3, 14, 15, 16]
 MM_PER_M = 1000
 
 
-def export(job: Job) -> None:
+def export(job: Job) -> int:
     """Write both files. One sequence that lacks a view is left out of both: readers stop where only one has it.
 
     S11's Directions is left out, as everywhere in this format: the video of one of its views was damaged.
+
+    Returns:
+        how many sequences were exported.
     """
     positions_3d: dict[str, dict[str, np.ndarray]] = {}
     positions_2d: dict[str, dict[str, list[np.ndarray]]] = {}
@@ -49,3 +52,4 @@ def export(job: Job) -> None:
     metadata = {"num_joints": len(MOVING_JOINTS), "keypoints_symmetry": [LEFT, RIGHT]}
     write_npz(job.unfinished / "data_3d_h36m.npz", {"positions_3d": positions_3d})
     write_npz(job.unfinished / "data_2d_h36m_gt.npz", {"positions_2d": positions_2d, "metadata": metadata})
+    return sum(map(len, positions_3d.values()))
