@@ -130,6 +130,7 @@ def read(extracted: Path, kind: str, sequence: Sequence, camera_id: str | None =
     return pose[0].reshape(pose.shape[1], 32, -1)
 
 
+@functools.cache
 def boxes(extracted: Path, sequence: Sequence, camera_id: str) -> np.ndarray:
     """Return the boxes (cells, 4) of a view's masks: top, left, bottom, right, the last two exclusive."""
     file = extracted / sequence.subject / "Segments_mat_gt_bb" / f"{sequence.base}.{camera_id}.mat"
