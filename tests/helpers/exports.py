@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from helpers.facts import human36m_projection
 from helpers.poses import CAMERA, CAMERA_IDS, J17, PIXELS, WORLD, Sequence, calibrations, read
-from helpers.scripts import Ended, run_script
+
+import export_all
 
 TRAIN, TEST = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")
 HEIGHTS = (1002, 1000, 1000, 1002)
@@ -16,9 +17,10 @@ DAMAGED = Sequence("S11", 2, 2, "Directions")  # the video of its first camera i
 PIXEL_TOLERANCE = 1e-3
 
 
-def run_export(root: Path, name: str, *options, subjects) -> Ended:
-    """Run export_all.py for one format and some subjects."""
-    return run_script("export_all.py", name, "--root", root, "--quiet", "--subjects", *subjects, *options)
+def run_export(root: Path, name: str, out: Path, subjects) -> list[str]:
+    """Run export_all.py in this process for one format and some subjects; return the lines about what is missing."""
+    words = [name, "--root", root, "--out", out, "--quiet", "--subjects", *subjects]
+    return export_all.main(export_all.build_parser().parse_args(list(map(str, words))))
 
 
 def files_in(folder: Path) -> set[str]:
