@@ -62,7 +62,7 @@ def main(arguments: argparse.Namespace) -> list[str]:
         record = read_record(record_file(out, arguments.format))
         wanted = made_from(root, out, format_, subjects)
         if is_current(record, wanted, out):
-            say(f"nothing to do: {out} is complete, and nothing that it was made from has changed")
+            say(f"nothing to do: {out} is up to date")
         else:
             try:
                 record = make(arguments.format, metadata, root, out, record, wanted, arguments.quiet)
@@ -71,7 +71,7 @@ def main(arguments: argparse.Namespace) -> list[str]:
                     raise
                 free = shutil.disk_usage(out).free
                 raise TaskError(
-                    f"{out}: the disk is full ({free:,} bytes are free), the earlier export is unchanged; "
+                    f"{out}: the disk is full ({free:,} bytes are free), the earlier export is kept; "
                     "free some space and run again"
                 ) from error
         for notice in record["notices"]:

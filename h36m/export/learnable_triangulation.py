@@ -26,6 +26,7 @@ from h36m.dataset import (
     Sequence,
     sequence_folder,
     unpacked_file,
+    unpacked_folder,
 )
 from h36m.export.links import link_to, processed_frames
 from h36m.export.pickles import write_npy
@@ -39,6 +40,7 @@ USES_PROCESSED = True
 # Its 17 keypoints, of the dataset's 32 joints.
 KEYPOINTS = (3, 2, 1, 6, 7, 8, 0, 12, 13, 15, 27, 26, 25, 17, 18, 19, 14)
 
+BOXES_FILE = "bboxes-Human36M-GT.npy"
 NOTHING_READ = np.zeros((0, 4), np.int32)
 
 CAMERA = np.dtype([("R", "f4", (3, 3)), ("t", "f4", (3, 1)), ("K", "f4", (3, 3)), ("dist", "f4", (5,))])
@@ -83,7 +85,7 @@ def export(job: Job) -> int:
         "table": np.concatenate(tables),
     }
     write_npy(folder / "human36m-multiview-labels-GTbboxes.npy", labels)
-    write_npy(folder / "bboxes-Human36M-GT.npy", boxes)
+    write_npy(folder / BOXES_FILE, boxes)
     link_to(job, job.root / PROCESSED, job.out / PROCESSED)
     return len(tables)
 
@@ -192,14 +194,19 @@ def boxes_of_all_frames(job: Job, labelled: list[Sequence]) -> dict[str, dict[st
     A view without its file, or with a broken one, is named and left out.
     """
     tasks = []
+    remedy = f"run {KIND_FACTS[BOXES].script} and extract_all.py"
+    without_folder = {each for each in job.subjects if not unpacked_folder(job.root, each, BOXES).is_dir()}
+    for subject in without_folder & {sequence.subject for sequence in labelled}:
+        job.problem(f"{subject}: left out of {BOXES_FILE}, no {BOXES} in {job.root / EXTRACTED / subject}; {remedy}")
     for sequence in labelled:
+        if sequence.subject in without_folder:
+            continue
         for camera in job.metadata.camera_ids:
             file = unpacked_file(job.root, sequence, BOXES, camera)
             if file.is_file():
                 tasks.append(BoxTask(sequence, camera, file, image_size(job, sequence.subject, camera)))
             else:
-                where = f"not in {EXTRACTED}/{sequence.subject}/{BOXES}, so bboxes-Human36M-GT.npy lacks them"
-                remedy = f"run {KIND_FACTS[BOXES].script} and extract_all.py"
+                where = f"not in {EXTRACTED}/{sequence.subject}/{BOXES}, so {BOXES_FILE} lacks them"
                 job.missing.add(sequence.subject, "file", where, remedy, file.name)
     left = Counter(task.sequence for task in tasks)
     boxes: dict[str, dict[str, dict[str, np.ndarray]]] = {}

@@ -78,8 +78,7 @@ def link_images(
     folder = job.out / name_in_export
     folder.mkdir(parents=True, exist_ok=True)
     source = sequence_folder(job.root, sequence) / IMAGES / camera
-    # A part of the export may itself be a link to another disk, and `..` goes up from where it really is.
-    relative = os.path.relpath(source, os.path.realpath(folder))
+    relative = relative_path(source, folder)
     present = {path.name for path in folder.iterdir()}
     is_copied = name_in_export in job.copied_before
     for name, frame in names.items():
@@ -96,6 +95,15 @@ def link_images(
     if is_copied:
         job.linked.copied.append(name_in_export)
     job.linked.stale += [folder / name for name in present - names.keys() if _is_ours(folder / name, is_copied)]
+
+
+def relative_path(target: Path, folder: Path) -> str:
+    """Return the path of a target for a link in a folder; an absolute one between Windows' drives."""
+    try:
+        # A part of the export may itself be a link to another disk, and `..` goes up from where it really is.
+        return os.path.relpath(target, os.path.realpath(folder))
+    except ValueError:
+        return str(target)
 
 
 def _is_in_place(link: Path, target: str) -> bool:
@@ -121,7 +129,7 @@ def _make_link(target: str, link: Path, replaces: bool) -> bool:
             new.symlink_to(target)
             new.replace(link)
         else:
-            link.symlink_to(target)
+            os.symlink(target, link)  # noqa: PTH211  (Path.symlink_to is slower)
     except NotImplementedError:
         return False
     except OSError as error:
@@ -157,7 +165,7 @@ def link_to(job: Job, target: Path, link: Path) -> None:
         OSError: the link cannot be made.
     """
     link.parent.mkdir(parents=True, exist_ok=True)
-    relative = os.path.relpath(target, os.path.realpath(link.parent))
+    relative = relative_path(target, link.parent)
     job.linked.links[link.relative_to(job.out).as_posix()] = relative
     is_link = link.is_symlink()
     if is_link and os.readlink(link) == relative:  # noqa: PTH115  (as above)

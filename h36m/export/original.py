@@ -11,7 +11,7 @@ from h36m.export.links import link_to
 from h36m.export.shared import Job
 from h36m.metadata import METADATA_FILE
 
-READ_BY = "VideoPose3D --from-source-cdf, PosePile, kineo"
+READ_BY = "VideoPose3D's script for source CDF files, PosePile"
 KINDS = tuple(KIND_FACTS)
 USES_PROCESSED = False
 

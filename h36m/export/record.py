@@ -34,7 +34,7 @@ def made_from(root: Path, out: Path, format_: ModuleType, subjects: Iterable[str
         "version": __version__,
         "contents": contents,  # an edited module writes something else, and so does another metadata.xml
         "subjects": list(subjects),
-        "root": os.path.relpath(root, out),  # links are relative: all may be moved together
+        "root": links.relative_path(root, out),  # links are relative: all may be moved together
         "inputs": input_states(root, format_, subjects),
     }
 
