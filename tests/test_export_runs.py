@@ -663,6 +663,30 @@ def test_a_folder_in_place_of_a_link_is_named_and_stays(make_root):
     assert mine.exists()
 
 
+def test_pose_files_of_other_origin_stay(make_root, tmp_path):
+    """Such as the archive that somebody has unpacked for 3d-pose-baseline."""
+    mine = tmp_path / "data/h36m/S1/MyPoseFeatures/D3_Positions/Walking 1.cdf"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    root = make_root()
+    for _ in range(2):
+        export("3d-pose-baseline", root, "--out", tmp_path / "data")
+        assert mine.read_text() == "mine" and mine.with_name("Greeting.cdf").is_symlink()
+        (root / "extracted/S1" / POSES_3D_WORLD / "Walking 1.cdf").unlink(missing_ok=True)
+
+
+def test_links_of_other_origin_stay(make_root):
+    root = make_root()
+    process(root)
+    export("mmpose", root)
+    mine = root / "exported/mmpose/images/S1/S1_Eating.54138969/S1_Eating.54138969_000001.jpg"
+    mine.parent.mkdir()
+    mine.symlink_to("/somewhere/else.jpg")
+    process(root, (0,))
+    export("mmpose", root)
+    assert mine.is_symlink()
+
+
 def test_files_of_other_origin_are_renamed(make_root, tmp_path):
     """Such as those that VideoPose3D's own script has prepared."""
     (tmp_path / "data").mkdir()

@@ -117,7 +117,10 @@ def _is_in_place(link: Path, target: str) -> bool:
 
 
 def _is_ours(path: Path, is_copied: bool) -> bool:
-    return path.is_symlink() or (is_copied and path.suffix == Path(image_name(0)).suffix)
+    """Return whether an image is a link into processed/, or in a folder of copies."""
+    if path.is_symlink():
+        return PROCESSED in path.readlink().parts
+    return is_copied and path.suffix == Path(image_name(0)).suffix
 
 
 def _make_link(target: str, link: Path, replaces: bool) -> bool:
@@ -158,27 +161,29 @@ def _copy(source: Path, copy: Path) -> None:
 def link_to(job: Job, target: Path, link: Path) -> None:
     """Make a relative symbolic link to a file or folder, or copy it where the system has no links.
 
-    A link that leads elsewhere is replaced, and no folder is: it may be somebody's own.
+    A link that leads elsewhere is replaced. A file stays, and a folder is an error: they may be somebody's own.
 
     Raises:
         TaskError: a folder is where the link belongs.
         OSError: the link cannot be made.
     """
     link.parent.mkdir(parents=True, exist_ok=True)
-    relative = relative_path(target, link.parent)
-    job.linked.links[link.relative_to(job.out).as_posix()] = relative
-    is_link = link.is_symlink()
+    relative, name = relative_path(target, link.parent), link.relative_to(job.out).as_posix()
+    is_link, was_copied = link.is_symlink(), name in job.copied_before
+    if not is_link and link.exists():
+        if link.samefile(target):  # --out names the folder that is exported from
+            return
+        if link.is_file() and not was_copied:
+            return
+    job.linked.links[name] = relative
     if is_link and os.readlink(link) == relative:  # noqa: PTH115  (as above)
         return
-    if link.exists() and not is_link and link.samefile(target):  # --out names the folder that is exported from
-        return
-    was_copied = link.relative_to(job.out).as_posix() in job.copied_before
     if link.is_dir() and not is_link and not was_copied:
         raise TaskError(
             f"{link}: a folder exists where a link to {target} is needed; rename it, or choose another --out"
         )
-    if was_copied or not _make_link(relative, link, replaces=is_link or link.exists()):
-        job.linked.copied.append(link.relative_to(job.out).as_posix())
+    if was_copied or not _make_link(relative, link, replaces=is_link):
+        job.linked.copied.append(name)
         copy_all(target, link)
 
 
@@ -212,7 +217,7 @@ def remove_stale(job: Job, image_folders: str | None, links_before: Iterable[str
             remove_empty(folder, job.out)
     for name in links_before:
         link = job.out / name
-        if name not in job.linked.links and (link.is_symlink() or link.is_file()):
+        if name not in job.linked.links and (link.is_symlink() or (name in job.copied_before and link.is_file())):
             link.unlink()
             remove_empty(link.parent, job.out)
 

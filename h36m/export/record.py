@@ -80,8 +80,10 @@ def read_record(file: Path) -> dict[str, Any]:
 
 
 def write_record(file: Path, record: dict[str, Any]) -> None:
-    """Write a record durably."""
+    """Write a record durably, and remove what a run that was killed while it wrote one has left."""
     write_atomically(file, json.dumps(record))
+    for leftover in file.parent.glob(f"{file.name}.*.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 def outcome_of(record: dict[str, Any]) -> dict[str, Any]:
