@@ -195,6 +195,7 @@ class Statistics:
 
 def cameras(job: Job) -> dict[tuple[str, str], dict]:
     """Return the cameras of all subjects; R is ours transposed and T the camera's place in m: X = R^T (world - T)."""
+    # As in mmpose's own file, which normalizes by them, though all of S7's frames are 1002 pixels high.
     heights = {"54138969": 1002, "55011271": 1000, "58860488": 1000, "60457274": 1002}
     return {
         (subject, camera_id): {
