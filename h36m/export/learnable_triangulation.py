@@ -29,6 +29,7 @@ from h36m.dataset import (
     unpacked_folder,
 )
 from h36m.export.links import link_to, processed_frames
+from h36m.export.pickles import write_npy
 from h36m.export.shared import Job, image_size, sequences
 from h36m.segments import BOX_VARIABLE, NO_BOX, count_cells, read_boxes
 
@@ -83,8 +84,8 @@ def export(job: Job) -> int:
         "cameras": cameras(job),
         "table": np.concatenate(tables),
     }
-    np.save(folder / "human36m-multiview-labels-GTbboxes.npy", np.array(labels, dtype=object))
-    np.save(folder / BOXES_FILE, np.array(boxes, dtype=object))
+    write_npy(folder / "human36m-multiview-labels-GTbboxes.npy", labels)
+    write_npy(folder / BOXES_FILE, boxes)
     link_to(job, job.root / PROCESSED, job.out / PROCESSED)
     return len(tables)
 

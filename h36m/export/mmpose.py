@@ -7,7 +7,6 @@ annotation_body3d/cameras.pkl
 images/S1/S1_Walking_1.54138969/S1_Walking_1.54138969_000001.jpg
 """
 
-import pickle
 import shutil
 import zipfile
 from functools import partial
@@ -18,6 +17,7 @@ import numpy as np
 
 from h36m.dataset import MOVING_JOINTS, POSES_2D, POSES_3D, Sequence
 from h36m.export.links import link_images, name_missing_images, processed_frames
+from h36m.export.pickles import write_pickle
 from h36m.export.shared import (
     TEST_SUBJECTS,
     TRAINING_SUBJECTS,
@@ -94,7 +94,7 @@ def export(job: Job) -> int:
     for rate in STEPS:
         if set(TRAINING_SUBJECTS) & set(job.subjects):
             statistics[rate].write(folder / rate)
-    (folder / "cameras.pkl").write_bytes(pickle.dumps(cameras(job)))
+    write_pickle(folder / "cameras.pkl", cameras(job))
     return count
 
 
@@ -120,7 +120,8 @@ def rows_of_view(job: Job, sequence: Sequence, camera: str) -> list[np.ndarray] 
     if pose_2d is None or pose_3d is None:
         return None
     if len(pose_2d) != len(pose_3d):
-        job.problem(f"{sequence} {camera}: left out: {len(pose_2d)} poses in {POSES_2D}, {len(pose_3d)} in {POSES_3D}")
+        counts = f"{len(pose_2d)} poses in {POSES_2D}, {len(pose_3d)} in {POSES_3D}"
+        job.problem(f"{sequence} {camera}: left out: {counts}; unpack both archives again")
         return None
     pose_2d, pose_3d = pose_2d[:, MOVING_JOINTS], pose_3d[:, MOVING_JOINTS] / MM_PER_M
     low, high = pose_2d.min(axis=1), pose_2d.max(axis=1)
@@ -189,12 +190,12 @@ class Statistics:
     def write(self, folder: Path) -> None:
         """Write `joint3d_stats.pkl` and so on."""
         for name, (count, mean, squares) in self.sums.items():
-            values = {"mean": mean, "std": np.sqrt(squares / count)}
-            (folder / f"{name}_stats.pkl").write_bytes(pickle.dumps(values))
+            write_pickle(folder / f"{name}_stats.pkl", {"mean": mean, "std": np.sqrt(squares / count)})
 
 
 def cameras(job: Job) -> dict[tuple[str, str], dict]:
     """Return the cameras of all subjects; R is ours transposed and T the camera's place in m: X = R^T (world - T)."""
+    # As in mmpose's own file, which normalizes by them, though all of S7's frames are 1002 pixels high.
     heights = {"54138969": 1002, "55011271": 1000, "58860488": 1000, "60457274": 1002}
     return {
         (subject, camera_id): {

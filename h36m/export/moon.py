@@ -139,11 +139,12 @@ def pixels_without_distortion(points: np.ndarray, camera: Camera) -> np.ndarray:
 def boxes_around(points: np.ndarray) -> np.ndarray:
     """Return boxes x, y, width, height (frames, 4), pixels, around points (frames, 17, 2), with a margin, not clipped.
 
-    As the format has it, a box is a pixel smaller than the distance of its outermost points before the margin.
+    As the format has it, a box is a pixel smaller than the distance of its outermost points before the margin, and has
+    their middle.
     """
     low, high = points.min(axis=1), points.max(axis=1)
     size = high - low - 1
-    center = low + size / 2
+    center = (low + high) / 2
     return np.concatenate([center - BOX_FACTOR * size / 2, BOX_FACTOR * size], axis=1)
 
 

@@ -11,27 +11,33 @@ from h36m.export.links import link_to
 from h36m.export.shared import Job
 from h36m.metadata import METADATA_FILE
 
-READ_BY = "VideoPose3D's script for source CDF files, 3d-pose-baseline since 2020, PosePile"
+READ_BY = "VideoPose3D's script for source CDF files, PosePile"
 KINDS = tuple(KIND_FACTS)
 USES_PROCESSED = False
 
 
 def export(job: Job) -> int:
-    """Link the folder of each kind that is unpacked. Kinds that nobody unpacked are no problem.
+    """Link the folder of each kind that is unpacked. A kind that no subject has is not wanted, and not missing.
 
     Returns:
         how many folders were linked.
     """
     count = 0
+    wanted = [
+        kind for kind in KINDS if any(unpacked_folder(job.root, subject, kind).is_dir() for subject in job.subjects)
+    ]
     for subject in job.subjects:
-        for kind, facts in KIND_FACTS.items():
+        absent = []
+        for kind in wanted:
             folder = unpacked_folder(job.root, subject, kind)
             if folder.is_dir():
-                link_to(job, folder, job.out / subject / facts.inner_folder)
+                link_to(job, folder, job.out / subject / KIND_FACTS[kind].inner_folder)
                 count += 1
-            elif not (job.root / EXTRACTED / subject).is_dir():
-                job.problem(f"{subject}: left out, no folder {job.root / EXTRACTED / subject}; run extract_all.py")
-                break
+            else:
+                absent.append(kind)
+        if absent or not wanted:
+            where = job.root / EXTRACTED / subject
+            job.problem(f"{subject}: {', '.join(absent) or 'left out, nothing'} not in {where}; run extract_all.py")
         for _ in job.metadata.sequences_of(subject):
             job.step()
     for folder in (job.unfinished, job.unfinished / "Release-v1.2"):  # the second as PosePile has it

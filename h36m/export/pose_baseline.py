@@ -18,7 +18,7 @@ from h36m.export.shared import Job, camera_center, canonical_base, published_pos
 from h36m.hdf5 import writing
 from h36m.metadata import METADATA_FILE, Metadata
 
-READ_BY = "3d-pose-baseline (Martinez) and programs that still read its h36m.zip"
+READ_BY = "3d-pose-baseline (Martinez), before and since 2020, and programs that read its h36m.zip"
 KINDS = (POSES_3D_WORLD,)
 USES_PROCESSED = False
 

@@ -7,6 +7,7 @@ data_2d_h36m_gt.npz  positions_2d: subject -> sequence -> 4 views of (frames, 17
 import numpy as np
 
 from h36m.dataset import MOVING_JOINTS, POSES_2D, POSES_3D_WORLD
+from h36m.export.pickles import write_npz
 from h36m.export.shared import Job, canonical_base, is_damaged, published_poses, unpacked_sequences
 
 READ_BY = "VideoPose3D, PoseFormer, MHFormer, MixSTE, P-STMO and most other lifters"
@@ -36,9 +37,12 @@ def export(job: Job) -> int:
         views = [view for each in cameras if (view := published_poses(job, sequence, POSES_2D, each)) is not None]
         if world is None or len(views) < len(cameras):
             continue
-        short = [len(view) for view in views if len(view) < len(world)]
+        short = [camera for camera, view in zip(cameras, views, strict=True) if len(view) < len(world)]
         if short:
-            job.problem(f"{sequence}: left out: {len(world)} poses in the world, and {short[0]} in a view")
+            job.problem(
+                f"{sequence}: left out: fewer poses in {POSES_2D} of {', '.join(short)} than the {len(world)} in "
+                f"{POSES_3D_WORLD}; unpack both archives again"
+            )
             continue
         name = canonical_base(sequence)
         positions_3d.setdefault(sequence.subject, {})[name] = (world / MM_PER_M).astype(np.float32)
@@ -46,10 +50,6 @@ def export(job: Job) -> int:
             view[:, MOVING_JOINTS].astype(np.float32) for view in views
         ]
     metadata = {"num_joints": len(MOVING_JOINTS), "keypoints_symmetry": [LEFT, RIGHT]}
-    np.savez_compressed(job.unfinished / "data_3d_h36m.npz", positions_3d=np.array(positions_3d, dtype=object))
-    np.savez_compressed(
-        job.unfinished / "data_2d_h36m_gt.npz",
-        positions_2d=np.array(positions_2d, dtype=object),
-        metadata=np.array(metadata, dtype=object),
-    )
+    write_npz(job.unfinished / "data_3d_h36m.npz", {"positions_3d": positions_3d})
+    write_npz(job.unfinished / "data_2d_h36m_gt.npz", {"positions_2d": positions_2d, "metadata": metadata})
     return sum(map(len, positions_3d.values()))
