@@ -319,6 +319,21 @@ def test_broken_or_missing_box_file_costs_its_view_only(tmp_path):
     np.testing.assert_array_equal(boxes[NAMES[0]][CAMERAS[0]], [[20, 40, 30, 60], [20, 40, 30, 61]])
 
 
+@pytest.mark.parametrize("broken", ["no HDF5", "no datasets", "cut"])
+def test_broken_annotations_cost_their_sequence_only(tmp_path, broken):
+    process(tmp_path)
+    file = tmp_path / "processed/S1" / NAMES[0] / "annot.h5"
+    if broken == "no datasets":
+        write_annotations(file, {}, {})
+    else:
+        file.write_bytes(b"no HDF5" if broken == "no HDF5" else file.read_bytes()[:3000])
+    problems, _ = export("learnable-triangulation", tmp_path)
+    assert len([line for line in problems if line.startswith(f"S1 {NAMES[0]}: left out, ") and "\n" not in line]) == 1
+    labels = tmp_path / "exported/learnable-triangulation/extra/human36m-multiview-labels-GTbboxes.npy"
+    table = np.load(labels, allow_pickle=True).item()["table"]
+    assert len(table) == 3 and len(set(table["action_idx"])) == 1
+
+
 @pytest.mark.slow
 def test_boxes_are_read_by_several_processes(tmp_path):
     process(tmp_path)
