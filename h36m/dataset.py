@@ -177,3 +177,4 @@ def image_name(index: int, extension: str = ".jpg") -> str:
 # -- exported/ ---------------------------------------------------------------------------------------------------------
 
 EXPORTED = "exported"
+UNFINISHED_EXPORT = ".making"  # in a format's folder: files that are written, before they appear

@@ -120,7 +120,7 @@ def count_cells(file: Path, variable: str) -> int:
         TaskError: as `read_cells`.
     """
     try:
-        with h5py.File(file, "r") as mat:
+        with h5py.File(file, "r", locking=False) as mat:
             return mat[variable].size
     except (OSError, KeyError, AttributeError) as error:
         raise TaskError(f"{file} cannot be read as a MATLAB v7.3 file with {variable}: {error}") from error

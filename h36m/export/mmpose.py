@@ -7,22 +7,23 @@ annotation_body3d/cameras.pkl
 images/S1/S1_Walking_1.54138969/S1_Walking_1.54138969_000001.jpg
 """
 
-import pickle
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from h36m.dataset import IMAGES, MOVING_JOINTS, POSES_2D, POSES_3D, Sequence, image_name, sequence_folder
+from h36m.dataset import MOVING_JOINTS, POSES_2D, POSES_3D, Sequence
+from h36m.export.links import link_images, name_missing_images, processed_frames
+from h36m.export.pickles import write_pickle
 from h36m.export.shared import (
     TEST_SUBJECTS,
     TRAINING_SUBJECTS,
     Job,
     camera_center,
-    link_to,
-    processed_frames,
     published_poses,
     unpacked_sequences,
 )
@@ -30,6 +31,7 @@ from h36m.export.shared import (
 READ_BY = "mmpose (Human36mDataset: VideoPose3D, MotionBERT, SimpleBaseline3D configs and top-down ones)"
 KINDS = (POSES_2D, POSES_3D)
 USES_PROCESSED = True
+IMAGE_FOLDERS = "images/S*/*"
 
 STEPS = {"fps50": 1, "fps10": 5}  # of the dataset's 50 frames/s
 SETS = {"train": TRAINING_SUBJECTS, "test": TEST_SUBJECTS}
@@ -55,32 +57,36 @@ class Column(NamedTuple):
     values: Callable[[View], np.ndarray]  # its rows of a view
 
 
-def export(job: Job) -> None:
+def export(job: Job) -> int:
     """Write rows, statistics and cameras, and link the images that processed/ has.
 
     A view whose files do not agree is left out of all arrays, so that rows stay aligned.
+
+    Returns:
+        how many views were exported.
     """
+    count = 0
     folder = job.unfinished / "annotation_body3d"
     folder.mkdir()
     for name, subjects in SETS.items():
-        of_set = job._replace(subjects=tuple(subject for subject in job.subjects if subject in subjects))
+        of_set = replace(job, subjects=tuple(subject for subject in job.subjects if subject in subjects))
         views = [
             view
             for sequence in unpacked_sequences(of_set, KINDS)
             for camera in job.metadata.camera_ids
             if (view := read_view(job, sequence, camera)) is not None
         ]
-        for rate, step in STEPS.items():
-            if not views:
-                continue
+        for rate, step in STEPS.items() if views else ():
             (folder / rate).mkdir(exist_ok=True)
             chosen = [every(view, step) for view in views]
             write_rows(folder / rate / f"h36m_{name}.npz", chosen)
             if name == "train":
                 write_statistics(folder / rate, chosen)
         for view in views:
-            link_images(job, view.sequence, view.camera)
-    (folder / "cameras.pkl").write_bytes(pickle.dumps(cameras(job)))
+            link_images_of(job, view)
+        count += len(views)
+    write_pickle(folder / "cameras.pkl", cameras(job))
+    return count
 
 
 def read_view(job: Job, sequence: Sequence, camera: str) -> View | None:
@@ -91,7 +97,7 @@ def read_view(job: Job, sequence: Sequence, camera: str) -> View | None:
         return None
     if len(pose_2d) != len(pose_3d):
         counts = f"{len(pose_2d)} poses in {POSES_2D}, {len(pose_3d)} in {POSES_3D}"
-        job.problem(f"{sequence} {camera}: left out: {counts}")
+        job.problem(f"{sequence} {camera}: left out: {counts}; unpack both archives again")
         return None
     joints = list(MOVING_JOINTS)
     small_2d, small_3d = (poses[:, joints].astype(np.float32) for poses in (pose_2d, pose_3d))
@@ -192,20 +198,24 @@ def write_statistics(folder: Path, views: list[View]) -> None:
             apart = values(view, name) - pivot
             total, squares = total + apart.sum(axis=0), squares + (apart**2).sum(axis=0)
         statistics = {"mean": pivot + total / count, "std": np.sqrt(squares / count - (total / count) ** 2)}
-        (folder / f"{name}_stats.pkl").write_bytes(pickle.dumps(statistics))
+        write_pickle(folder / f"{name}_stats.pkl", statistics)
 
 
 # -- images and cameras ------------------------------------------------------------------------------------------------
 
 
-def link_images(job: Job, sequence: Sequence, camera: str) -> None:
-    folder = sequence_folder(job.root, sequence) / IMAGES / camera
-    for frame in processed_frames(job, sequence, camera):
-        link_to(folder / image_name(frame), job.out / "images" / frame_name(sequence, camera, frame))
+def link_images_of(job: Job, view: View) -> None:
+    """Link the images that processed/ has of a view, and say which of those at 10 frames/s are missing."""
+    frames = processed_frames(job, view.sequence, view.camera)
+    link_images(job, view.sequence, view.camera, frames, partial(frame_name, view.sequence, view.camera))
+    # No problem: lifters read no images, and whoever trains from images may want another rate.
+    customary = set(range(0, len(view.frames), STEPS["fps10"]))
+    name_missing_images(job, job.unneeded, view.sequence, customary - set(frames), STEPS["fps10"])
 
 
 def cameras(job: Job) -> dict[tuple[str, str], dict]:
     """Return the cameras of all subjects; R is ours transposed and T the camera's place in m: X = R^T (world - T)."""
+    # As in mmpose's own file, which normalizes by them, though all of S7's frames are 1002 pixels high.
     heights = {"54138969": 1002, "55011271": 1000, "58860488": 1000, "60457274": 1002}
     return {
         (subject, camera_id): {

@@ -7,20 +7,21 @@ images/s_01_act_02_subact_01_ca_01/s_01_act_02_subact_01_ca_01_000001.jpg
 """
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from h36m.cameras import Camera, to_camera
-from h36m.dataset import IMAGES, MOVING_JOINTS, POSES_3D_WORLD, Sequence, image_name, sequence_folder
+from h36m.dataset import MOVING_JOINTS, POSES_3D_WORLD, Sequence
+from h36m.export.links import link_images, name_missing_images, processed_frames
 from h36m.export.shared import (
+    TRAINING_SUBJECTS,
     Job,
     canonical_base,
     image_size,
     is_damaged,
-    link_to,
-    processed_frames,
     published_poses,
     subject_number,
     unpacked_sequences,
@@ -29,6 +30,7 @@ from h36m.export.shared import (
 READ_BY = "3DMPPE PoseNet and RootNet, Integral, I2L-MeshNet, Hand4Whole, OSX, SMPLer-X"
 KINDS = (POSES_3D_WORLD,)
 USES_PROCESSED = True
+IMAGE_FOLDERS = "images/s_*"
 
 # The loaders take frames whose index can be divided by 5 to train, and by 64 to test.
 LOADED_EVERY = (5, 64)
@@ -36,8 +38,13 @@ BOX_FACTOR = 1.2
 IDS_OF_SUBJECT = 10_000_000  # ids are unique over all subjects' files, whichever are exported together
 
 
-def export(job: Job) -> None:
-    """Write a subject's files when its sequences have been read; frames that no loader takes are left out."""
+def export(job: Job) -> int:
+    """Write a subject's files when its sequences have been read; frames that no loader takes are left out.
+
+    Returns:
+        how many sequences were exported.
+    """
+    count = 0
     folder = job.unfinished / "annotations"
     folder.mkdir()
     by_subject: dict[str, dict[str, Any]] = {}
@@ -50,7 +57,9 @@ def export(job: Job) -> None:
             by_subject = {sequence.subject: {"data": {"images": [], "annotations": []}, "joint_3d": {}}}
             by_subject[sequence.subject]["camera"] = cameras_of(job, sequence.subject)
         add_sequence(job, by_subject[sequence.subject], sequence, world[:, MOVING_JOINTS])
+        count += 1
     write_finished(folder, by_subject)
+    return count
 
 
 def write_finished(folder: Path, by_subject: dict[str, dict[str, Any]]) -> None:
@@ -86,7 +95,10 @@ def add_sequence(job: Job, files: dict[str, Any], sequence: Sequence, joints: np
         if is_damaged(sequence, camera_id):
             continue
         processed = [frame for frame in processed_frames(job, sequence, camera_id) if frame < len(joints)]
-        link_images(job, sequence, number, camera_id, processed)
+        link_images(job, sequence, camera_id, processed, partial(image_of, sequence, number))
+        # A problem: the loaders stop at an entry without its image.
+        every = LOADED_EVERY[sequence.subject not in TRAINING_SUBJECTS]
+        name_missing_images(job, job.missing, sequence, set(range(0, len(joints), every)) - set(processed), every)
         views.append((number, camera_id))
         frames |= set(processed)
     chosen = sorted(frames)
@@ -127,11 +139,12 @@ def pixels_without_distortion(points: np.ndarray, camera: Camera) -> np.ndarray:
 def boxes_around(points: np.ndarray) -> np.ndarray:
     """Return boxes x, y, width, height (frames, 4), pixels, around points (frames, 17, 2), with a margin, not clipped.
 
-    As the format has it, a box is a pixel smaller than the distance of its outermost points before the margin.
+    As the format has it, a box is a pixel smaller than the distance of its outermost points before the margin, and has
+    their middle.
     """
     low, high = points.min(axis=1), points.max(axis=1)
     size = high - low - 1
-    center = low + size / 2
+    center = (low + high) / 2
     return np.concatenate([center - BOX_FACTOR * size / 2, BOX_FACTOR * size], axis=1)
 
 
@@ -142,9 +155,3 @@ def image_of(sequence: Sequence, camera_number: int, frame: int) -> str:
         f"_ca_{camera_number:02d}"
     )
     return f"{view}/{view}_{frame + 1:06d}.jpg"
-
-
-def link_images(job: Job, sequence: Sequence, camera_number: int, camera_id: str, frames: list[int]) -> None:
-    folder = sequence_folder(job.root, sequence) / IMAGES / camera_id
-    for frame in frames:
-        link_to(folder / image_name(frame), job.out / "images" / image_of(sequence, camera_number, frame))

@@ -1,23 +1,21 @@
-"""What the formats share: a job, its sequences, published poses, names, and links to images."""
+"""What the formats share: a job, its sequences, published poses and names. Links to images are in h36m.export.links."""
 
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
 from h36m.cameras import Camera
-from h36m.cli import TaskError
+from h36m.cli import TaskError, count_of
 from h36m.dataset import (
     EXTRACTED,
-    IMAGES,
+    KIND_FACTS,
     POSES_2D,
     POSES_3D_WORLD,
     Sequence,
-    sequence_folder,
     unpacked_file,
     unpacked_folder,
 )
@@ -31,7 +29,55 @@ TRAINING_SUBJECTS, TEST_SUBJECTS = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")
 DAMAGED_SUBJECT, DAMAGED_SEQUENCE, DAMAGED_CAMERA = "S11", "Directions-2", "54138969"
 
 
-class Job(NamedTuple):
+@dataclass
+class Missing:
+    """What is missing, gathered so that one line names all of a kind for a subject: there may be hundreds."""
+
+    found: dict[tuple[str, str, str, str], tuple[int, dict[str, None]]] = field(default_factory=dict)
+
+    def add(self, subject: str, noun: str, where: str, remedy: str, name: str, count: int = 1) -> None:
+        """Note that something of a subject is missing.
+
+        Args:
+            noun: what it is: "file".
+            where: where it is missing: "not in extracted/S1/Videos".
+            remedy: an imperative: "run extract_all.py".
+            name: its own, or that of the sequence it belongs to; a name given several times is printed once.
+            count: how many of the noun.
+        """
+        before, names = self.found.get((subject, noun, where, remedy), (0, {}))
+        self.found[subject, noun, where, remedy] = (before + count, names | {name: None})
+
+    def lines(self) -> list[str]:
+        """Return a line for each subject and kind of thing."""
+        return [
+            f"{subject}: {count_of(count, noun)} {where}: {', '.join(names)}; {remedy}"
+            for (subject, noun, where, remedy), (count, names) in self.found.items()
+        ]
+
+
+@dataclass
+class Linked:
+    """The links that an export has made, or found made, by their paths relative to its folder."""
+
+    links: dict[str, str] = field(default_factory=dict)  # of files and folders: where they lead to
+    folders: dict[str, int] = field(default_factory=dict)  # of images: how many each folder has
+    copied: list[str] = field(default_factory=list)  # folders of images that are copies
+    stale: list[Path] = field(default_factory=list)  # images of frames that processed/ has no more, removed at the end
+
+
+# Takes a function and its arguments; yields argument, result (None if it failed) and failure, in any order.
+RunTasks = Callable[[Callable[[Any], Any], list], Iterable[tuple[Any, Any, str | None]]]
+
+
+def one_by_one(work: Callable[[Any], Any], tasks: list) -> Iterator[tuple[Any, Any, str | None]]:
+    """Run tasks in this process, one after another, see RunTasks."""
+    for task in tasks:
+        yield task, work(task), None
+
+
+@dataclass(frozen=True)
+class Job:
     """What is exported, and where to."""
 
     root: Path  # the folder of extracted/ and processed/
@@ -41,25 +87,28 @@ class Job(NamedTuple):
     out: Path  # the format's folder; links to images are made here at once, since each is complete by itself
     problem: Callable[[str], None]  # takes a line about what is missing or broken
     step: Callable[[], object]  # called after each sequence of `sequences`
+    missing: Missing = field(default_factory=Missing)  # a problem too, one line for each subject
+    unneeded: Missing = field(default_factory=Missing)  # missing, and no problem: a notice for each subject
+    linked: Linked = field(default_factory=Linked)
+    copied_before: frozenset[str] = frozenset()  # folders of images that an earlier run copied
+    run_tasks: RunTasks = one_by_one  # for long work: export_all.py runs it in several processes
 
 
-def sequences(job: Job, is_there: Callable[[Sequence], bool], where: str) -> Iterator[Sequence]:
+def sequences(job: Job, is_there: Callable[[Sequence], bool], where: str, remedy: str) -> Iterator[Sequence]:
     """Yield the sequences in the order of subject, action and subaction; those of which nothing is there are named.
 
     Args:
         is_there: whether a sequence has what the format is made from, or a part of it.
-        where: what that is called, for the line about those that have not.
+        where: the folder that has not, below the root, for the line about those.
+        remedy: what to do about them, an imperative.
     """
     for subject in job.subjects:
-        absent = []
         for sequence in job.metadata.sequences_of(subject):
             if is_there(sequence):
                 yield sequence
             else:
-                absent.append(sequence.name)
+                job.missing.add(subject, "sequence", f"not in {where}/{subject}", remedy, sequence.name)
             job.step()
-        if absent:
-            job.problem(f"{subject}: left out, for they are not in {where}: {' '.join(absent)}")
 
 
 def unpacked_sequences(job: Job, kinds: tuple[str, ...]) -> Iterator[Sequence]:
@@ -71,13 +120,17 @@ def unpacked_sequences(job: Job, kinds: tuple[str, ...]) -> Iterator[Sequence]:
     for subject in job.subjects:
         absent = [kind for kind in kinds if not unpacked_folder(job.root, subject, kind).is_dir()]
         if absent:
-            job.problem(f"{subject}: left out: no {', '.join(absent)} in {job.root / EXTRACTED / subject}")
+            scripts = " and ".join(dict.fromkeys([*(KIND_FACTS[kind].script for kind in absent), "extract_all.py"]))
+            job.problem(
+                f"{subject}: left out, no {', '.join(absent)} in {job.root / EXTRACTED / subject}; run {scripts}"
+            )
             for _ in job.metadata.sequences_of(subject):
                 job.step()
             continue
         names = {file.name for kind in kinds for file in unpacked_folder(job.root, subject, kind).iterdir()}
         bases = {name.partition(".")[0] for name in names}
-        yield from sequences(job._replace(subjects=(subject,)), partial(_has_base, bases), f"{EXTRACTED}/{subject}")
+        of_subject = replace(job, subjects=(subject,))
+        yield from sequences(of_subject, partial(_has_base, bases), EXTRACTED, "run extract_all.py")
 
 
 def _has_base(bases: set[str], sequence: Sequence) -> bool:
@@ -90,8 +143,13 @@ def published_poses(job: Job, sequence: Sequence, kind: str, camera: str = "") -
     Returns:
         (frames, 32, 2) pixels or (frames, 32, 3) mm, float64, in the coordinates of that kind.
     """
+    file = unpacked_file(job.root, sequence, kind, camera)
+    if not file.is_file():
+        where = f"not in {EXTRACTED}/{sequence.subject}/{kind}, so what needs them is left out"
+        job.missing.add(sequence.subject, "file", where, f"unpack {kind}_{sequence.subject} again", file.name)
+        return None
     try:
-        return read_poses(unpacked_file(job.root, sequence, kind, camera), 2 if kind == POSES_2D else 3)
+        return read_poses(file, 2 if kind == POSES_2D else 3)
     except TaskError as error:
         view = f"{sequence} {camera}" if kind != POSES_3D_WORLD else sequence
         job.problem(f"{view}: left out: {error}")
@@ -122,39 +180,3 @@ def image_size(job: Job, subject: str, camera_id: str) -> tuple[int, int]:
     """Return height and width of a view's frames, pixels; the official metadata.xml does not tell them."""
     heights = dict(zip(job.metadata.camera_ids, (1002, 1000, 1000, 1002), strict=True))
     return job.metadata.image_sizes.get((subject, camera_id), (heights[camera_id], 1000))
-
-
-# -- images ------------------------------------------------------------------------------------------------------------
-
-
-def processed_frames(job: Job, sequence: Sequence, camera: str) -> list[int]:
-    """Return the indices, from 0, of the frames of a view whose images are in processed/, in order."""
-    folder = sequence_folder(job.root, sequence) / IMAGES / camera
-    return sorted(int(image.stem.removeprefix("img_")) - 1 for image in folder.glob("img_*.jpg"))
-
-
-def link_to(target: Path, link: Path) -> None:
-    """Make a relative symbolic link to a file or folder, or copy it where the system has no links.
-
-    A link that is there and leads to the target stays as it is; whatever else has its name is replaced.
-    """
-    relative = os.path.relpath(target, link.parent)
-    if link.is_symlink() and os.readlink(link) == relative:  # noqa: PTH115  (Path.readlink is slower by half)
-        return
-    remove(link)
-    link.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        link.symlink_to(relative, target_is_directory=target.is_dir())
-    except (OSError, NotImplementedError):
-        if target.is_dir():
-            shutil.copytree(target, link)
-        else:
-            shutil.copy2(target, link)
-
-
-def remove(path: Path) -> None:
-    """Remove a file, link or folder if it is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
