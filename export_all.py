@@ -132,7 +132,12 @@ def make(
             )
             exported = format_.export(job)
         problems += job.missing.lines()
-        notices += [*job.unneeded.lines(), *poses_carried(job, format_)]
+        unneeded = job.unneeded.lines()
+        if unneeded and not (root / PROCESSED).is_dir():
+            unneeded = [
+                f"no images are linked, there is no {PROCESSED}/; run process_all.py first if images are needed"
+            ]
+        notices += [*unneeded, *poses_carried(job, format_)]
         if not exported:
             if file.exists():
                 write_record(file, before)

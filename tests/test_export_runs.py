@@ -254,6 +254,13 @@ def test_missing_images_are_named_with_the_option_that_makes_them(make_root, for
     assert is_problem or not [problem for problem in problems if "image" in problem]
 
 
+def test_one_line_says_that_nothing_was_processed(make_root):
+    """Where the format needs no images."""
+    _, printed = export("mmpose", make_root(subjects=("S1", "S5")), "--subjects", "S1", "S5")
+    (line,) = [line for line in printed.splitlines() if "image" in line]
+    assert line.startswith("no images are linked, there is no processed/; run process_all.py")
+
+
 def test_nothing_is_said_of_images_that_are_all_there(make_root):
     root = make_root()
     process(root, range(FRAMES))
@@ -310,6 +317,21 @@ def test_broken_or_missing_box_file_costs_its_view_only(tmp_path):
         NAMES[1]: [CAMERAS[0], CAMERAS[2]],
     }
     np.testing.assert_array_equal(boxes[NAMES[0]][CAMERAS[0]], [[20, 40, 30, 60], [20, 40, 30, 61]])
+
+
+@pytest.mark.parametrize("broken", ["no HDF5", "no datasets", "cut"])
+def test_broken_annotations_cost_their_sequence_only(tmp_path, broken):
+    process(tmp_path)
+    file = tmp_path / "processed/S1" / NAMES[0] / "annot.h5"
+    if broken == "no datasets":
+        write_annotations(file, {}, {})
+    else:
+        file.write_bytes(b"no HDF5" if broken == "no HDF5" else file.read_bytes()[:3000])
+    problems, _ = export("learnable-triangulation", tmp_path)
+    assert len([line for line in problems if line.startswith(f"S1 {NAMES[0]}: left out, ") and "\n" not in line]) == 1
+    labels = tmp_path / "exported/learnable-triangulation/extra/human36m-multiview-labels-GTbboxes.npy"
+    table = np.load(labels, allow_pickle=True).item()["table"]
+    assert len(table) == 3 and len(set(table["action_idx"])) == 1
 
 
 @pytest.mark.slow

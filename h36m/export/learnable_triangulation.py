@@ -128,8 +128,9 @@ def rows_of_sequence(job: Job, sequence: Sequence, actions: list[str]) -> np.nda
                 return None
             world = annotations["pose/3d-world"][...][:, KEYPOINTS]
             boxes = annotations["bbox"][...] if "bbox" in annotations else np.full((len(frames), 4), NO_BOX)
-    except OSError as error:
-        job.problem(f"{sequence}: left out: {file} cannot be read ({error}); run process_all.py again")
+    except (OSError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        job.problem(f"{sequence}: left out, {file} cannot be read ({reason}); remove it and run process_all.py again")
         return None
     name_what_lacks(job, sequence, frames, views, boxes)
     numbers, first, row_of = np.unique(frames, return_index=True, return_inverse=True)

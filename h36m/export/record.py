@@ -11,7 +11,7 @@ from typing import Any
 
 from h36m import __version__
 from h36m.dataset import ANNOTATIONS_FILE, IMAGES, PROCESSED, unpacked_folder
-from h36m.export import links, shared
+from h36m.export import links, pickles, shared
 from h36m.metadata import METADATA_FILE
 from h36m.storage import write_atomically
 
@@ -28,7 +28,7 @@ def record_file(out: Path, name: str) -> Path:
 
 def made_from(root: Path, out: Path, format_: ModuleType, subjects: Iterable[str]) -> dict[str, Any]:
     """Return what decides the contents of an export. No file but metadata.xml is read for it."""
-    modules = [Path(str(module.__file__)) for module in (format_, shared, links)]
+    modules = [Path(str(module.__file__)) for module in (format_, shared, links, pickles)]
     contents = [hashlib.sha256(file.read_bytes()).hexdigest() for file in (METADATA_FILE, *modules)]
     return {
         "version": __version__,
