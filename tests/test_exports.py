@@ -1,6 +1,6 @@
 """What export_all writes, against plain numpy on the CDF files and metadata.xml by the rules of each format.
 
-Nothing here calls h36m.export: each format's arrays are built once more from what its readers expect.
+Nothing here calls h36m.export: each format's arrays are built again, from what its readers expect.
 """
 
 import pickle

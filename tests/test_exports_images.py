@@ -1,6 +1,6 @@
 """What export_all makes of processed/ and of the archives' tree: links, boxes and labels of the demo's sequences.
 
-Nothing here calls h36m.export: what is expected is built once more from the demo's files.
+Nothing here calls h36m.export: what is expected is built again from the demo's files.
 """
 
 import filecmp
