@@ -6,7 +6,7 @@
 makes full-size views of its own (1000x1002, 50 frames/s), H.264 with a GOP of 250 and two B-frames and MPEG-4 Part 2
 with a GOP of 12, and prints medians and ratios of CPU seconds, wall seconds and peak memory. It needs the ffmpeg
 program and about 3 GB in the temporary folder, because the older way writes every frame. Takes twenty minutes on two
-cores.
+cores; `--ways "40 mm" "40 mm, unsynced"` compares only what it costs that images survive a power cut.
 """
 
 import argparse
