@@ -1,4 +1,4 @@
-# Everything the four scripts need. Nothing is compiled, and what pip installs is pinned with its hashes (`make lock`).
+# Everything the five scripts need. Nothing is compiled, and what pip installs is pinned with its hashes (`make lock`).
 FROM python:3.13-slim-trixie
 
 RUN apt-get update \

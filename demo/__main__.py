@@ -52,7 +52,7 @@ def main(folder: Path, recordings: Sequence[release.Recording] = release.DEMO) -
 
 
 def run_script(name: str, root: Path, options: Sequence[str] = ()) -> None:
-    """Run one of the four scripts as a user would; a failing one ends the demo."""
+    """Run one of the scripts as a user would; a failing one ends the demo."""
     subjects = release.subjects(release.DEMO)
     command = [sys.executable, str(SCRIPTS / name), "--root", str(root), "--subjects", *subjects, *options]
     print(f"\n$ {name} {shlex.join(command[2:])}", flush=True)

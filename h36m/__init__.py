@@ -1,3 +1,3 @@
-"""The package behind the scripts: a folder per step (download, extract, process), and parallel for their work."""
+"""The package behind the scripts: a folder per step (download, extract, process, export), and parallel processes."""
 
 __version__ = "1.0"

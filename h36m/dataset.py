@@ -172,3 +172,9 @@ def sequence_folder(root: Path, sequence: Sequence) -> Path:
 def image_name(index: int, extension: str = ".jpg") -> str:
     """Return the name of a frame's image; its number is the frame's index + 1: `image_name(0) == "img_000001.jpg"`."""
     return f"img_{index + 1:06d}{extension}"
+
+
+# -- exported/ ---------------------------------------------------------------------------------------------------------
+
+EXPORTED = "exported"
+UNFINISHED_EXPORT = ".making"  # in a format's folder: files that are written, before they appear

@@ -4,6 +4,7 @@ The files are of others' making: whatever object is found in the place of anothe
 before its kind, type and size are known.
 """
 
+import contextlib
 import math
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -55,19 +56,22 @@ def read_cells(file: Path, variable: str, frames: Iterable[int], size: tuple[int
     Raises:
         TaskError: the file is not there, cannot be read, or has no such variable.
     """
-    try:
-        with h5py.File(file, "r", locking=False) as mat:
-            references = _read_references(mat, variable)
-            for frame in map(int, frames):
-                if frame < len(references):
-                    yield _read_cell(mat, references[frame], frame, size)
-                else:
-                    yield Cell(frame, None, notice=f"only {count_of(len(references), 'cell')}")
-    except UnexpectedObjectError as found:
-        raise TaskError(f"{file}: expected {variable} to be a cell array, found {found}; unpack it again") from None
-    except H5PY_ERRORS as error:
-        reason = _one_line(error)
-        raise TaskError(f"{file} cannot be read as a MATLAB v7.3 file with {variable}: {reason}") from error
+    with _opened(file, variable) as (mat, references):
+        for frame in map(int, frames):
+            if frame < len(references):
+                yield _read_cell(mat, references[frame], frame, size)
+            else:
+                yield Cell(frame, None, notice=f"only {count_of(len(references), 'cell')}")
+
+
+def count_cells(file: Path, variable: str) -> int:
+    """Return how many cells a file has, one for each frame.
+
+    Raises:
+        TaskError: as `read_cells`.
+    """
+    with _opened(file, variable) as (_, references):
+        return len(references)
 
 
 def compare_count(file: Path, variable: str, poses: int) -> list[str]:
@@ -76,13 +80,29 @@ def compare_count(file: Path, variable: str, poses: int) -> list[str]:
     A file that cannot be read has none: reading its cells tells what is wrong with it.
     """
     try:
-        with h5py.File(file, "r", locking=False) as mat:
-            cells = len(_read_references(mat, variable))
-    except (UnexpectedObjectError, *H5PY_ERRORS):
+        cells = count_cells(file, variable)
+    except TaskError:
         return []
     if abs(cells - poses) <= FRAMES_WITHOUT_POSE:
         return []
     return [f"{file.name} has {count_of(cells, 'cell')} of {variable} for {count_of(poses, 'pose')}"]
+
+
+@contextlib.contextmanager
+def _opened(file: Path, variable: str) -> Iterator[tuple[h5py.File, np.ndarray]]:
+    """Open a file; yield it and the references of its cells, one for each frame.
+
+    Raises:
+        TaskError: the file is not there, cannot be read, or has no such variable.
+    """
+    try:
+        with h5py.File(file, "r", locking=False) as mat:
+            yield mat, _read_references(mat, variable)
+    except UnexpectedObjectError as found:
+        raise TaskError(f"{file}: expected {variable} to be a cell array, found {found}; unpack it again") from None
+    except H5PY_ERRORS as error:
+        reason = _one_line(error)
+        raise TaskError(f"{file} cannot be read as a MATLAB v7.3 file with {variable}: {reason}") from error
 
 
 class UnexpectedObjectError(Exception):

@@ -14,7 +14,7 @@ from PIL import Image
 from demo.release import DEMO
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
-SCRIPTS = ("download_all.py", "download_seg_mat_gt_pl.py", "extract_all.py", "process_all.py")
+SCRIPTS = ("download_all.py", "download_seg_mat_gt_pl.py", "extract_all.py", "process_all.py", "export_all.py")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 
 

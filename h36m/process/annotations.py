@@ -1,8 +1,6 @@
 """annot.h5: what stands in it, how it is written, and how it is told."""
 
 import json
-import os
-import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +9,7 @@ import numpy as np
 
 from h36m.cli import TaskError, UsageError
 from h36m.dataset import ANNOTATIONS_FILE, IMAGES, image_name
+from h36m.hdf5 import writing
 
 # Goes up when what is written changes, so that an older annot.h5 is made again.
 FORMAT = 2
@@ -62,17 +61,11 @@ def write_annotations(file: Path, datasets: dict[str, np.ndarray], attributes: d
     Raises:
         OSError: it cannot be written.
     """
-    try:
-        with h5py.File(file, "w", locking=False) as annotations:
-            for name, values in datasets.items():
-                annotations[name] = values
-            for name, value in attributes.items():
-                annotations.attrs[name] = json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
-    except RuntimeError as error:  # so h5py calls it when the disk is found full only as the file is closed
-        number = re.search(r"errno = (\d+)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1])), str(file)) from error
+    with writing(file) as annotations:
+        for name, values in datasets.items():
+            annotations[name] = values
+        for name, value in attributes.items():
+            annotations.attrs[name] = json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
 
 
 def read_attributes(file: Path) -> dict:

@@ -1,0 +1,1 @@
+"""Write what other projects' trainers read, one module per format."""

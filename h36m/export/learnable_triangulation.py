@@ -1,0 +1,245 @@
+"""learnable-triangulation: labels of the frames that processed/ has, with square boxes, and the boxes of all frames.
+
+extra/human36m-multiview-labels-GTbboxes.npy   cameras, and a row for each frame of four views
+extra/bboxes-Human36M-GT.npy                   subject -> sequence -> camera -> (frames, 4): top, left, bottom, right
+processed -> ../../processed
+"""
+
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+
+from h36m.cli import TaskError
+from h36m.dataset import (
+    ANNOTATIONS_FILE,
+    BOXES,
+    EXTRACTED,
+    KIND_FACTS,
+    POSES_3D_WORLD,
+    PROCESSED,
+    SUBJECTS_WITH_GROUND_TRUTH,
+    Sequence,
+    sequence_folder,
+    unpacked_file,
+    unpacked_folder,
+)
+from h36m.export.links import link_to, processed_frames
+from h36m.export.pickles import write_npy
+from h36m.export.shared import Job, image_size, sequences
+from h36m.segments import BOX_VARIABLE, NO_BOX, count_cells, read_boxes
+
+READ_BY = "learnable-triangulation and its descendants (numpy before 2)"
+KINDS = (BOXES,)
+USES_PROCESSED = True
+
+# Its 17 keypoints, of the dataset's 32 joints.
+KEYPOINTS = (3, 2, 1, 6, 7, 8, 0, 12, 13, 15, 27, 26, 25, 17, 18, 19, 14)
+
+BOXES_FILE = "bboxes-Human36M-GT.npy"
+NOTHING_READ = np.zeros((0, 4), np.int32)
+
+CAMERA = np.dtype([("R", "f4", (3, 3)), ("t", "f4", (3, 1)), ("K", "f4", (3, 3)), ("dist", "f4", (5,))])
+ROW = np.dtype(
+    [
+        ("subject_idx", "i1"),
+        ("action_idx", "i1"),
+        ("frame_idx", "i2"),
+        ("keypoints", "f4", (len(KEYPOINTS), 3)),
+        ("bbox_by_camera_tlbr", "i2", (4, 4)),
+    ]
+)
+
+
+def export(job: Job) -> int:
+    """Write labels and boxes, and link processed/. A sequence without its annot.h5 is left out; so is a frame's box.
+
+    Returns:
+        how many sequences were exported.
+    """
+    folder = job.unfinished / "extra"
+    folder.mkdir()
+    actions = action_names(job)
+    tables: list[np.ndarray] = []
+    labelled: list[Sequence] = []
+    # Boxes take hours and all else seconds: only they are progress.
+    without_steps = replace(job, step=lambda: None)
+    is_there = partial(is_processed, job)
+    for sequence in sequences(without_steps, is_there, PROCESSED, "run process_all.py"):
+        rows = rows_of_sequence(job, sequence, actions)
+        if rows is not None:
+            tables.append(rows)
+            labelled.append(sequence)
+    if not tables:
+        return 0
+    boxes = boxes_of_all_frames(job, labelled)
+    labels = {
+        "subject_names": list(SUBJECTS_WITH_GROUND_TRUTH),
+        "camera_names": list(job.metadata.camera_ids),
+        "action_names": actions,
+        "cameras": cameras(job),
+        "table": np.concatenate(tables),
+    }
+    write_npy(folder / "human36m-multiview-labels-GTbboxes.npy", labels)
+    write_npy(folder / BOXES_FILE, boxes)
+    link_to(job, job.root / PROCESSED, job.out / PROCESSED)
+    return len(tables)
+
+
+def action_names(job: Job) -> list[str]:
+    """Return the 30 names of sequences, Directions-1 to WalkingTogether-2."""
+    return [sequence.name for sequence in job.metadata.sequences_of(SUBJECTS_WITH_GROUND_TRUTH[0])]
+
+
+def cameras(job: Job) -> np.ndarray:
+    """Return the cameras, (7 subjects, 4): X_camera = R X + t, mm."""
+    table = np.zeros((len(SUBJECTS_WITH_GROUND_TRUTH), len(job.metadata.camera_ids)), CAMERA)
+    for row, subject in enumerate(SUBJECTS_WITH_GROUND_TRUTH):
+        for column, camera_id in enumerate(job.metadata.camera_ids):
+            camera = job.metadata.cameras[subject, camera_id]
+            table[row, column] = (
+                camera.rotation, camera.translation[:, None], camera.calibration, camera.distortion
+            )  # fmt: skip
+    return table
+
+
+def is_processed(job: Job, sequence: Sequence) -> bool:
+    return annotations_of(job, sequence).is_file()
+
+
+def annotations_of(job: Job, sequence: Sequence) -> Path:
+    return sequence_folder(job.root, sequence) / ANNOTATIONS_FILE
+
+
+def rows_of_sequence(job: Job, sequence: Sequence, actions: list[str]) -> np.ndarray | None:
+    """Return a row for each frame that some view of an annot.h5 has; a view without it, or without a box, has zeros."""
+    file = annotations_of(job, sequence)
+    try:
+        with h5py.File(file, "r", locking=False) as annotations:
+            frames, views = annotations["frame"][...] - 1, annotations["camera"][...]
+            if "pose/3d-world" not in annotations:
+                where = f"of {PROCESSED}/{sequence.subject} without pose/3d-world, left out"
+                remedy = f"unpack {POSES_3D_WORLD}_{sequence.subject} and run process_all.py"
+                job.missing.add(sequence.subject, "sequence", where, remedy, sequence.name)
+                return None
+            world = annotations["pose/3d-world"][...][:, KEYPOINTS]
+            boxes = annotations["bbox"][...] if "bbox" in annotations else np.full((len(frames), 4), NO_BOX)
+    except (OSError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        job.problem(f"{sequence}: left out, {file} cannot be read ({reason}); remove it and run process_all.py again")
+        return None
+    name_what_lacks(job, sequence, frames, views, boxes)
+    numbers, first, row_of = np.unique(frames, return_index=True, return_inverse=True)
+    table = np.zeros(len(numbers), ROW)
+    table["subject_idx"] = SUBJECTS_WITH_GROUND_TRUTH.index(sequence.subject)
+    table["action_idx"] = actions.index(sequence.name)
+    table["frame_idx"] = numbers
+    table["keypoints"] = world[first]
+    for column, camera_id in enumerate(job.metadata.camera_ids):
+        of_view = (views == int(camera_id)) & (boxes[:, 0] != NO_BOX[0])
+        table["bbox_by_camera_tlbr"][row_of[of_view], column] = squared(boxes[of_view])
+    return table
+
+
+def squared(boxes: np.ndarray) -> np.ndarray:
+    """Return square boxes (N, 4), top, left, bottom, right, that may leave the image, as long as the longer side.
+
+    Args:
+        boxes: (N, 4), left, top, right, bottom.
+    """
+    low, high = boxes[:, :2].astype(np.int64), boxes[:, 2:].astype(np.int64)
+    side = (high - low).max(axis=1, keepdims=True)
+    is_shorter = high - low < side
+    low = np.where(is_shorter, np.rint((low + high) / 2 - side / 2).astype(np.int64), low)
+    return np.concatenate([low[:, ::-1], low[:, ::-1] + side], axis=1)
+
+
+def name_what_lacks(job: Job, sequence: Sequence, frames: np.ndarray, views: np.ndarray, boxes: np.ndarray) -> None:
+    """Note the views, boxes and images that a sequence lacks; the loader passes over views without a box.
+
+    Args:
+        frames, views, boxes: of each row of its annot.h5; frames from 0.
+    """
+    subject, again = sequence.subject, f"run process_all.py --subjects {sequence.subject} again"
+    by_camera = {camera: frames[views == int(camera)].tolist() for camera in job.metadata.camera_ids}
+    for camera, of_camera in by_camera.items():
+        if not of_camera:
+            job.missing.add(subject, "view", f"not in {PROCESSED}/{subject}", again, f"{sequence.name} {camera}")
+        images = set(of_camera) - set(processed_frames(job, sequence, camera))
+        if images:
+            job.missing.add(subject, "image", f"not in {PROCESSED}/{subject}", again, sequence.name, len(images))
+    if len({tuple(of_camera) for of_camera in by_camera.values() if of_camera}) > 1:
+        job.problem(f"{sequence}: its cameras have different frames, and one list serves all four; {again}")
+    without = int((boxes[:, 0] == NO_BOX[0]).sum())
+    if without:
+        remedy = f"unpack {BOXES}_{subject} and {again}"
+        job.missing.add(subject, "image", "without a box, so the loader skips them", remedy, sequence.name, without)
+
+
+class BoxTask(NamedTuple):
+    """The boxes of a view to read."""
+
+    sequence: Sequence
+    camera: str
+    file: Path
+    size: tuple[int, int]  # height, width of its frames
+
+
+def boxes_of_all_frames(job: Job, labelled: list[Sequence]) -> dict[str, dict[str, dict[str, np.ndarray]]]:
+    """Read the boxes of sequences from their .mat files, a view at a time: subject -> sequence -> camera -> boxes.
+
+    A view without its file, or with a broken one, is named and left out.
+    """
+    tasks = []
+    remedy = f"run {KIND_FACTS[BOXES].script} and extract_all.py"
+    without_folder = {each for each in job.subjects if not unpacked_folder(job.root, each, BOXES).is_dir()}
+    for subject in without_folder & {sequence.subject for sequence in labelled}:
+        job.problem(f"{subject}: left out of {BOXES_FILE}, no {BOXES} in {job.root / EXTRACTED / subject}; {remedy}")
+    for sequence in labelled:
+        if sequence.subject in without_folder:
+            continue
+        for camera in job.metadata.camera_ids:
+            file = unpacked_file(job.root, sequence, BOXES, camera)
+            if file.is_file():
+                tasks.append(BoxTask(sequence, camera, file, image_size(job, sequence.subject, camera)))
+            else:
+                where = f"not in {EXTRACTED}/{sequence.subject}/{BOXES}, so {BOXES_FILE} lacks them"
+                job.missing.add(sequence.subject, "file", where, remedy, file.name)
+    left = Counter(task.sequence for task in tasks)
+    boxes: dict[str, dict[str, dict[str, np.ndarray]]] = {}
+    for task in tasks:  # in order, whichever is read first
+        boxes.setdefault(task.sequence.subject, {}).setdefault(task.sequence.name, {})[task.camera] = NOTHING_READ
+    for _ in range(sum(len(job.metadata.sequences_of(subject)) for subject in job.subjects) - len(left)):
+        job.step()
+    for task, result, failure in job.run_tasks(boxes_of_view, tasks):
+        of_sequence = boxes[task.sequence.subject][task.sequence.name]
+        found, problems = result or (None, [failure])
+        for problem in problems:
+            job.problem(f"{task.sequence} {task.camera}: {problem}")
+        if found is None:
+            del of_sequence[task.camera]
+        else:
+            of_sequence[task.camera] = found
+        left[task.sequence] -= 1
+        if not left[task.sequence]:
+            job.step()
+    return boxes
+
+
+def boxes_of_view(task: BoxTask) -> tuple[np.ndarray | None, list[str]]:
+    """Read the boxes of a view's .mat file.
+
+    Returns:
+        (frames, 4) int32, top, left, bottom, right, 0 where there is none, or None; a line for each problem.
+    """
+    try:
+        frames = np.arange(count_cells(task.file, BOX_VARIABLE))
+    except TaskError as error:
+        return None, [f"no boxes: {error}; unpack its archive again"]
+    found, problems, _ = read_boxes(task.file, frames, task.size)
+    found[found[:, 0] == NO_BOX[0]] = 0
+    return found[:, [1, 0, 3, 2]], problems

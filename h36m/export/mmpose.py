@@ -1,0 +1,234 @@
+"""mmpose's Human36mDataset: rows of one view and frame, at 10 and at 50 frames/s, with statistics, cameras and images.
+
+annotation_body3d/fps50/h36m_train.npz   imgname, center, scale, part, S: one row for each view and frame
+annotation_body3d/fps10/h36m_train.npz   the same of every fifth frame
+annotation_body3d/fps10/joint3d_stats.pkl ...
+annotation_body3d/cameras.pkl
+images/S1/S1_Walking_1.54138969/S1_Walking_1.54138969_000001.jpg
+"""
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from h36m.dataset import MOVING_JOINTS, POSES_2D, POSES_3D, Sequence
+from h36m.export.links import link_images, name_missing_images, processed_frames
+from h36m.export.pickles import write_pickle
+from h36m.export.shared import (
+    TEST_SUBJECTS,
+    TRAINING_SUBJECTS,
+    Job,
+    camera_center,
+    published_poses,
+    unpacked_sequences,
+)
+
+READ_BY = "mmpose (Human36mDataset: VideoPose3D, MotionBERT, SimpleBaseline3D configs and top-down ones)"
+KINDS = (POSES_2D, POSES_3D)
+USES_PROCESSED = True
+IMAGE_FOLDERS = "images/S*/*"
+
+STEPS = {"fps50": 1, "fps10": 5}  # of the dataset's 50 frames/s
+SETS = {"train": TRAINING_SUBJECTS, "test": TEST_SUBJECTS}
+MM_PER_M = 1000
+BOX_MARGIN, SCALE_PIXELS = 1.2, 200  # a person's size in mmpose: of the box, with a margin, in units of 200 pixels
+
+
+class View(NamedTuple):
+    """What one camera has of a sequence, N frames. As float32, as published, all training views take 550 MB."""
+
+    sequence: Sequence
+    camera: str
+    frames: np.ndarray  # (N,), indices from 0
+    pose_2d: np.ndarray  # (N, 17, 2) float32, pixels
+    pose_3d: np.ndarray  # (N, 17, 3) float32, mm, camera coordinates
+
+
+class Column(NamedTuple):
+    """One array of an npz."""
+
+    name: str
+    shape: tuple[int, ...]  # of a row
+    values: Callable[[View], np.ndarray]  # its rows of a view
+
+
+def export(job: Job) -> int:
+    """Write rows, statistics and cameras, and link the images that processed/ has.
+
+    A view whose files do not agree is left out of all arrays, so that rows stay aligned.
+
+    Returns:
+        how many views were exported.
+    """
+    count = 0
+    folder = job.unfinished / "annotation_body3d"
+    folder.mkdir()
+    for name, subjects in SETS.items():
+        of_set = replace(job, subjects=tuple(subject for subject in job.subjects if subject in subjects))
+        views = [
+            view
+            for sequence in unpacked_sequences(of_set, KINDS)
+            for camera in job.metadata.camera_ids
+            if (view := read_view(job, sequence, camera)) is not None
+        ]
+        for rate, step in STEPS.items() if views else ():
+            (folder / rate).mkdir(exist_ok=True)
+            chosen = [every(view, step) for view in views]
+            write_rows(folder / rate / f"h36m_{name}.npz", chosen)
+            if name == "train":
+                write_statistics(folder / rate, chosen)
+        for view in views:
+            link_images_of(job, view)
+        count += len(views)
+    write_pickle(folder / "cameras.pkl", cameras(job))
+    return count
+
+
+def read_view(job: Job, sequence: Sequence, camera: str) -> View | None:
+    """Read all frames of a view; None where its files are missing or do not agree."""
+    pose_2d = published_poses(job, sequence, POSES_2D, camera)
+    pose_3d = published_poses(job, sequence, POSES_3D, camera)
+    if pose_2d is None or pose_3d is None:
+        return None
+    if len(pose_2d) != len(pose_3d):
+        counts = f"{len(pose_2d)} poses in {POSES_2D}, {len(pose_3d)} in {POSES_3D}"
+        job.problem(f"{sequence} {camera}: left out: {counts}; unpack both archives again")
+        return None
+    joints = list(MOVING_JOINTS)
+    small_2d, small_3d = (poses[:, joints].astype(np.float32) for poses in (pose_2d, pose_3d))
+    return View(sequence, camera, np.arange(len(pose_2d)), small_2d, small_3d)
+
+
+def every(view: View, step: int) -> View:
+    """Return every `step`-th frame of a view, from the first."""
+    return view._replace(frames=view.frames[::step], pose_2d=view.pose_2d[::step], pose_3d=view.pose_3d[::step])
+
+
+def frame_name(sequence: Sequence, camera: str, frame: int) -> str:
+    """Return a frame's name in `imgname`, which mmpose takes apart; the base is as the file is called."""
+    return f"{beginning_of_names(sequence, camera)}{frame + 1:06d}.jpg"
+
+
+def beginning_of_names(sequence: Sequence, camera: str) -> str:
+    view = f"{sequence.subject}_{sequence.base.replace(' ', '_')}.{camera}"
+    return f"{sequence.subject}/{view}/{view}_"
+
+
+# -- rows --------------------------------------------------------------------------------------------------------------
+
+
+def names(view: View) -> np.ndarray:
+    beginning = beginning_of_names(view.sequence, view.camera)
+    return np.array([f"{beginning}{frame + 1:06d}.jpg" for frame in view.frames.tolist()])
+
+
+def centers(view: View) -> np.ndarray:
+    low, high = corners(view)
+    return (low + high) / 2
+
+
+def scales(view: View) -> np.ndarray:
+    low, high = corners(view)
+    return BOX_MARGIN * (high - low).max(axis=1) / SCALE_PIXELS
+
+
+def corners(view: View) -> tuple[np.ndarray, np.ndarray]:
+    """Return the corners (N, 2) of the box around the joints, pixels."""
+    joints_first = np.ascontiguousarray(view.pose_2d.transpose(1, 0, 2))  # numpy is six times as fast at this order
+    return joints_first.min(axis=0).astype(np.float64), joints_first.max(axis=0).astype(np.float64)
+
+
+def parts(view: View) -> np.ndarray:
+    return with_ones(view.pose_2d)
+
+
+def poses_in_metres(view: View) -> np.ndarray:
+    return with_ones(view.pose_3d.astype(np.float64) / MM_PER_M)
+
+
+def with_ones(poses: np.ndarray) -> np.ndarray:
+    """Return poses (N, 17, d) with a further coordinate that is 1: visible."""
+    return np.concatenate([poses, np.ones((*poses.shape[:2], 1))], axis=2)
+
+
+COLUMNS = (
+    Column("imgname", (), names),
+    Column("center", (2,), centers),
+    Column("scale", (), scales),
+    Column("part", (len(MOVING_JOINTS), 3), parts),
+    Column("S", (len(MOVING_JOINTS), 4), poses_in_metres),
+)
+
+
+def write_rows(file: Path, views: list[View]) -> None:
+    """Write an uncompressed npz, view by view: its arrays would take over 2 GB of memory."""
+    count = sum(len(view.frames) for view in views)
+    longest = max(len(frame_name(view.sequence, view.camera, 0)) for view in views)
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as npz:
+        for column in COLUMNS:
+            type_ = np.dtype(f"<U{longest}" if column.values is names else "<f8")
+            header = {"descr": type_.str, "fortran_order": False, "shape": (count, *column.shape)}
+            with npz.open(f"{column.name}.npy", "w", force_zip64=True) as array:
+                np.lib.format.write_array_header_1_0(array, header)
+                for view in views:
+                    array.write(np.ascontiguousarray(column.values(view), dtype=type_).data.cast("B"))
+
+
+def write_statistics(folder: Path, views: list[View]) -> None:
+    """Write mean and standard deviation of the joints, for people: `joint3d_stats.pkl` in m, `joint2d_stats.pkl` in px.
+
+    The files with `rel` are of joints 1 to 16 as seen from joint 0.
+    """
+    count = sum(len(view.frames) for view in views)
+
+    def values(view: View, name: str) -> np.ndarray:
+        is_2d, is_relative = name.startswith("joint2d"), name.endswith("rel")
+        joints = view.pose_2d.astype(np.float64) if is_2d else view.pose_3d.astype(np.float64) / MM_PER_M
+        return joints[:, 1:] - joints[:, :1] if is_relative else joints
+
+    for name in ("joint2d", "joint2d_rel", "joint3d", "joint3d_rel"):
+        pivot = values(views[0], name).mean(axis=0)  # near the mean, so that the sums of squares lose no digits
+        total = squares = np.zeros(pivot.shape)
+        for view in views:
+            apart = values(view, name) - pivot
+            total, squares = total + apart.sum(axis=0), squares + (apart**2).sum(axis=0)
+        statistics = {"mean": pivot + total / count, "std": np.sqrt(squares / count - (total / count) ** 2)}
+        write_pickle(folder / f"{name}_stats.pkl", statistics)
+
+
+# -- images and cameras ------------------------------------------------------------------------------------------------
+
+
+def link_images_of(job: Job, view: View) -> None:
+    """Link the images that processed/ has of a view, and say which of those at 10 frames/s are missing."""
+    frames = processed_frames(job, view.sequence, view.camera)
+    link_images(job, view.sequence, view.camera, frames, partial(frame_name, view.sequence, view.camera))
+    # No problem: lifters read no images, and whoever trains from images may want another rate.
+    customary = set(range(0, len(view.frames), STEPS["fps10"]))
+    name_missing_images(job, job.unneeded, view.sequence, customary - set(frames), STEPS["fps10"])
+
+
+def cameras(job: Job) -> dict[tuple[str, str], dict]:
+    """Return the cameras of all subjects; R is ours transposed and T the camera's place in m: X = R^T (world - T)."""
+    # As in mmpose's own file, which normalizes by them, though all of S7's frames are 1002 pixels high.
+    heights = {"54138969": 1002, "55011271": 1000, "58860488": 1000, "60457274": 1002}
+    return {
+        (subject, camera_id): {
+            "R": camera.rotation.T,
+            "T": camera_center(camera)[:, None] / MM_PER_M,
+            "c": camera.principal_point[:, None],
+            "f": camera.focal_length[:, None],
+            "k": camera.radial[:, None],
+            "p": camera.tangential[:, None],
+            "w": 1000,
+            "h": heights[camera_id],
+            "name": f"camera{job.metadata.camera_ids.index(camera_id) + 1}",
+            "id": camera_id,
+        }
+        for (subject, camera_id), camera in job.metadata.cameras.items()
+    }

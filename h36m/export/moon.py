@@ -1,0 +1,157 @@
+"""3DMPPE and its descendants (Moon): COCO's JSON, a set of files for each subject, and images.
+
+annotations/Human36M_subject1_data.json       images, annotations
+annotations/Human36M_subject1_camera.json     "1" to "4": R, t, f, c
+annotations/Human36M_subject1_joint_3d.json   action -> subaction -> frame -> 17 x [x, y, z], world, mm
+images/s_01_act_02_subact_01_ca_01/s_01_act_02_subact_01_ca_01_000001.jpg
+"""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from h36m.cameras import Camera, to_camera
+from h36m.dataset import MOVING_JOINTS, POSES_3D_WORLD, Sequence
+from h36m.export.links import link_images, name_missing_images, processed_frames
+from h36m.export.shared import (
+    TRAINING_SUBJECTS,
+    Job,
+    canonical_base,
+    image_size,
+    is_damaged,
+    published_poses,
+    subject_number,
+    unpacked_sequences,
+)
+
+READ_BY = "3DMPPE PoseNet and RootNet, Integral, I2L-MeshNet, Hand4Whole, OSX, SMPLer-X"
+KINDS = (POSES_3D_WORLD,)
+USES_PROCESSED = True
+IMAGE_FOLDERS = "images/s_*"
+
+# The loaders take frames whose index can be divided by 5 to train, and by 64 to test.
+LOADED_EVERY = (5, 64)
+BOX_FACTOR = 1.2
+IDS_OF_SUBJECT = 10_000_000  # ids are unique over all subjects' files, whichever are exported together
+
+
+def export(job: Job) -> int:
+    """Write a subject's files when its sequences have been read; frames that no loader takes are left out.
+
+    Returns:
+        how many sequences were exported.
+    """
+    count = 0
+    folder = job.unfinished / "annotations"
+    folder.mkdir()
+    by_subject: dict[str, dict[str, Any]] = {}
+    for sequence in unpacked_sequences(job, KINDS):
+        world = published_poses(job, sequence, POSES_3D_WORLD)
+        if world is None:
+            continue
+        if sequence.subject not in by_subject:
+            write_finished(folder, by_subject)
+            by_subject = {sequence.subject: {"data": {"images": [], "annotations": []}, "joint_3d": {}}}
+            by_subject[sequence.subject]["camera"] = cameras_of(job, sequence.subject)
+        add_sequence(job, by_subject[sequence.subject], sequence, world[:, MOVING_JOINTS])
+        count += 1
+    write_finished(folder, by_subject)
+    return count
+
+
+def write_finished(folder: Path, by_subject: dict[str, dict[str, Any]]) -> None:
+    for subject, files in by_subject.items():
+        for name, content in files.items():
+            with (folder / f"Human36M_subject{subject_number(subject)}_{name}.json").open("w") as file:
+                json.dump(content, file)
+
+
+def cameras_of(job: Job, subject: str) -> dict[str, dict[str, list]]:
+    """Return a subject's cameras: X_camera = R X + t, mm; no distortion."""
+    cameras = {}
+    for number, camera_id in enumerate(job.metadata.camera_ids, start=1):
+        camera = job.metadata.cameras[subject, camera_id]
+        cameras[str(number)] = {
+            "R": camera.rotation.tolist(),
+            "t": camera.translation.tolist(),
+            "f": camera.focal_length.tolist(),
+            "c": camera.principal_point.tolist(),
+        }
+    return cameras
+
+
+def add_sequence(job: Job, files: dict[str, Any], sequence: Sequence, joints: np.ndarray) -> None:
+    """Add a sequence's frames to its subject's files, and link its images.
+
+    Args:
+        joints: (frames, 17, 3), world, mm.
+    """
+    frames = {frame for step in LOADED_EVERY for frame in range(0, len(joints), step)}
+    views = []
+    for number, camera_id in enumerate(job.metadata.camera_ids, start=1):
+        if is_damaged(sequence, camera_id):
+            continue
+        processed = [frame for frame in processed_frames(job, sequence, camera_id) if frame < len(joints)]
+        link_images(job, sequence, camera_id, processed, partial(image_of, sequence, number))
+        # A problem: the loaders stop at an entry without its image.
+        every = LOADED_EVERY[sequence.subject not in TRAINING_SUBJECTS]
+        name_missing_images(job, job.missing, sequence, set(range(0, len(joints), every)) - set(processed), every)
+        views.append((number, camera_id))
+        frames |= set(processed)
+    chosen = sorted(frames)
+    subactions = files["joint_3d"].setdefault(str(sequence.action), {})
+    subactions[str(sequence.subaction)] = {str(frame): joints[frame].tolist() for frame in chosen}
+    data = files["data"]
+    for number, camera_id in views:
+        camera = job.metadata.cameras[sequence.subject, camera_id]
+        points = pixels_without_distortion(to_camera(joints[chosen], camera), camera)
+        height, width = image_size(job, sequence.subject, camera_id)
+        visible = np.all((points >= 0) & (points < (width, height)), axis=-1)
+        for frame, box, inside in zip(chosen, boxes_around(points), visible, strict=True):
+            identity = subject_number(sequence.subject) * IDS_OF_SUBJECT + len(data["images"])
+            data["images"].append(
+                {
+                    "id": identity,
+                    "file_name": image_of(sequence, number, frame),
+                    "width": width,
+                    "height": height,
+                    "subject": subject_number(sequence.subject),
+                    "action_name": canonical_base(sequence).split(" ")[0],
+                    "action_idx": sequence.action,
+                    "subaction_idx": sequence.subaction,
+                    "cam_idx": number,
+                    "frame_idx": frame,
+                }
+            )
+            data["annotations"].append(
+                {"id": identity, "image_id": identity, "bbox": box.tolist(), "keypoints_vis": inside.tolist()}
+            )
+
+
+def pixels_without_distortion(points: np.ndarray, camera: Camera) -> np.ndarray:
+    """Project points (..., 3), camera coordinates in mm, by focal length and principal point alone, to pixels."""
+    return points[..., :2] / points[..., 2:] * camera.focal_length + camera.principal_point
+
+
+def boxes_around(points: np.ndarray) -> np.ndarray:
+    """Return boxes x, y, width, height (frames, 4), pixels, around points (frames, 17, 2), with a margin, not clipped.
+
+    As the format has it, a box is a pixel smaller than the distance of its outermost points before the margin, and has
+    their middle.
+    """
+    low, high = points.min(axis=1), points.max(axis=1)
+    size = high - low - 1
+    center = (low + high) / 2
+    return np.concatenate([center - BOX_FACTOR * size / 2, BOX_FACTOR * size], axis=1)
+
+
+def image_of(sequence: Sequence, camera_number: int, frame: int) -> str:
+    """Return an image's name; it counts from 1, `frame` from 0."""
+    view = (
+        f"s_{subject_number(sequence.subject):02d}_act_{sequence.action:02d}_subact_{sequence.subaction:02d}"
+        f"_ca_{camera_number:02d}"
+    )
+    return f"{view}/{view}_{frame + 1:06d}.jpg"

@@ -1,0 +1,55 @@
+"""VideoPose3D: poses in world coordinates, and their projections, of whole sequences.
+
+data_3d_h36m.npz     positions_3d: subject -> sequence -> (frames, 32, 3) float32, world, m
+data_2d_h36m_gt.npz  positions_2d: subject -> sequence -> 4 views of (frames, 17, 2) float32, px; metadata
+"""
+
+import numpy as np
+
+from h36m.dataset import MOVING_JOINTS, POSES_2D, POSES_3D_WORLD
+from h36m.export.pickles import write_npz
+from h36m.export.shared import Job, canonical_base, is_damaged, published_poses, unpacked_sequences
+
+READ_BY = "VideoPose3D, PoseFormer, MHFormer, MixSTE, P-STMO and most other lifters"
+KINDS = (POSES_3D_WORLD, POSES_2D)
+USES_PROCESSED = False
+
+# Joints of the 17, from 0.
+LEFT, RIGHT = [4, 5, 6, 11, 12, 13], [1, 2, 3, 14, 15, 16]
+MM_PER_M = 1000
+
+
+def export(job: Job) -> int:
+    """Write both files. One sequence that lacks a view is left out of both: readers stop where only one has it.
+
+    S11's Directions is left out, as everywhere in this format: the video of one of its views was damaged.
+
+    Returns:
+        how many sequences were exported.
+    """
+    positions_3d: dict[str, dict[str, np.ndarray]] = {}
+    positions_2d: dict[str, dict[str, list[np.ndarray]]] = {}
+    for sequence in unpacked_sequences(job, KINDS):
+        if is_damaged(sequence):
+            continue
+        world = published_poses(job, sequence, POSES_3D_WORLD)
+        cameras = job.metadata.camera_ids
+        views = [view for each in cameras if (view := published_poses(job, sequence, POSES_2D, each)) is not None]
+        if world is None or len(views) < len(cameras):
+            continue
+        short = [camera for camera, view in zip(cameras, views, strict=True) if len(view) < len(world)]
+        if short:
+            job.problem(
+                f"{sequence}: left out: fewer poses in {POSES_2D} of {', '.join(short)} than the {len(world)} in "
+                f"{POSES_3D_WORLD}; unpack both archives again"
+            )
+            continue
+        name = canonical_base(sequence)
+        positions_3d.setdefault(sequence.subject, {})[name] = (world / MM_PER_M).astype(np.float32)
+        positions_2d.setdefault(sequence.subject, {})[name] = [
+            view[:, MOVING_JOINTS].astype(np.float32) for view in views
+        ]
+    metadata = {"num_joints": len(MOVING_JOINTS), "keypoints_symmetry": [LEFT, RIGHT]}
+    write_npz(job.unfinished / "data_3d_h36m.npz", {"positions_3d": positions_3d})
+    write_npz(job.unfinished / "data_2d_h36m_gt.npz", {"positions_2d": positions_2d, "metadata": metadata})
+    return sum(map(len, positions_3d.values()))
