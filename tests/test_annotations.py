@@ -214,7 +214,8 @@ def test_no_segments_leaves_out_boxes_and_labels_and_says_nothing_of_them(small,
 def test_missing_world_file_costs_the_world_coordinates_only(small, tmp_path):
     """The run ends with status 1 and names the file."""
     root = linked(small, tmp_path)
-    (root / "extracted" / "S1" / "Poses_D3_Positions" / "Greeting.cdf").unlink()
+    file = root / "extracted" / "S1" / "Poses_D3_Positions" / "Greeting.cdf"
+    file.rename(file.with_name("Walking.cdf"))  # an empty folder would be a problem of its own
     ended = process(root, *OF_SMALL)
     assert ended.returncode == 1 and len(ended.errors) == 1
     assert "Greeting.cdf is missing" in ended.stderr and "pose/3d-world is left out" in ended.stderr

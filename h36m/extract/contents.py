@@ -1,7 +1,12 @@
 """What is in an unpacked folder, and whether it is still all that was unpacked: by names and sizes, without reading."""
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+from h36m.archive_members import is_stray
+
+# Some disks (FAT) and tar files keep time stamps no finer than this.
+SECONDS_OF_TIME_STAMPS = 2
 
 
 def sizes_in(folder: Path) -> dict[str, int]:
@@ -32,17 +37,25 @@ def lost_files(folder: Path, unpacked: dict[str, int] | None, extension: str) ->
 def holds_other_files(folder: Path, unpacked: Path) -> bool:
     """Return whether a folder holds anything that is lost if what is unpacked now takes its place.
 
-    Files of the same size and time stamp, which archives keep, are taken for the same; empty ones are no loss.
+    Files of the same name, size and time stamp, which archives keep, are taken for the same, in whatever folder they
+    are: earlier versions unpacked some archives to folders of their own. Empty files and strays are no loss.
     """
     if not folder.is_dir():
         return True
+    known: dict[str, list[Path]] = {}
+    for name in sizes_in(unpacked):
+        known.setdefault(PurePosixPath(name).name, []).append(unpacked / name)
     for name, size in sizes_in(folder).items():
-        file, same = folder / name, unpacked / name
-        if size and not (same.is_file() and _size_and_time(same) == _size_and_time(file)):
+        path = PurePosixPath(name)
+        if (
+            size
+            and not is_stray(path)
+            and not any(_are_alike(folder / name, each) for each in known.get(path.name, ()))
+        ):
             return True
     return False
 
 
-def _size_and_time(file: Path) -> tuple[int, int]:
-    state = file.lstat()
-    return state.st_size, state.st_mtime_ns
+def _are_alike(file: Path, other: Path) -> bool:
+    one, two = file.lstat(), other.lstat()
+    return one.st_size == two.st_size and abs(one.st_mtime - two.st_mtime) <= SECONDS_OF_TIME_STAMPS

@@ -185,6 +185,7 @@ def join_with_settings_inside(first: Path, second: Path, joined: Path) -> Path:
                 for number, packet in enumerate(packets):
                     new = av.Packet((settings if video == second and number == 0 else b"") + bytes(packet))
                     new.pts = new.dts = count
+                    new.duration = 1  # else PyAV 17 writes an edit list that hides the last frame
                     new.is_keyframe, new.time_base, new.stream = (
                         packet.is_keyframe,
                         Fraction(1, FRAMES_PER_SECOND),
