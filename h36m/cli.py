@@ -63,7 +63,7 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
         type=Path,
         default=Path(),
         metavar="DIR",
-        help="where archives/, extracted/ and processed/ live (default: the current directory)",
+        help="where archives/, extracted/, processed/ and exported/ are (default: the current directory)",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__} (h36m-fetch)")
     parser.add_argument(

@@ -9,8 +9,11 @@ from helpers.demos import shared_demo
 from helpers.disks import can_mount, unmount
 from helpers.releases import linked
 
-# Whoever starts the tests in the background has them ignore Ctrl-C, and the scripts would inherit that.
+# Whoever starts the tests in the background has them ignore Ctrl-C, or SIGHUP (nohup), and the scripts would inherit
+# that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # The fake site is on this machine, and no proxy of whoever runs the tests can reach it.
 for name in [name for name in os.environ if name.lower().endswith("_proxy")]:

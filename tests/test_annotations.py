@@ -182,6 +182,7 @@ def without(found: dict, *starts: str) -> dict:
     return {name: value for name, value in found.items() if not name.startswith(begins)}
 
 
+@pytest.mark.slow
 def test_archives_not_unpacked_cost_their_datasets_only(small, tmp_path):
     """World coordinates, boxes and part labels are optional; a line names each, and a later run adds them."""
     root = linked(small, tmp_path)
@@ -280,6 +281,7 @@ def test_each_kind_of_bad_segment_file_costs_its_own_view_only_and_is_told(small
     assert [label.as_posix() for label in labels] == [short, f"{short}/img_000001.png", f"{short}/img_000003.png"]
 
 
+@pytest.mark.slow
 def test_deleted_part_labels_are_made_again(small, tmp_path):
     root = linked(small, tmp_path)
     assert process(root, *OF_SMALL).returncode == 0
@@ -290,6 +292,7 @@ def test_deleted_part_labels_are_made_again(small, tmp_path):
     assert "nothing to do" in process(root, *OF_SMALL).stdout
 
 
+@pytest.mark.slow
 def test_later_preview_does_not_process_the_sequence_again(small, tmp_path):
     root = linked(small, tmp_path)
     assert process(root, *OF_SMALL).returncode == 0

@@ -117,6 +117,7 @@ def processes_of(folder: Path) -> list[list[str]]:
     return [words for words in command_lines().values() if any(map(beside.match, words))]
 
 
+@pytest.mark.slow
 def test_two_workers_write_what_one_machine_writes(cluster, demo_run, root):
     run = start_run(root, cluster.file, "--preview")
     seen = set()
@@ -230,6 +231,7 @@ def test_a_killed_run_with_a_blocked_rule_leaves_nothing(root, tmp_path):
     wait_for_the_end(lambda: parents_in_session(run.pid), root)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_with_a_blocked_rule_leaves_nothing(root, tmp_path):
     """Neither the process beside it nor the folder of its unfinished sequence."""
     at_it = tmp_path / "at it"

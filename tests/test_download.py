@@ -436,6 +436,7 @@ def test_pages_kept_as_changed_by_older_versions_are_set_aside(tmp_path, one):
         assert (downloads.archives / "Videos_S1.tgz.rejected").read_bytes() == page and not changed.exists()
 
 
+@pytest.mark.slow
 def test_the_record_is_rebuilt_when_it_is_lost_or_spoilt(tmp_path, one):
     with faulty_site(one) as site:
         downloads = Downloads(tmp_path / "root", site)

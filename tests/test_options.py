@@ -116,6 +116,7 @@ def test_nothing_else_is_changed_by_the_correction(both_subjects, corrected):
     assert len(untouched) == 2 * (1 + 8 + 8) and all(after[path] == before[path] for path in untouched)
 
 
+@pytest.mark.slow
 def test_the_correction_is_recorded_and_taken_back_without_the_option(both_subjects, corrected, tmp_path):
     for subject, name in (("S1", SHIFTED[0]), *[("S9", name) for name in NAMES]):
         with annotations_of(corrected[0], name, subject) as annotations:
@@ -158,6 +159,7 @@ def test_box_corrected_out_of_the_picture_becomes_no_box():
     assert moved[stays].tolist() != boxes[stays].tolist() and (moved[stays] >= 0).all()
 
 
+@pytest.mark.slow
 def test_the_correction_needs_no_world_coordinates(both_subjects, corrected, tmp_path):
     root = linked(both_subjects, tmp_path)
     shutil.rmtree(root / "extracted" / "S9" / "Poses_D3_Positions")
@@ -266,6 +268,7 @@ def test_edited_rule_is_noticed_wherever_the_edit_is(walk, tmp_path, script):
     assert "nothing to do" in process(root, *CHOICE, script=script).stdout
 
 
+@pytest.mark.slow
 def test_an_edit_that_chooses_the_same_frames_makes_nothing_anew(walk, tmp_path, script):
     root = linked(walk, tmp_path / "root")
     assert process(root, *CHOICE, script=script).returncode == 0
@@ -413,6 +416,7 @@ def test_missing_or_broken_metadata_is_one_clear_line_and_status_2(walk, tmp_pat
     assert str(script.with_name("metadata.xml")) in ended.stderr
 
 
+@pytest.mark.slow
 def test_metadata_without_calibration_costs_the_cameras_only_and_is_told(walk, tmp_path):
     script = copy_of_scripts(tmp_path / "scripts")
     text = script.with_name("metadata.xml").read_text()

@@ -304,6 +304,7 @@ def faults_in_processed(root: Path, expected: tuple[dict, dict], is_finished: bo
     return faults
 
 
+@pytest.mark.slow
 @ON_EXT4_AND_SLOWLY_ON_XFS
 def test_power_cut_after_processing_costs_nothing(tmp_path, disk, file_system, release, expected):
     processed_earlier(disk / "root", release)

@@ -129,6 +129,7 @@ def test_rows_are_of_four_cameras_in_order_one_for_each_image(demo_run, sequence
     assert len(cameras) == len(list(folder.glob("imageSequence/*/*.jpg")))
 
 
+@pytest.mark.slow
 def test_another_directory_with_root_gives_the_same(demo_run, root, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -415,7 +415,7 @@ def test_a_stop_leaves_nothing_half_done_and_no_worker(root, made, how):
 
 
 # Of what a sequence takes, how much there is room for: from nothing to all but the end of annot.h5.
-@pytest.mark.parametrize("room", [slow(0.0), 0.5, slow(0.97), slow(0.999)])
+@pytest.mark.parametrize("room", [slow(0.0), slow(0.5), slow(0.97), 0.999])
 def test_full_disk_costs_what_does_not_fit_and_the_next_run_does_it(root, made, small_disk, room):
     disk = small_disk(64)
     (root / "processed").symlink_to(disk)

@@ -199,10 +199,10 @@ def test_unpacking_goes_on_without_locks_and_says_so_once(demo_run, tmp_path, nu
 
 
 def shell(command: str, *arguments) -> subprocess.CompletedProcess:
-    """Run process_all.py as `$0` of a command of the shell's."""
-    words = [f"{sys.executable} {PROJECT / 'process_all.py'}", *map(str, arguments)]
+    """Run process_all.py as `"$@"` of a command of the shell's."""
+    words = ["sh", sys.executable, PROJECT / "process_all.py", *arguments]
     return subprocess.run(
-        ["sh", "-c", command, *words], capture_output=True, text=True, env=environment_without_settings()
+        ["sh", "-c", command, *map(str, words)], capture_output=True, text=True, env=environment_without_settings()
     )
 
 
@@ -210,7 +210,7 @@ def shell(command: str, *arguments) -> subprocess.CompletedProcess:
     "streams", ["<&- >&- 2>&-", slow("<&-"), slow(">/dev/full"), slow(">/dev/full 2>&1"), slow(">&-")]
 )
 def test_a_run_goes_on_whatever_its_streams_are(root, expected, streams):
-    ended = shell(f'$0 "$@" {streams}', "--root", root, *ONE)
+    ended = shell(f'"$@" {streams}', "--root", root, *ONE)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert contents(root / "processed") == contents(expected / "processed")
 
@@ -218,7 +218,7 @@ def test_a_run_goes_on_whatever_its_streams_are(root, expected, streams):
 def test_nobody_has_to_read_to_the_end(expected):
     """As with `| head`: neither an error nor a complaint of Python's at its end, with status 120."""
     file = expected / "processed" / "S1" / "Walking-1" / "annot.h5"
-    ended = shell('{ $0 "$@"; echo $? >&2; } | true', "--describe", file)
+    ended = shell('{ "$@"; echo $? >&2; } | true', "--describe", file)
     assert ended.stderr == "0\n"
 
 
