@@ -33,7 +33,7 @@ from h36m.export.pickles import write_npy
 from h36m.export.shared import Job, image_size, sequences
 from h36m.segments import BOX_VARIABLE, NO_BOX, count_cells, read_boxes
 
-READ_BY = "learnable-triangulation and its descendants (numpy before 2)"
+READ_BY = "learnable-triangulation and its descendants"
 KINDS = (BOXES,)
 USES_PROCESSED = True
 
