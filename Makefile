@@ -28,7 +28,7 @@ demo: .venv/ready  ## the whole pipeline on a small made-up release, to a pictur
 # A file's tests share what they have made, so a process takes whole files. One process more than there are cores, since
 # some tests wait.
 DEFAULT_TESTS = -m pytest -m "not slow" -n 3 --dist loadfile
-test: .venv/ready  ## the tests, two to three minutes
+test: .venv/ready  ## the tests, three to four minutes
 	$(IN_VENV) $(DEFAULT_TESTS)
 
 test-lowest: .venv/lowest/ready  ## the same with the oldest Python here and the oldest releases that requirements*.txt allow
@@ -37,7 +37,7 @@ test-lowest: .venv/lowest/ready  ## the same with the oldest Python here and the
 	.venv/lowest/bin/python $(DEFAULT_TESTS)
 
 # These wait most of the time, and the longest are of one file.
-test-slow: .venv/ready  ## the longer tests, some seven minutes
+test-slow: .venv/ready  ## the longer tests, a quarter of an hour
 	$(IN_VENV) -m pytest -m slow -n 4 --dist worksteal
 
 lint: .venv/ready
