@@ -28,7 +28,7 @@ demo: .venv/ready  ## the whole pipeline on a small made-up release, to a pictur
 # A file's tests share what they have made, so a process takes whole files. One process more than there are cores, since
 # some tests wait.
 DEFAULT_TESTS = -m pytest -m "not slow" -n 3 --dist loadfile
-test: .venv/ready  ## the tests, three to four minutes
+test: .venv/ready  ## the tests, three minutes
 	$(IN_VENV) $(DEFAULT_TESTS)
 
 test-lowest: .venv/lowest/ready  ## the same with the oldest Python here and the oldest releases that requirements*.txt allow
