@@ -44,7 +44,7 @@ from h36m.gzip_stream import BadArchiveError
 from h36m.locks import only_run_in
 from h36m.near_misses import near_misses, unfinished_download
 from h36m.parallel.cores import available_cores
-from h36m.storage import Record, free_name, is_disk_full, sync, sync_tree
+from h36m.storage import Record, free_name, is_disk_full, sync_parents, sync_tree
 
 
 class Task(NamedTuple):
@@ -244,7 +244,7 @@ def unpack_one(task: Task, record: Record, on_bytes: Callable[[int], None]) -> t
                     notice = f"; the existing folder has other files and was renamed to {aside}"
                 task.folder.rename(aside)
             complete.rename(task.folder)
-            sync_names(task)
+            sync_parents(task.folder)
         record.add(task.archive, files=files)
         remove_leftovers(task)
         if strays:
@@ -285,17 +285,11 @@ def remove_leftovers(task: Task) -> None:
             shutil.rmtree(leftover)
 
 
-def sync_names(task: Task) -> None:
-    """Wait until the name of a task's folder is on the disk, and those of the folders that it is in."""
-    for folder in list(task.folder.parents)[:3]:  # extracted/S1, extracted, and the root, which has that name
-        sync(folder)
-
-
 def delete_archive_of_earlier_run(task: Task) -> None:
     """Delete an archive that is unpacked; the folder may be of a version of this script that did not sync it."""
     if task.archive.exists():
         sync_tree(task.folder)
-        sync_names(task)
+        sync_parents(task.folder)
         task.archive.unlink()
 
 

@@ -1,4 +1,4 @@
-"""HDF5 files that are written: a full disk is an OSError, as it is everywhere else."""
+"""HDF5 files, opened without HDF5's own locks (see h36m.locks); a full disk is an OSError, as it is everywhere else."""
 
 import contextlib
 import os
@@ -7,6 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
+
+
+def reading(file: Path) -> h5py.File:
+    """Open an HDF5 file to read, for a `with` block.
+
+    Raises:
+        OSError: it is not there, or is no HDF5.
+    """
+    return h5py.File(file, "r", locking=False)
 
 
 @contextlib.contextmanager

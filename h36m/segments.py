@@ -16,6 +16,7 @@ import numpy as np
 
 from h36m.cli import TaskError, count_of
 from h36m.dataset import FRAMES_WITHOUT_POSE, MOST_FRAMES
+from h36m.hdf5 import reading
 
 # What a box is where its mask is missing or empty.
 NO_BOX = (-1, -1, -1, -1)
@@ -96,7 +97,7 @@ def _opened(file: Path, variable: str) -> Iterator[tuple[h5py.File, np.ndarray]]
         TaskError: the file is not there, cannot be read, or has no such variable.
     """
     try:
-        with h5py.File(file, "r", locking=False) as mat:
+        with reading(file) as mat:
             yield mat, _read_references(mat, variable)
     except UnexpectedObjectError as found:
         raise TaskError(f"{file}: expected {variable} to be a cell array, found {found}; unpack it again") from None

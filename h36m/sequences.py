@@ -58,14 +58,19 @@ def file_names(kind: str, subject: str) -> dict[str, str]:
     Raises:
         UsageError: metadata.xml cannot be read.
     """
-    with parsed(METADATA_FILE) as root:
-        naming = read_naming(root)
+    naming = _naming_of_project()
     names = [
         unpacked_file_name(sequence, kind, camera)
         for sequence in naming.sequences_of(subject)
         for camera in naming.camera_ids
     ]
     return {name.casefold(): name for name in names}
+
+
+@functools.cache
+def _naming_of_project() -> Naming:
+    with parsed(METADATA_FILE) as root:
+        return read_naming(root)
 
 
 @contextlib.contextmanager

@@ -132,7 +132,11 @@ def start_writing(handle: int) -> None:
 
 def start_writing_files(folder: Path) -> None:
     """Have the system begin to write all files below a folder to the disk, and do not wait."""
-    for file in _files_and_folders(folder)[0]:
+    _start_writing_each(_files_and_folders(folder)[0])
+
+
+def _start_writing_each(files: list[Path]) -> None:
+    for file in files:
         handle = os.open(file, os.O_RDONLY)
         try:
             start_writing(handle)
@@ -150,7 +154,7 @@ def sync_tree(folder: Path) -> None:
         OSError: the disk failed or is full; it names the path.
     """
     files, folders = _files_and_folders(folder)
-    start_writing_files(folder)
+    _start_writing_each(files)
     # Several at a time: the file system's journal takes them together, and a file server answers them together.
     with ThreadPoolExecutor(SYNCS_AT_A_TIME) as pool:
         for _ in pool.map(sync, files):
@@ -171,6 +175,12 @@ def _files_and_folders(folder: Path) -> tuple[list[Path], list[Path]]:
         files += [Path(place, name) for name in names]
         folders.append(Path(place))
     return files, folders
+
+
+def sync_parents(folder: Path) -> None:
+    """Wait until the name of a folder in extracted/S1 or processed/S1 is on the disk, and those of all it is in."""
+    for parent in list(folder.parents)[:3]:  # extracted/S1, extracted, and the root, which has that name
+        sync(parent)
 
 
 def rename_durably(source: Path, target: Path) -> None:

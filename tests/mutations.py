@@ -558,7 +558,7 @@ FAULTS = (
     Fault(
         "a folder is recorded before its name is on the disk",
         "extract_all.py",
-        "            sync_names(task)\n",
+        "            sync_parents(task.folder)\n",
         "",
         "unit/test_extracting.py::test_files_and_name_are_on_the_disk_before_the_record",
     ),

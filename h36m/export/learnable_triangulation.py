@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 
 from h36m.cli import TaskError
@@ -31,6 +30,7 @@ from h36m.dataset import (
 from h36m.export.links import link_to, processed_frames
 from h36m.export.pickles import write_npy
 from h36m.export.shared import Job, image_size, sequences
+from h36m.hdf5 import reading
 from h36m.segments import BOX_VARIABLE, NO_BOX, count_cells, read_boxes
 
 READ_BY = "learnable-triangulation and its descendants"
@@ -119,7 +119,7 @@ def rows_of_sequence(job: Job, sequence: Sequence, actions: list[str]) -> np.nda
     """Return a row for each frame that some view of an annot.h5 has; a view without it, or without a box, has zeros."""
     file = annotations_of(job, sequence)
     try:
-        with h5py.File(file, "r", locking=False) as annotations:
+        with reading(file) as annotations:
             frames, views = annotations["frame"][...] - 1, annotations["camera"][...]
             if "pose/3d-world" not in annotations:
                 where = f"of {PROCESSED}/{sequence.subject} without pose/3d-world, left out"

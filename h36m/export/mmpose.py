@@ -20,6 +20,9 @@ from h36m.dataset import MOVING_JOINTS, POSES_2D, POSES_3D, Sequence
 from h36m.export.links import link_images, name_missing_images, processed_frames
 from h36m.export.pickles import write_pickle
 from h36m.export.shared import (
+    IMAGE_HEIGHTS,
+    IMAGE_WIDTH,
+    MM_PER_M,
     TEST_SUBJECTS,
     TRAINING_SUBJECTS,
     Job,
@@ -35,7 +38,6 @@ IMAGE_FOLDERS = "images/S*/*"
 
 STEPS = {"fps50": 1, "fps10": 5}  # of the dataset's 50 frames/s
 SETS = {"train": TRAINING_SUBJECTS, "test": TEST_SUBJECTS}
-MM_PER_M = 1000
 BOX_MARGIN, SCALE_PIXELS = 1.2, 200  # a person's size in mmpose: of the box, with a margin, in units of 200 pixels
 
 
@@ -216,7 +218,7 @@ def link_images_of(job: Job, view: View) -> None:
 def cameras(job: Job) -> dict[tuple[str, str], dict]:
     """Return the cameras of all subjects; R is ours transposed and T the camera's place in m: X = R^T (world - T)."""
     # As in mmpose's own file, which normalizes by them, though all of S7's frames are 1002 pixels high.
-    heights = {"54138969": 1002, "55011271": 1000, "58860488": 1000, "60457274": 1002}
+    numbers = {camera_id: number for number, camera_id in enumerate(job.metadata.camera_ids)}
     return {
         (subject, camera_id): {
             "R": camera.rotation.T,
@@ -225,9 +227,9 @@ def cameras(job: Job) -> dict[tuple[str, str], dict]:
             "f": camera.focal_length[:, None],
             "k": camera.radial[:, None],
             "p": camera.tangential[:, None],
-            "w": 1000,
-            "h": heights[camera_id],
-            "name": f"camera{job.metadata.camera_ids.index(camera_id) + 1}",
+            "w": IMAGE_WIDTH,
+            "h": IMAGE_HEIGHTS[numbers[camera_id]],
+            "name": f"camera{numbers[camera_id] + 1}",
             "id": camera_id,
         }
         for (subject, camera_id), camera in job.metadata.cameras.items()

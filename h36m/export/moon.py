@@ -7,8 +7,8 @@ images/s_01_act_02_subact_01_ca_01/s_01_act_02_subact_01_ca_01_000001.jpg
 """
 
 import json
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,8 @@ from h36m.export.shared import (
     canonical_base,
     image_size,
     is_damaged,
-    published_poses,
+    sequences_in_world,
     subject_number,
-    unpacked_sequences,
 )
 
 READ_BY = "3DMPPE PoseNet and RootNet, Integral, I2L-MeshNet, Hand4Whole, OSX, SMPLer-X"
@@ -47,26 +46,16 @@ def export(job: Job) -> int:
     count = 0
     folder = job.unfinished / "annotations"
     folder.mkdir()
-    by_subject: dict[str, dict[str, Any]] = {}
-    for sequence in unpacked_sequences(job, KINDS):
-        world = published_poses(job, sequence, POSES_3D_WORLD)
-        if world is None:
-            continue
-        if sequence.subject not in by_subject:
-            write_finished(folder, by_subject)
-            by_subject = {sequence.subject: {"data": {"images": [], "annotations": []}, "joint_3d": {}}}
-            by_subject[sequence.subject]["camera"] = cameras_of(job, sequence.subject)
-        add_sequence(job, by_subject[sequence.subject], sequence, world[:, MOVING_JOINTS])
-        count += 1
-    write_finished(folder, by_subject)
-    return count
-
-
-def write_finished(folder: Path, by_subject: dict[str, dict[str, Any]]) -> None:
-    for subject, files in by_subject.items():
-        for name, content in files.items():
+    for subject in job.subjects:
+        files: dict[str, Any] = {"data": {"images": [], "annotations": []}, "joint_3d": {}}
+        files["camera"] = cameras_of(job, subject)
+        for sequence, world in sequences_in_world(replace(job, subjects=(subject,))):
+            add_sequence(job, files, sequence, world[:, MOVING_JOINTS])
+            count += 1
+        for name, content in files.items() if files["joint_3d"] else ():
             with (folder / f"Human36M_subject{subject_number(subject)}_{name}.json").open("w") as file:
                 json.dump(content, file)
+    return count
 
 
 def cameras_of(job: Job, subject: str) -> dict[str, dict[str, list]]:

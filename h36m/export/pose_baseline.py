@@ -14,7 +14,7 @@ import numpy as np
 
 from h36m.dataset import KIND_FACTS, POSES_3D_WORLD, unpacked_file
 from h36m.export.links import link_to
-from h36m.export.shared import Job, camera_center, canonical_base, published_poses, subject_number, unpacked_sequences
+from h36m.export.shared import Job, camera_center, canonical_base, sequences_in_world, subject_number
 from h36m.hdf5 import writing
 from h36m.metadata import METADATA_FILE, Metadata
 
@@ -32,10 +32,7 @@ def export(job: Job) -> int:
     count = 0
     folder = job.unfinished / "h36m"
     folder.mkdir()
-    for sequence in unpacked_sequences(job, KINDS):
-        world = published_poses(job, sequence, POSES_3D_WORLD)
-        if world is None:
-            continue
+    for sequence, world in sequences_in_world(job):
         file = folder / sequence.subject / "MyPoses" / "3D_positions" / f"{canonical_base(sequence)}.h5"
         file.parent.mkdir(parents=True, exist_ok=True)
         with writing(file) as h5:

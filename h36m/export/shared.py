@@ -25,6 +25,10 @@ from h36m.poses import read_poses
 # The split of nearly all papers and programs.
 TRAINING_SUBJECTS, TEST_SUBJECTS = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")
 
+MM_PER_M = 1000
+# Of the four cameras, in their order, pixels; S7's frames are all 1002 high.
+IMAGE_HEIGHTS, IMAGE_WIDTH = (1002, 1000, 1000, 1002), 1000
+
 # The video of this view was damaged in the release until 2020: some formats leave it out, or its sequence.
 DAMAGED_SUBJECT, DAMAGED_SEQUENCE, DAMAGED_CAMERA = "S11", "Directions-2", "54138969"
 
@@ -156,6 +160,18 @@ def published_poses(job: Job, sequence: Sequence, kind: str, camera: str = "") -
         return None
 
 
+def sequences_in_world(job: Job) -> Iterator[tuple[Sequence, np.ndarray]]:
+    """Yield the sequences whose poses in the world can be read, see `unpacked_sequences`, with these poses.
+
+    Yields:
+        the sequence; (frames, 32, 3) float64, mm.
+    """
+    for sequence in unpacked_sequences(job, (POSES_3D_WORLD,)):
+        world = published_poses(job, sequence, POSES_3D_WORLD)
+        if world is not None:
+            yield sequence, world
+
+
 def is_damaged(sequence: Sequence, camera: str = DAMAGED_CAMERA) -> bool:
     """Return whether a view is the one whose video was damaged; without a camera, whether the sequence has it."""
     return (sequence.subject, sequence.name, camera) == (DAMAGED_SUBJECT, DAMAGED_SEQUENCE, DAMAGED_CAMERA)
@@ -178,5 +194,5 @@ def camera_center(camera: Camera) -> np.ndarray:
 
 def image_size(job: Job, subject: str, camera_id: str) -> tuple[int, int]:
     """Return height and width of a view's frames, pixels; the official metadata.xml does not tell them."""
-    heights = dict(zip(job.metadata.camera_ids, (1002, 1000, 1000, 1002), strict=True))
-    return job.metadata.image_sizes.get((subject, camera_id), (heights[camera_id], 1000))
+    height = IMAGE_HEIGHTS[job.metadata.camera_ids.index(camera_id)]
+    return job.metadata.image_sizes.get((subject, camera_id), (height, IMAGE_WIDTH))

@@ -8,7 +8,7 @@ import numpy as np
 
 from h36m.dataset import MOVING_JOINTS, POSES_2D, POSES_3D_WORLD
 from h36m.export.pickles import write_npz
-from h36m.export.shared import Job, canonical_base, is_damaged, published_poses, unpacked_sequences
+from h36m.export.shared import MM_PER_M, Job, canonical_base, is_damaged, published_poses, unpacked_sequences
 
 READ_BY = "VideoPose3D, PoseFormer, MHFormer, MixSTE, P-STMO and most other lifters"
 KINDS = (POSES_3D_WORLD, POSES_2D)
@@ -16,7 +16,6 @@ USES_PROCESSED = False
 
 # Joints of the 17, from 0.
 LEFT, RIGHT = [4, 5, 6, 11, 12, 13], [1, 2, 3, 14, 15, 16]
-MM_PER_M = 1000
 
 
 def export(job: Job) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from h36m.cli import TaskError, UsageError
 from h36m.dataset import ANNOTATIONS_FILE, IMAGES, image_name
-from h36m.hdf5 import writing
+from h36m.hdf5 import reading, writing
 
 # Goes up when what is written changes, so that an older annot.h5 is made again.
 FORMAT = 2
@@ -71,7 +71,7 @@ def write_annotations(file: Path, datasets: dict[str, np.ndarray], attributes: d
 def read_attributes(file: Path) -> dict:
     """Return the attributes of an annot.h5 (JSON taken apart), or an empty dictionary where there is none to read."""
     try:
-        with h5py.File(file, "r", locking=False) as annotations:
+        with reading(file) as annotations:
             attributes = dict(annotations.attrs)
     except OSError:
         return {}
@@ -83,7 +83,7 @@ def read_attributes(file: Path) -> dict:
 
 def read_frames(file: Path) -> dict[str, np.ndarray]:
     """Return the chosen frames of each camera of an annot.h5, indices from 0."""
-    with h5py.File(file, "r", locking=False) as annotations:
+    with reading(file) as annotations:
         cameras, numbers = annotations["camera"][...], annotations["frame"][...]
     return {str(camera): numbers[cameras == camera] - 1 for camera in np.unique(cameras)}
 
@@ -114,7 +114,7 @@ def describe(file: Path) -> str:
     meanings = {dataset.name: dataset for dataset in DATASETS}
     rows = [("dataset", "shape", "type", "unit", "coordinates", "meaning")]
     try:
-        with h5py.File(file, "r", locking=False) as annotations:
+        with reading(file) as annotations:
             names = []
             annotations.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
             for name in sorted(names, key=_place_in_table):

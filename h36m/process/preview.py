@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from h36m.dataset import ANNOTATIONS_FILE, IMAGES, MOVING_JOINTS, PART_LABEL_IMAGES, image_name
+from h36m.hdf5 import reading
 from h36m.segments import NO_BOX
 
 # Four cameras beside each other, three moments below each other: a sheet that fits on a screen.
@@ -31,7 +31,7 @@ def draw_preview(folder: Path) -> Image.Image:
     Args:
         folder: with annot.h5, imageSequence/ and perhaps partLabels/ in it.
     """
-    with h5py.File(folder / ANNOTATIONS_FILE, "r", locking=False) as file:
+    with reading(folder / ANNOTATIONS_FILE) as file:
         cameras, numbers, poses = file["camera"][...], file["frame"][...], file["pose/2d"][...]
         boxes = file["bbox"][...] if "bbox" in file else np.full((len(numbers), 4), NO_BOX)
         lines = bones(list(file.attrs["joint_names"]), file.attrs["joint_parents"].tolist())

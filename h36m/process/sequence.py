@@ -43,7 +43,7 @@ from h36m.process.s9 import correct_boxes, correct_camera_poses, correct_world_p
 from h36m.process.selection import FrameRuleError, chosen_frames
 from h36m.process.video import write_images
 from h36m.segments import BOX_VARIABLE, NO_BOX, PART_LABEL_VARIABLE, compare_count, read_boxes
-from h36m.storage import rename_durably, start_writing_files, sync, sync_tree
+from h36m.storage import rename_durably, start_writing_files, sync, sync_parents, sync_tree
 
 
 class View(NamedTuple):
@@ -114,8 +114,8 @@ def put_in_place(unfinished: Path, folder: Path) -> None:
             (folder / name).rename(old / name)
         if (unfinished / name).exists():
             (unfinished / name).rename(folder / name)
-    for place in (folder, *list(folder.parents)[:3]):  # processed/S1, processed, and the root, which has that name
-        sync(place)
+    sync(folder)
+    sync_parents(folder)
     (unfinished / ANNOTATIONS_FILE).rename(folder / ANNOTATIONS_FILE)
     sync(folder)
 
@@ -136,7 +136,8 @@ def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, fold
             shutil.rmtree(folder / IMAGES / camera, ignore_errors=True)
             continue
         views.append(view)
-        start_writing_files(folder)  # the disk works while the next view is decoded
+        for written in folder.glob(f"*/{camera}"):
+            start_writing_files(written)  # the disk works while the next view is decoded
         problems += [f"{sequence} {camera}: {problem}" for problem in view_problems]
         notices += [f"{sequence} {camera}: {notice}" for notice in view_notices]
     if not views:
