@@ -48,6 +48,7 @@ from h36m.dataset import (
     POSES_3D_WORLD,
     PROCESSED,
     SEQUENCE_LOCKS,
+    VIDEOS,
     Sequence,
     unpacked_folder,
 )
@@ -88,7 +89,7 @@ MODULES_OF_WORKERS = ("h36m.cdf", "h36m.process.sequence", "PIL.Image")
 class Plan(NamedTuple):
     """What a run has to do."""
 
-    to_do: list[Sequence]
+    to_do: dict[Sequence, int]  # with the bytes of its videos, which tell how long it is
     done: int  # sequences that an earlier run has done
     problems: list[str]  # of sequences that nothing can be done about
 
@@ -172,7 +173,9 @@ def plan_run(sequences: list[Sequence], options: Options) -> Plan:
         UsageError: there is no extracted/.
     """
     extracted = options.root / EXTRACTED
-    to_do, problems, done = [], [], 0
+    to_do: dict[Sequence, int] = {}
+    problems: list[str] = []
+    done = 0
     subjects = []  # with sequences that are not done
     for sequence in sequences:
         before = done_before(sequence, options)
@@ -181,8 +184,10 @@ def plan_run(sequences: list[Sequence], options: Options) -> Plan:
             problems += before.problems
             continue
         subjects.append(sequence.subject)
-        if input_files(sequence, options):
-            to_do.append(sequence)
+        files = input_files(sequence, options)
+        if files:
+            video = KIND_FACTS[VIDEOS].extension
+            to_do[sequence] = sum(size for name, (size, *_) in files.items() if name.endswith(video))
         elif not extracted.is_dir():
             raise UsageError(f"there is no folder {extracted}: run extract_all.py first, or say where with --root")
         elif not (extracted / sequence.subject).is_dir():
@@ -230,9 +235,11 @@ def start_work(
     tell_beforehand(plan.to_do, options, metadata, say)
     say_if_without_locks(options.root / PROCESSED / SEQUENCE_LOCKS, say)
     work = partial(process, options=options, metadata=metadata)
+    # A long sequence that starts last keeps one core busy after all others have finished.
+    longest_first = sorted(plan.to_do, key=plan.to_do.__getitem__, reverse=True)
     if scheduler:
-        return cluster.run_on_cluster(client, work, plan.to_do, jobs, debug)
-    return run_in_processes(work, plan.to_do, at_a_time, preload=MODULES_OF_WORKERS, debug=debug)
+        return cluster.run_on_cluster(client, work, longest_first, jobs, debug)
+    return run_in_processes(work, longest_first, at_a_time, preload=MODULES_OF_WORKERS, debug=debug)
 
 
 def process(sequence: Sequence, options: Options, metadata: Metadata) -> Outcome:
@@ -242,7 +249,7 @@ def process(sequence: Sequence, options: Options, metadata: Metadata) -> Outcome
     return process_sequence(sequence, options, metadata)
 
 
-def tell_beforehand(sequences: list[Sequence], options: Options, metadata: Metadata, say: Say) -> None:
+def tell_beforehand(sequences: Iterable[Sequence], options: Options, metadata: Metadata, say: Say) -> None:
     """Say what these sequences will come without, and which are known to be shifted."""
     if not metadata.cameras:
         say("metadata.xml has no calibration (<w0>): no extrinsics, calibration and distortion are written")

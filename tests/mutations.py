@@ -783,6 +783,13 @@ FAULTS = (
     ),
     # -- process_all.py
     Fault(
+        "sequences are handed out in the order of their names",
+        "process_all.py",
+        "longest_first = sorted(plan.to_do, key=plan.to_do.__getitem__, reverse=True)",
+        "longest_first = list(plan.to_do)",
+        "test_slices.py::test_longest_sequence_is_processed_first",
+    ),
+    Fault(
         "shares overlap",
         "process_all.py",
         "[which - 1 :: count]",

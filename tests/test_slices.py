@@ -63,3 +63,20 @@ def test_a_share_that_is_none_is_told_in_one_line_with_status_2(root, wrong):
     ended = process(root, f"--slice={wrong}")
     assert ended.returncode == 2
     assert "argument --slice: must be K/N with K from 1 to N" in ended.stderr and len(ended.errors) == 1
+
+
+def test_longest_sequence_is_processed_first(root):
+    """By the size of its videos; otherwise one core would work on it after all others have finished."""
+
+    def size_of_videos(folder) -> int:
+        stem = {"Greeting-2": "Greeting", "Walking-1": "Walking 1"}[folder.name]
+        videos = list((root / "extracted" / folder.parent.name / "Videos").glob(f"{stem}.*.mp4"))
+        assert len(videos) == 4
+        return sum(video.stat().st_size for video in videos)
+
+    options = ["--every", "60", "--jobs", "1", "--no-segments", *SUBJECT_OPTIONS, *ACTION_OPTIONS]
+    ended = process(root, *options)
+    assert ended.returncode == 0, ended.stderr
+    made = sorted(root.glob("processed/*/*/annot.h5"), key=lambda file: file.stat().st_mtime_ns)
+    by_size = sorted((file.parent for file in made), key=size_of_videos, reverse=True)
+    assert [file.parent for file in made] == by_size != sorted(by_size)
