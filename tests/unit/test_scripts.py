@@ -283,7 +283,7 @@ def test_plan_takes_sequences_with_files_and_names_those_without(tmp_path):
     with_files, without, elsewhere = (SEQUENCES[number] for number in (0, 1, 30))
     put_videos(tmp_path, with_files)
     plan = process_all.plan_run([with_files, without, elsewhere, SEQUENCES[31]], options_of(tmp_path))
-    assert (plan.to_do, plan.done) == ([with_files], 0)
+    assert (plan.to_do, plan.done) == ({with_files: len(b"a video")}, 0)
     assert len(plan.problems) == 2, "one for the sequence, one for the subject"
     assert str(without) in plan.problems[0] and plan.problems[1].startswith("S5: ")
 
@@ -304,7 +304,7 @@ def test_plan_names_folders_without_their_files(tmp_path, kind, is_deeper):
         if kind == VIDEOS
         else [f"{file.parent}: its {file.suffix} files are not at the top of this folder; run extract_all.py"]
     )
-    assert plan.to_do == SEQUENCES[:1] and plan.problems == expected
+    assert list(plan.to_do) == SEQUENCES[:1] and plan.problems == expected
     if kind in (BOXES, PART_LABELS):
         assert process_all.plan_run(SEQUENCES[:1], options_of(tmp_path, "--no-segments")).problems == []
 
@@ -313,7 +313,7 @@ def test_plan_with_all_sequences_done_does_not_look_into_folders(tmp_path, monke
     """Unpacked files may be deleted when their sequences are done."""
     unpacked_folder(tmp_path, "S1", VIDEOS).mkdir(parents=True)
     monkeypatch.setattr(process_all, "done_before", lambda sequence, options: Outcome(0, 0, [], []))
-    assert process_all.plan_run(SEQUENCES[:2], options_of(tmp_path)) == ([], 2, [])
+    assert process_all.plan_run(SEQUENCES[:2], options_of(tmp_path)) == ({}, 2, [])
 
 
 def test_plan_without_unpacked_files_is_an_error(tmp_path):
