@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
 """Measure export_all.py at full size against reading the CDF files:
 
-    python3 benchmarks/exports.py ../shared/facts/frame_counts.tsv
+    python3 benchmarks/exports.py
 
 makes a release of poses alone, any motion, with all 210 sequences and as many frames as the real videos have; exports
 it; and prints seconds, memory and sizes. It needs 8 GB in the temporary folder; takes some minutes.
 """
 
 import argparse
-import csv
 import os
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from frame_counts import read_frame_counts
 from machine import ROOT, machine
 
 from demo.release import write_cdf
@@ -49,16 +49,9 @@ for kind in sys.argv[2:]:
 """
 
 
-def frame_counts(table: Path) -> dict[tuple[str, int, int], int]:
-    """Read how many frames the shortest of a sequence's four videos has, by subject, action and subaction."""
-    with table.open(newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    return {
-        (row["subject"], int(row["action"]), int(row["subaction"])): min(
-            int(count) for name, count in row.items() if name.isdecimal()
-        )
-        for row in rows
-    }
+def frame_counts() -> dict[tuple[str, int, int], int]:
+    """Return how many frames the shortest of a sequence's four videos has, by subject, action and subaction."""
+    return {sequence: min(views.values()) for sequence, views in read_frame_counts().items()}
 
 
 def make_poses(root: Path, counts: dict[tuple[str, int, int], int]) -> None:
@@ -90,19 +83,17 @@ def measure(command: list[str]) -> tuple[float, float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", type=Path, metavar="frame_counts.tsv")
     parser.add_argument("--folder", type=Path, help="where the release is made, or is from an earlier run")
     arguments = parser.parse_args()
     print(machine())
     met = True
     with tempfile.TemporaryDirectory(prefix="h36m-benchmark-") as name:
         root = arguments.folder or Path(name)
-        counts = frame_counts(arguments.table)
+        counts = frame_counts()
         if not (root / "extracted").exists():
             make_poses(root, counts)
         total = {
-            subjects: 4
-            * sum(count for (subject, action, _), count in counts.items() if subject in subjects.split() and action > 1)
+            subjects: 4 * sum(count for (subject, *_), count in counts.items() if subject in subjects.split())
             for subjects in ("S1 S5 S6 S7 S8", "S9 S11")
         }
         print(" ".join(f"{subjects}: {count:,} frames of four cameras;" for subjects, count in total.items()))

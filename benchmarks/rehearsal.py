@@ -23,11 +23,11 @@ from limited_site import site_process, write_configuration
 from machine import ROOT, machine
 from rehearsal_release import SUBJECT_WITH_SEGMENTS, frames_of, make_release
 
+from export_all import FORMATS
 from h36m.dataset import PROCESSED, SUBJECTS_WITH_GROUND_TRUTH
 from h36m.parallel.cores import available_cores
 
 DOWNLOADERS = ("axel", "requests")
-FORMATS = ("videopose3d", "mmpose", "3dmppe", "learnable-triangulation", "3d-pose-baseline", "original")
 # What a frame takes, bytes, as measured: of the archives, and of the images where one frame in so many is kept.
 ARCHIVE_BYTES_PER_FRAME = {"H.264": 6000, "MPEG-4": 8500}
 IMAGE_BYTES, FRAMES_PER_IMAGE = 170_000, 8
@@ -231,7 +231,7 @@ if __name__ == "__main__":
     )
     parser.add_argument("--codec", choices=CODECS, default="H.264", help="of the videos; default: H.264")
     parser.add_argument("--divide", type=int, default=1, metavar="N", help="make a release of an N-th of the frames")
-    parser.add_argument("--formats", nargs="*", choices=FORMATS, default=FORMATS, help="exports; default: all")
+    parser.add_argument("--formats", nargs="*", choices=FORMATS, default=list(FORMATS), help="exports; default: all")
     parser.add_argument("--jobs", type=int, default=available_cores(), metavar="N", help="default: the cores")
     parser.add_argument("--keep", action="store_true", help="keep extracted/, processed/ and exported/ at the end")
     main(parser.parse_args())
