@@ -5,21 +5,32 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h: whoever loses its parent becomes a child of this process
 
 
-def main(command: list[str]) -> None:
+def adopt_orphans() -> None:
+    """Have every process below this one become a child of this one when it loses its parent (Linux only)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def wait_for_children() -> Iterator:
+    """Yield id, status and usage of each child as it ends, until there is none, as `os.wait4`."""
+    while True:
+        try:
+            yield os.wait4(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def main(command: list[str]) -> None:
+    adopt_orphans()
     started = time.monotonic()
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     cpu, wall, memory, status = 0.0, 0.0, 0, 0
-    while True:
-        try:
-            ended, its_status, used = os.wait4(-1, 0)
-        except ChildProcessError:
-            break
+    for ended, its_status, used in wait_for_children():
         # What a process waited for is counted with it; the server that forks the workers outlives its parent.
         cpu += used.ru_utime + used.ru_stime
         memory = max(memory, used.ru_maxrss)

@@ -6,7 +6,6 @@ Linux only. FOLDER tells which disk to look at. Bytes read and written are those
 until all is written; the rest is of the command's processes alone.
 """
 
-import ctypes
 import json
 import os
 import subprocess
@@ -15,7 +14,8 @@ import threading
 import time
 from pathlib import Path
 
-PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h: processes that lose their parent become children of this one
+from measured import adopt_orphans, wait_for_children
+
 SECONDS_BETWEEN_SAMPLES = 0.5
 SECTOR_BYTES = 512  # the unit of /sys/dev/block, whatever the disk's own
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -97,18 +97,14 @@ class Sampler(threading.Thread):
 
 
 def main(file: str, folder: str, command: list[str]) -> None:
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    adopt_orphans()
     os.sync()
     read_before, written_before = disk_bytes(folder)
     sampler = Sampler(folder)
     sampler.start()
     started, cpu, wall, status = time.monotonic(), 0.0, 0.0, 0
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-    while True:
-        try:
-            ended, its_status, usage = os.wait4(-1, 0)
-        except ChildProcessError:
-            break
+    for ended, its_status, usage in wait_for_children():
         # This includes the processes that the ended one waited for.
         cpu += usage.ru_utime + usage.ru_stime
         sampler.largest = max(sampler.largest, usage.ru_maxrss * 1024)
