@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from h36m import __version__
 from h36m.dataset import KIND_FACTS, SUBJECTS_WITH_GROUND_TRUTH
+from h36m.stop_signals import STOP_SIGNALS, stop_on_signals
 
-# Where there is no terminal, a line of progress now and then is enough for a log file.
+# Without a terminal, an occasional line of progress is enough for a log file.
 SECONDS_BETWEEN_PLAIN_LINES = 30
 
 
@@ -25,7 +26,7 @@ Say = Callable[[str], None]  # prints a line for the user, see `speaker`
 
 
 class UsageError(Exception):
-    """A wrong option or configuration: the script ends at once with status 2. The message is one line."""
+    """A wrong option or configuration: the script exits at once with status 2. The message is one line."""
 
 
 class TaskError(Exception):
@@ -33,11 +34,11 @@ class TaskError(Exception):
 
 
 class RunStoppedError(Exception):
-    """The run is being stopped (Ctrl-C, SIGTERM, or an error that ends it): threads clean up and end."""
+    """The run is stopping (Ctrl-C, SIGTERM, or a fatal error): threads clean up and end."""
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """argparse's parser, whose errors are one line without the usage before it."""
+    """argparse's parser, with errors in one line, without the usage."""
 
     def error(self, message: str):
         print(f"{self.prog}: {message} (see --help)", file=sys.stderr)
@@ -63,7 +64,7 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
         type=Path,
         default=Path(),
         metavar="DIR",
-        help="where archives/, extracted/, processed/ and exported/ are (default: the current directory)",
+        help="folder that contains archives/, extracted/, processed/ and exported/ (default: the current folder)",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__} (h36m-fetch)")
     parser.add_argument(
@@ -84,7 +85,7 @@ def add_kinds_option(parser: argparse.ArgumentParser, kinds: Sequence[str]) -> N
     """Add `--kinds`, whose value is None where it is not given.
 
     Args:
-        kinds: of `h36m.dataset.KINDS`, those that the script deals with.
+        kinds: of `h36m.dataset.KINDS`, those that the script handles.
     """
 
     def kind(text: str) -> str:
@@ -105,16 +106,16 @@ def add_kinds_option(parser: argparse.ArgumentParser, kinds: Sequence[str]) -> N
 
 
 def positive_integer(text: str) -> int:
-    """Read an option's value that must be a whole number from 1 (a `type` for argparse)."""
+    """Read an option's value that must be a positive integer (a `type` for argparse)."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a positive integer, not {text!r}")
     return int(text)
 
 
 def run(main: Callable[[argparse.Namespace], list[str]], parser: argparse.ArgumentParser) -> None:
-    """Run a script's `main` and leave the process with the status that the contract promises.
+    """Run a script's `main` and exit with the status that the documentation promises.
 
-    0: all done; 1: `main` returned problems, each printed as one of the last lines; 2: wrong use or configuration;
+    0: everything done; 1: `main` returned problems, printed as the last lines; 2: wrong usage or configuration;
     130: Ctrl-C or SIGTERM. No traceback without `--debug`.
 
     Args:
@@ -122,10 +123,10 @@ def run(main: Callable[[argparse.Namespace], list[str]], parser: argparse.Argume
         parser: reads the command line; it ends with status 2 itself on a wrong one.
     """
     _prepare_streams()
-    # SIGTERM (a cluster's time limit, `docker stop`) cleans up as Ctrl-C does, and so does the end of a terminal.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # nohup has it ignored
-        signal.signal(signal.SIGHUP, signal.default_int_handler)
+    # SIGTERM (a cluster's time limit, `docker stop`) and a closed terminal clean up as Ctrl-C does. nohup has a closed
+    # terminal ignored, and a shell script has Ctrl-C ignored by what it starts with `&`.
+    handled = [each for each in STOP_SIGNALS if each == signal.SIGTERM or signal.getsignal(each) != signal.SIG_IGN]
+    stop_on_signals(handled, lambda _: KeyboardInterrupt())
     try:
         arguments = parser.parse_args()
         status, problems = _run(main, arguments)
@@ -144,7 +145,7 @@ def _run(main: Callable[[argparse.Namespace], list[str]], arguments: argparse.Na
         problems = main(arguments)
         return 1 if problems else 0, problems
     except KeyboardInterrupt:
-        return 130, ["stopped; run it again to go on from here"]
+        return 130, ["interrupted; run again to resume"]
     except (UsageError, TaskError, OSError) as error:
         if arguments.debug:
             print_line(traceback.format_exc(), sys.stderr)
@@ -152,20 +153,21 @@ def _run(main: Callable[[argparse.Namespace], list[str]], arguments: argparse.Na
 
 
 def _prepare_streams() -> None:
-    """Open what was closed (`<&-`) of the standard streams, and let standard output take any text."""
+    """Open standard streams that were closed (`<&-`), and let standard output accept any text."""
     for number in range(3):
         try:
             os.fstat(number)
-        except OSError:  # it would be the number of the next file that is opened, and children would take that for it
+        except OSError:
+            # The next opened file would get its number, and child processes would use that file as the stream.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123  (open until the end)
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a path may have characters that a terminal or LC_ALL=C has not
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a path may have characters that the terminal's encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _flush_streams() -> None:
-    """Write what is left; let go what cannot be written, of which Python would complain at its end."""
+    """Flush both streams; drop what cannot be written, since Python would complain about it at exit."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -177,7 +179,7 @@ def _flush_streams() -> None:
 def print_line(line: str, stream: TextIO) -> None:
     """Print a line without breaking a progress bar.
 
-    A run does not end because nobody reads what it prints (`| head`) or the disk of its log is full: that is kept for
+    A run does not fail because nobody reads its output (`| head`) or the disk of its log is full: the line is kept for
     the next line.
     """
     with contextlib.suppress(OSError):
@@ -206,7 +208,7 @@ def is_or_are(count: int) -> str:
 
 
 class Progress(tqdm):
-    """tqdm's bar on a terminal; where there is none, a plain line on standard error now and then."""
+    """tqdm's bar on a terminal; without one, an occasional plain line on standard error."""
 
     def __init__(self, *args, **options):
         self.plain = not sys.stderr.isatty()
@@ -218,12 +220,12 @@ class Progress(tqdm):
                 "maxinterval": SECONDS_BETWEEN_PLAIN_LINES,
                 "delay": SECONDS_BETWEEN_PLAIN_LINES,
                 "leave": False,
-                "file": io.StringIO(),  # where tqdm may move its cursor about; the lines go to standard error
+                "file": io.StringIO(),  # for tqdm's cursor movements; the lines go to standard error
             }
         super().__init__(*args, **options)
 
     def start_at(self, done: int, total: int | None) -> None:
-        """Show how much is done before work goes on. What was done before the first time counts for no rate."""
+        """Show how much is already done. What was done before the first call does not count for the rate."""
         if self.total is None or done < self.n:
             self.initial, self.start_t = done, time.time()  # tqdm's own clock
         self.total = total
@@ -232,6 +234,6 @@ class Progress(tqdm):
     def display(self, msg=None, pos=None):
         if not self.plain:
             super().display(msg, pos)
-        elif msg is None and time.monotonic() >= self.next_plain_line:  # an empty message wipes a bar: there is none
+        elif msg is None and time.monotonic() >= self.next_plain_line:  # an empty message clears a bar: there is none
             self.next_plain_line = time.monotonic() + SECONDS_BETWEEN_PLAIN_LINES
             print_line(str(self), sys.stderr)

@@ -1,4 +1,4 @@
-"""Tasks on a Dask cluster that sees the same files: as h36m.parallel.workers runs them on one machine.
+"""Run tasks on a Dask cluster that shares the files, as h36m.parallel.workers runs them on one machine.
 
 Only a run with `--scheduler` imports this module, and with it Dask. What runs in a worker, at the end of this file, is
 sent there by value, so it must not use the project's other modules: a worker need not have them. It starts a process
@@ -37,15 +37,15 @@ try:
     import distributed
 except ImportError as error:
     raise UsageError(
-        "--scheduler needs Dask, which is not installed here: python3 -m pip install -r requirements-cluster.txt"
+        "--scheduler needs Dask, which is not installed; run python3 -m pip install -r requirements-cluster.txt"
     ) from error
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 CONNECT_SECONDS = 10
-# How often a task is retried whose process was killed, out of memory say: another worker may have more.
+# Retries of a task whose process was killed (out of memory?): another worker may have more.
 RETRIES = 2
-WORKERS_LOST = "each worker that began it was lost (out of memory?); run again to do it"
+WORKERS_LOST = "every worker that ran it died (out of memory?); run again"
 # How soon a worker notices that a task was cancelled.
 SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -58,9 +58,9 @@ def connect(scheduler: str, root: Path) -> distributed.Client:
         root: the folder that all workers must see.
 
     Raises:
-        UsageError: there is none, or one of its workers could not run a task.
+        UsageError: there is no such cluster, or one of its workers could not run a task.
     """
-    for logger in ("distributed", "distributed.client"):  # what fails is told in one line, here
+    for logger in ("distributed", "distributed.client"):  # failures are reported here, in one line
         logging.getLogger(logger).setLevel(logging.CRITICAL)
     try:
         address = address_in(Path(scheduler)) if Path(scheduler).is_file() else scheduler
@@ -69,7 +69,7 @@ def connect(scheduler: str, root: Path) -> distributed.Client:
         if found != "Scheduler":
             raise ValueError(f"a Dask {found.lower()}")
     except (OSError, asyncio.TimeoutError, ValueError) as error:  # the second is not the first before Python 3.11
-        reason = (str(error) or f"no answer within {CONNECT_SECONDS} s").splitlines()[0]
+        reason = (str(error) or f"no response within {CONNECT_SECONDS} s").splitlines()[0]
         raise UsageError(
             "--scheduler: expected the address of a running `dask scheduler`, such as tcp://HOST:8786, or its "
             f"scheduler file, found {scheduler}: {reason}"
@@ -94,7 +94,7 @@ def address_in(file: Path) -> str:
     try:
         return json.loads(file.read_text())["address"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError("a file that names no address") from error
+        raise ValueError("a file without an address") from error
 
 
 async def identity(address: str) -> dict:
@@ -108,15 +108,15 @@ def check_workers(client: distributed.Client, root: Path) -> None:
     """Check that each worker has this Python, the project's requirements, and sees the files.
 
     Raises:
-        UsageError: one has not.
+        UsageError: a worker lacks one of them.
     """
     here = "{}.{}".format(*sys.version_info)
     for worker, versions in client.get_versions()["workers"].items():
         there = versions["host"]["python"] if versions else "unknown"
         # What is sent to a worker is made of byte code, which another Python cannot read.
         if not there.startswith(f"{here}."):
-            raise UsageError(f"--scheduler: the worker {worker} has Python {there}, expected {here} as here")
-    for worker, lacking in client.run(what_lacks, str(root), requirements(), on_error="return").items():
+            raise UsageError(f"--scheduler: the worker {worker} has Python {there}, expected {here} as on this machine")
+    for worker, lacking in client.run(missing_on_worker, str(root), requirements(), on_error="return").items():
         if lacking:
             raise UsageError(f"--scheduler: the worker {worker} {lacking}")
 
@@ -149,7 +149,7 @@ def run_on_cluster(
 ) -> Iterator[Finished]:
     """Run tasks on a cluster; yield how each ended, in the order of ending. The client is closed at the end.
 
-    Dask runs the task of a lost worker again elsewhere, and gives it up when it has lost several so. A task that fails
+    Dask reruns the task of a lost worker elsewhere, and gives up after several lost workers. A task that fails
     for its data is not retried. When the caller stops early, or is killed, what is running is ended.
 
     Args:
@@ -167,7 +167,7 @@ def run_on_cluster(
     waiting = iter(tasks)
     running: dict[distributed.Future, Any] = {}
     completed = distributed.as_completed([], loop=client.loop)
-    # Tasks whose workers were lost each time. Dask blames all that a lost worker had, so each gets a last try alone.
+    # Tasks that lost every worker. Dask blames all tasks of a lost worker, so each gets a last attempt alone.
     suspects: list[Any] = []
     alone = False
 
@@ -199,13 +199,13 @@ def run_on_cluster(
 
 
 def finish(task: Any, future: distributed.Future) -> Finished:
-    """Return how a task ended whose future is done, and print what it logged.
+    """Return the outcome of a task whose future is done, and print what it logged.
 
     Raises:
-        TaskError: nobody knows, because the scheduler is gone.
+        TaskError: the scheduler is gone, so the outcome is unknown.
     """
     if future.cancelled():
-        raise TaskError("the Dask scheduler was lost, or told to stop; run it again to go on from here")
+        raise TaskError("the Dask scheduler stopped or cannot be reached; run again to resume")
     error = future.exception()
     if error is None:
         ending, log = pickle.loads(future.result())
@@ -222,15 +222,17 @@ def finish(task: Any, future: distributed.Future) -> Finished:
 # From here on: what runs in a worker.
 
 
-def what_lacks(root: str, packages: list[str]) -> str | None:
-    """Say what keeps this worker from running tasks; None if nothing does."""
+def missing_on_worker(root: str, packages: list[str]) -> str | None:
+    """Return what keeps this worker from running tasks; None if nothing does."""
     for package in packages:
         try:
             metadata.version(package)
         except metadata.PackageNotFoundError:
-            return f"lacks the package {package}: install what requirements.txt says there too"
+            return f"lacks the package {package}; install requirements.txt there too"
     extracted = Path(root, EXTRACTED)
-    return None if extracted.is_dir() else f"sees no folder {extracted}: it needs the same files under the same path"
+    return (
+        None if extracted.is_dir() else f"cannot see the folder {extracted}; mount the same files under the same path"
+    )
 
 
 def run_beside(project: bytes, call: bytes) -> bytes:
@@ -252,7 +254,7 @@ def run_beside(project: bytes, call: bytes) -> bytes:
         folder = Path(name)
         (folder / "project.zip").write_bytes(project)
         (folder / "call").write_bytes(call)
-        # Its directory is not the worker's, where another version of the project may be.
+        # Not the worker's own folder, where another version of the project may be.
         command = [sys.executable, str(folder / "project.zip")]
         with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=folder, env=environment_of_tasks()) as process:
             assert process.stdin is not None
@@ -272,7 +274,7 @@ def environment_of_tasks() -> dict[str, str]:
     """Return the worker's environment with numpy kept to one thread, since tasks fill the cores.
 
     Dask's nanny sets MALLOC_TRIM_THRESHOLD_ there to hold its worker's memory down. It makes the C library give memory
-    back at once and fetch it again for each picture: a task then takes 1.45 times the CPU time, and its process gives
+    back at once and request it again for each image: a task then takes 1.45 times the CPU time, and its process gives
     all of its memory back when it ends.
     """
     environment = {name: value for name, value in os.environ.items() if name != "MALLOC_TRIM_THRESHOLD_"}

@@ -8,7 +8,7 @@ def available_cores() -> int:
     """Return how many cores this process may use by its affinity and control group, not how many the machine has."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = _control_group_limit()
-    # Half a core is still one worker; a core and a half is not two.
+    # Half a core is still one worker; a core and a half are not two.
     return max(1, min(cores, int(limit))) if limit else cores
 
 
@@ -18,8 +18,8 @@ def _control_group_limit(
     """Return the cores that Linux's control groups (a container's limit) allow; None where they set no limit.
 
     Args:
-        groups: this process's groups, a line `number:controllers:path` each.
-        mounted: where the groups can be looked at.
+        groups: this process's groups, one line `number:controllers:path` for each.
+        mounted: the folder that the groups are mounted at.
     """
     try:
         lines = groups.read_text().splitlines()

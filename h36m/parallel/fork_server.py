@@ -1,4 +1,4 @@
-"""What a run starts beside itself to fork its workers: a process that has imported their modules once for all.
+"""The server process that forks the workers of a run: it has imported their modules once for all.
 
 h36m.parallel.workers starts this file as a script. `python -c`, with which multiprocessing starts its own fork server,
 looks for modules in the current folder first; and that one listens at a socket in TMPDIR, whose path may be too long.
@@ -41,11 +41,11 @@ def main() -> None:
     except (BrokenPipeError, ConnectionResetError):  # the run was killed
         pass
     except Exception as error:
-        remedy = "; install what requirements.txt lists" if isinstance(error, ImportError) else ""
+        remedy = "; run pip install -r requirements.txt" if isinstance(error, ImportError) else ""
         failure = f"cannot start workers: {type(error).__name__}: {error}{remedy}"
         caller.send((None, (None, failure, format_exc())))
 
 
 if __name__ == "__main__":
     main()
-    os._exit(0)  # nothing is left to do, whatever PYTHONINSPECT says
+    os._exit(0)  # exit at once, whatever PYTHONINSPECT says

@@ -1,4 +1,4 @@
-"""What a Dask worker starts beside itself: a process that runs one task and ends.
+"""The process that a Dask worker starts to run one task.
 
 h36m.parallel.cluster packs the project into a zip, whose __main__ calls main(). So a worker's own process never runs
 the project's code: it survives whatever a task does, need not have the project, and never has an old version of it.
@@ -16,7 +16,7 @@ from h36m.parallel.workers import Ending, run_task
 
 
 def main() -> None:
-    """Read the file `call` of the current directory, run its task, and write the file `result`, complete or not at all.
+    """Read the file `call` of the current folder, run its task, and write the file `result`, complete or not at all.
 
     The call is a pickle of (script name, pickle of (work, task), debug); the result is a pickle of (Ending, log).
     Nothing arrives on standard input: the worker holds it open for as long as the task is wanted.

@@ -1,4 +1,4 @@
-"""Tasks in processes of their own: a task that fails, or whose process is killed, costs that task only."""
+"""Run tasks in separate processes: a task that fails, or whose process is killed, costs that task only."""
 
 import contextlib
 import logging
@@ -18,21 +18,21 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from h36m.cli import TaskError, print_line
+from h36m.dataset import UNPACK_ALL_AGAIN
+from h36m.stop_signals import STOP_SIGNALS, send_to_main_thread, stop_on_signals
 
 FORK_SERVER = Path(__file__).with_name("fork_server.py")
-# Ctrl-C, the system's or a batch system's stop, the end of a terminal: the run decides what comes of them.
-STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-# How a process ends in which a library has gone wrong; NASA's crashes over some damaged files.
+# The signals of a crash in a library; NASA's crashes on some damaged files.
 CRASHES = [-getattr(signal, name) for name in ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE") if hasattr(signal, name)]
 # How long a process whose parent is gone may take to delete a few thousand images, on a slow disk too.
 SECONDS_TO_CLEAR_AWAY = 30
 
-# How a task ended: result, or failure in one line and its traceback.
+# The outcome of a task: result, or failure in one line and its traceback.
 Ending = tuple[Any, str | None, str | None]
 
 
 class Finished(NamedTuple):
-    """How a task ended: with a result, or with one line that says why there is none."""
+    """The outcome of a task: a result, or one line that says why there is none."""
 
     task: Any
     result: Any
@@ -43,7 +43,7 @@ class Finished(NamedTuple):
 def run_in_processes(
     work: Callable[[Any], Any], tasks: Iterable, jobs: int, preload: tuple[str, ...] = (), debug: bool = False
 ) -> Iterator[Finished]:
-    """Run tasks, `jobs` at a time, each in a process of its own; yield how each ended, in the order of ending.
+    """Run tasks, `jobs` at a time, each in its own process; yield their outcomes, in the order of completion.
 
     A process per task keeps memory bounded and lets the system kill one of them without harm to the others. Where the
     platform can fork, each is forked from a small server that has imported the modules before, so it starts at once.
@@ -88,7 +88,7 @@ def _run_beside_server(
             yield number, ending
     except (EOFError, ConnectionError):
         ending = _ending_of(server.wait())
-        raise TaskError(f"the process that forks the workers {ending}; run it again to go on from here") from None
+        raise TaskError(f"the process that starts the workers {ending}; run again to resume") from None
     finally:
         connection.close()  # by which it ends, and its workers before it
         server.wait()
@@ -163,7 +163,7 @@ def run_from_here(
                 try:
                     ending = receiver.recv()
                     process.join()
-                except (EOFError, OSError):  # the process ended without a word, or within one
+                except (EOFError, OSError):  # the process ended without a message, or within one
                     process.join()
                     ending = (None, how_it_ended(process.exitcode), None)
                 receiver.close()
@@ -213,7 +213,7 @@ def run_task(
         logging.getLogger("h36m").setLevel(logging.DEBUG)
     try:
         send((work(task), None, None))
-    except Exception as error:  # a fault in the program: sent as this task's failure, and the others go on
+    except Exception as error:  # a bug: sent as this task's failure, so that the others continue
         send((None, f"unexpected {type(error).__name__}: {error}", traceback.format_exc()))
 
 
@@ -222,28 +222,24 @@ def end_with_parent(wait_for_parent: Callable[[], Any]) -> None:
 
     The main thread, which calls this, gets a SystemExit wherever it is, so that it clears its unfinished files away.
     """
-    gone, main_thread = threading.Event(), threading.get_ident()
+    gone = threading.Event()
 
-    def stop(number: int, _) -> None:
-        # Ctrl-C reaches every process of a terminal, and the parent decides what comes of it.
-        if number == signal.SIGTERM or gone.is_set():
-            for each in STOP_SIGNALS:
-                signal.signal(each, signal.SIG_IGN)  # a second one would interrupt the clearing away
-            sys.exit(1)
+    def end_by(number: int) -> SystemExit | None:
+        # Ctrl-C reaches every process of a terminal, and the parent handles it.
+        if number != signal.SIGTERM and not gone.is_set():
+            return None
+        for each in STOP_SIGNALS:  # a second one would interrupt the cleaning up
+            signal.signal(each, signal.SIG_IGN)
+        return SystemExit(1)
 
     def watch() -> None:
         wait_for_parent()
         gone.set()
-        # It has to wake a main thread that sleeps. On Windows only SIGINT does so, from whichever thread.
-        if hasattr(signal, "pthread_kill"):
-            signal.pthread_kill(main_thread, signal.SIGINT)
-        else:
-            signal.raise_signal(signal.SIGINT)
+        send_to_main_thread(signal.SIGINT)  # which wakes it on Windows too
         time.sleep(SECONDS_TO_CLEAR_AWAY)
         os._exit(1)
 
-    for each in STOP_SIGNALS:
-        signal.signal(each, stop)
+    stop_on_signals(STOP_SIGNALS, end_by)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # the fork server has them blocked
     threading.Thread(target=watch, daemon=True).start()
@@ -255,9 +251,9 @@ def how_it_ended(exitcode: int | None) -> str:
     Args:
         exitcode: its status, or the negative number of the signal that ended it.
     """
-    remedy = "run again to do it"
+    remedy = "run again"
     if exitcode in CRASHES:
-        remedy = "one of its files may be damaged: unpack its archives again"
+        remedy = f"one of its files in extracted/ may be damaged; {UNPACK_ALL_AGAIN}"
     return f"its process {_ending_of(exitcode)}; {remedy}"
 
 
@@ -265,8 +261,8 @@ def _ending_of(exitcode: int | None) -> str:
     if exitcode == -getattr(signal, "SIGKILL", 9):
         return "was killed (out of memory? try fewer --jobs)"
     if exitcode in [-number for number in signal.Signals]:
-        return f"was ended by {signal.Signals(-exitcode).name}"
-    return f"ended with status {exitcode}"
+        return f"was killed by {signal.Signals(-exitcode).name}"
+    return f"exited with status {exitcode}"
 
 
 def cannot_start(error: OSError) -> str:

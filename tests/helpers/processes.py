@@ -1,4 +1,4 @@
-"""Which processes there are, by /proc."""
+"""Which processes there are, by /proc, and code for processes that are to be stopped."""
 
 from pathlib import Path
 
@@ -56,3 +56,33 @@ def with_open_file(numbers: list[int], folder: Path) -> list[int]:
                 found.append(number)
                 break
     return found
+
+
+SLEEP = "import time; print('sleeps', flush=True); time.sleep(60)"
+# Code that sleeps where Python drops every exception and goes on sleeping when it is woken there, or where an exception
+# makes a destructor fail, as in spacepy's CDF.
+SLEEPS_WHERE_A_STOP_IS_PRINTED = {
+    "destructor": f"""
+class Slow:
+    def __del__(self):
+        {SLEEP}
+Slow()
+{SLEEP}
+""",
+    "callback of a weak reference": f"""
+import weakref
+thing = type("Thing", (), {{}})()
+reference = weakref.ref(thing, lambda _: exec("{SLEEP}"))
+del thing
+{SLEEP}
+""",
+    "constructor": f"""
+class HalfMade:
+    def __init__(self):
+        {SLEEP}
+        self.is_open = True
+    def __del__(self):
+        self.is_open
+HalfMade()
+""",
+}

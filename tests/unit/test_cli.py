@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.processes import SLEEPS_WHERE_A_STOP_IS_PRINTED
+from helpers.scripts import PROJECT, finish, run_script, start_script
 
 from h36m.cli import (
     RunStoppedError,
@@ -20,6 +22,7 @@ from h36m.cli import (
     speaker,
 )
 from h36m.dataset import SUBJECTS_WITH_GROUND_TRUTH
+from h36m.stop_signals import STOP_SIGNALS
 
 
 @pytest.mark.parametrize(
@@ -71,7 +74,8 @@ def test_options_that_all_scripts_take_have_their_defaults():
 @pytest.fixture
 def status_of(monkeypatch, tmp_path):
     """A function that runs a `main` as a script does, and returns its exit status."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # run() sets its own
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
 
     def status_of(main, *options):
         monkeypatch.setattr(sys, "argv", ["a_script.py", "--root", str(tmp_path), *options])
@@ -136,9 +140,39 @@ def test_other_stops_end_a_run_as_ctrl_c_does(status_of, name):
     assert status_of(lambda arguments: signal.raise_signal(signal.Signals[name])) == 130
 
 
-def test_run_under_nohup_does_not_end_with_the_terminal(status_of):
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    assert status_of(lambda arguments: signal.raise_signal(signal.SIGHUP) or []) == 0
+SCRIPT_THAT_SLEEPS = """
+import sys
+sys.path.insert(0, {project!r})
+from h36m.cli import argument_parser, run
+run(lambda arguments: exec({code!r}) or [], argument_parser("words"))
+"""
+
+
+@pytest.mark.parametrize("code", SLEEPS_WHERE_A_STOP_IS_PRINTED.values(), ids=SLEEPS_WHERE_A_STOP_IS_PRINTED)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_ends_a_run_in_one_line(tmp_path, code, number):
+    script = tmp_path / "a_script.py"
+    script.write_text(SCRIPT_THAT_SLEEPS.format(project=str(PROJECT), code=code))
+    process = start_script(script)
+    assert process.stdout.readline() == "sleeps\n"
+    process.send_signal(number)
+    ended = finish(process, 20)
+    assert (ended.returncode, ended.stderr) == (130, "a_script.py: interrupted; run again to resume\n")
+
+
+def test_other_dropped_exceptions_are_still_shown(tmp_path):
+    script = tmp_path / "a_script.py"
+    code = "type('Faulty', (), {'__del__': lambda self: 1 / 0})() and None"
+    script.write_text(SCRIPT_THAT_SLEEPS.format(project=str(PROJECT), code=code))
+    ended = run_script(script)
+    assert "ZeroDivisionError" in ended.stderr
+
+
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGINT"])
+def test_run_started_with_a_stop_ignored_goes_on(status_of, name):
+    """As under nohup, and in the background of a shell script."""
+    signal.signal(signal.Signals[name], signal.SIG_IGN)
+    assert status_of(lambda arguments: signal.raise_signal(signal.Signals[name]) or []) == 0
 
 
 def test_errors_of_a_script_are_not_each_other():

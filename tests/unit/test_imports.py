@@ -1,10 +1,13 @@
 """h36m/import_path.py and h36m/cdf.py: what is imported, and from where."""
 
 import os
+import signal
 import subprocess
 import sys
 
-from helpers.scripts import PROJECT
+import pytest
+from helpers.processes import SLEEP
+from helpers.scripts import PROJECT, finish, start_script
 
 from h36m import import_path
 
@@ -19,7 +22,7 @@ def test_own_folders_come_last_and_once(tmp_path, monkeypatch):
     assert found == [*others, str(PROJECT), "", str(tmp_path)]
 
 
-def test_cdf_library_is_the_one_that_spacepy_brings_and_no_matplotlib():
+def test_cdf_library_is_spacepys_and_matplotlib_is_not_imported():
     """Whatever the user's variables say; they are as before when it is imported."""
     script = (
         "import os, sys; before = dict(os.environ); from h36m.cdf import pycdf\n"
@@ -34,3 +37,19 @@ def test_cdf_library_is_the_one_that_spacepy_brings_and_no_matplotlib():
         text=True,
     )
     assert (ended.stdout, ended.stderr) == ("{'CDF_TMP'} False True\n", "")
+
+
+@pytest.mark.parametrize("script", ["download_all.py", "extract_all.py", "process_all.py", "export_all.py"])
+def test_ctrl_c_during_imports_is_one_line(tmp_path, script):
+    (tmp_path / "tqdm.py").write_text(SLEEP)
+    process = start_script(script, environment={"PYTHONPATH": str(tmp_path)})
+    assert process.stdout.readline() == "sleeps\n"
+    process.send_signal(signal.SIGINT)
+    ended = finish(process)
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, f"{script}: interrupted\n")  # 130 in a shell
+
+
+def test_other_errors_during_imports_have_their_traceback(tmp_path):
+    (tmp_path / "tqdm.py").write_text("1 / 0")
+    ended = finish(start_script("process_all.py", environment={"PYTHONPATH": str(tmp_path)}))
+    assert ended.returncode == 1 and ended.stderr.startswith("Traceback") and "ZeroDivisionError" in ended.stderr

@@ -8,9 +8,11 @@ import subprocess
 import sys
 import threading
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.processes import SLEEP, SLEEPS_WHERE_A_STOP_IS_PRINTED
 
 from h36m.parallel import cluster
 from h36m.parallel.workers import how_it_ended, run_task
@@ -19,10 +21,14 @@ from h36m.parallel.workers import how_it_ended, run_task
 @pytest.mark.parametrize(
     ("exitcode", "expected"),
     [
-        (-9, "its process was killed (out of memory? try fewer --jobs); run again to do it"),
-        (-11, "its process was ended by SIGSEGV; one of its files may be damaged: unpack its archives again"),
-        (0, "its process ended with status 0; run again to do it"),
-        (9, "its process ended with status 9; run again to do it"),
+        (-9, "its process was killed (out of memory? try fewer --jobs); run again"),
+        (
+            -11,
+            "its process was killed by SIGSEGV; one of its files in extracted/ may be damaged; "
+            "delete its files there and run extract_all.py",
+        ),
+        (0, "its process exited with status 0; run again"),
+        (9, "its process exited with status 9; run again"),
     ],
 )
 def test_only_a_killed_process_is_said_to_be_out_of_memory(exitcode, expected):
@@ -91,7 +97,7 @@ def test_requirements_are_the_names_alone(monkeypatch, tmp_path):
 def test_a_file_without_an_address_is_an_error(tmp_path, content):
     file = tmp_path / "scheduler.json"
     file.write_text(content)
-    with pytest.raises(ValueError, match="a file that names no address"):
+    with pytest.raises(ValueError, match="a file without an address"):
         cluster.address_in(file)
 
 
@@ -105,14 +111,14 @@ def test_the_address_of_a_scheduler_file_is_read(tmp_path):
     ("packages", "folder", "expected"),
     [
         (["numpy"], True, None),
-        (["numpy", "no-such-package"], True, "lacks the package no-such-package: install what requirements.txt says"),
-        (["numpy"], False, "sees no folder "),
+        (["numpy", "no-such-package"], True, "lacks the package no-such-package; install requirements.txt"),
+        (["numpy"], False, "cannot see the folder "),
     ],
 )
 def test_a_worker_that_lacks_something_says_what(tmp_path, packages, folder, expected):
     if folder:
         (tmp_path / "extracted").mkdir()
-    found = cluster.what_lacks(str(tmp_path), packages)
+    found = cluster.missing_on_worker(str(tmp_path), packages)
     assert found is None if expected is None else found.startswith(expected)
 
 
@@ -137,27 +143,30 @@ def call_of(script: str, work, given, debug: bool = False) -> bytes:
     return pickle.dumps((script, pickle.dumps((work, given)), debug))
 
 
-def run_packed(folder: Path, call: bytes) -> subprocess.CompletedProcess:
-    """Run the packed project as a Dask worker does, with a standard input that is held open until it ends."""
+def start_packed(folder: Path, call: bytes) -> subprocess.Popen:
+    """Start the packed project as a Dask worker does, with a standard input that is held open."""
     (folder / "project.zip").write_bytes(cluster.pack_project())
     (folder / "call").write_bytes(call)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [sys.executable, folder / "project.zip"]
-    with subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
+    command, pipe = [sys.executable, folder / "project.zip"], subprocess.PIPE
+    return subprocess.Popen(command, cwd=folder, env=environment, stdin=pipe, stdout=pipe, stderr=pipe)
+
+
+def run_packed(folder: Path, call: bytes) -> tuple[int, bytes]:
+    """Run the packed project until it ends; return its status and what it printed."""
+    with start_packed(folder, call) as run:
         output = run.stdout.read()
-        run.wait()
-    return subprocess.CompletedProcess(command, run.returncode, output)
+        return run.wait(), output
 
 
 def test_the_packed_project_runs_a_call_and_ends(tmp_path):
-    ended = run_packed(tmp_path, call_of("extract_all", str.upper, "a"))
-    assert ended.returncode == 0
+    status, _ = run_packed(tmp_path, call_of("extract_all", str.upper, "a"))
+    assert status == 0
     assert pickle.loads((tmp_path / "result").read_bytes()) == (("A", None, None), "")
 
 
 def test_what_a_task_prints_is_not_in_its_result(tmp_path):
-    ended = run_packed(tmp_path, call_of("extract_all", print, "noise"))
-    assert (ended.returncode, ended.stdout) == (0, b"noise\n")
+    assert run_packed(tmp_path, call_of("extract_all", print, "noise")) == (0, b"noise\n")
     assert pickle.loads((tmp_path / "result").read_bytes()) == ((None, None, None), "")
 
 
@@ -168,15 +177,30 @@ def test_a_call_that_cannot_be_loaded_is_a_failure(tmp_path):
     assert "Traceback" in trace
 
 
-def test_a_task_whose_worker_is_gone_is_interrupted_in_its_sleep(tmp_path):
-    """It leaves no result, and ends long before the 30 s after which it would be ended by force."""
-    (tmp_path / "project.zip").write_bytes(cluster.pack_project())
-    blocked = "import time; print('sleeps', flush=True); time.sleep(60)"
-    (tmp_path / "call").write_bytes(call_of("extract_all", exec, blocked))
-    command = [sys.executable, tmp_path / "project.zip"]
-    with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
+def stop_while_it_sleeps(folder: Path, code: str, stop: Callable[[subprocess.Popen], None]) -> str:
+    """Run code as a Dask worker's task, stop it once it has printed 'sleeps', and return its standard error.
+
+    It has to end long before the 30 s after which it would be ended by force, without a result.
+    """
+    with start_packed(folder, call_of("extract_all", exec, code)) as run:
         assert run.stdout.readline() == b"sleeps\n"
         assert run.poll() is None
-        run.stdin.close()
+        stop(run)
         assert run.wait(20) == 1
-    assert not (tmp_path / "result").exists()
+        errors = run.stderr.read().decode()
+    assert not (folder / "result").exists()
+    return errors
+
+
+def lose_the_worker(run: subprocess.Popen) -> None:
+    run.stdin.close()
+
+
+def test_a_task_whose_worker_is_gone_is_interrupted_in_its_sleep(tmp_path):
+    assert stop_while_it_sleeps(tmp_path, SLEEP, lose_the_worker) == ""
+
+
+@pytest.mark.parametrize("code", SLEEPS_WHERE_A_STOP_IS_PRINTED.values(), ids=SLEEPS_WHERE_A_STOP_IS_PRINTED)
+@pytest.mark.parametrize("stop", [lose_the_worker, subprocess.Popen.terminate])
+def test_a_task_is_stopped_without_a_word(tmp_path, code, stop):
+    assert stop_while_it_sleeps(tmp_path, code, stop) == ""
