@@ -4,7 +4,7 @@
     python3 export_all.py videopose3d
 
 writes exported/videopose3d/data_3d_h36m.npz and data_2d_h36m_gt.npz. docs/exports.md says what each format is for. Run
-it again after more was unpacked or processed: it does nothing where nothing has changed.
+it again after more was unpacked or processed: without changes it does nothing.
 """
 
 import os
@@ -78,7 +78,7 @@ def main(arguments: argparse.Namespace) -> list[str]:
                     raise
                 free = shutil.disk_usage(out).free
                 raise TaskError(
-                    f"{out}: the disk is full ({free:,} bytes are free), the earlier export is kept; "
+                    f"{out}: disk is full ({free:,} bytes free), the earlier export is kept; "
                     "free some space and run again"
                 ) from error
         for notice in record["notices"]:
@@ -93,7 +93,7 @@ def require_inputs(root: Path, format_: ModuleType, metadata: Metadata) -> None:
         UsageError: a folder or the calibration is missing.
     """
     if not metadata.cameras:
-        raise UsageError("metadata.xml has no calibration (<w0>), which exports need; put back the project's own")
+        raise UsageError("metadata.xml has no calibration (<w0>), which exports need; restore the project's own")
     folder, script = (
         (PROCESSED, "process_all.py") if format_ is learnable_triangulation else (EXTRACTED, "extract_all.py")
     )
@@ -109,7 +109,7 @@ def make(
 ) -> dict[str, Any]:
     """Write the files of a format beside their places, and then move them there; return the record of the export.
 
-    An export that cannot be made leaves the earlier one as it is.
+    If the export cannot be made, the earlier one stays as it is.
 
     Args:
         before: the record of the earlier export.
@@ -142,13 +142,13 @@ def make(
         unneeded = job.unneeded.lines()
         if unneeded and not (root / PROCESSED).is_dir():
             unneeded = [
-                f"no images are linked, there is no {PROCESSED}/; run process_all.py first if images are needed"
+                f"no images are linked: {PROCESSED}/ does not exist; if you need images, run process_all.py first"
             ]
         notices += [*unneeded, *poses_carried(job, format_)]
         if not exported:
             if file.exists():
                 write_record(file, before)
-            problems.append(f"nothing to export as {name}; {out} is as it was")
+            problems.append(f"nothing to export as {name}; {out} is unchanged")
             return before | {"problems": problems, "notices": []}
         files = put_in_place(unfinished, out, before, file, say)
         remove_stale(job, getattr(format_, "IMAGE_FOLDERS", None), before["links"])
@@ -207,17 +207,17 @@ def put_in_place(unfinished: Path, out: Path, before: dict[str, Any], record: Pa
 def poses_carried(job: Job, format_: ModuleType) -> list[str]:
     """Return a line about the poses of S9's shifted sequences, where they are exported.
 
-    Poses out of extracted/ are as published; processed/ may have corrected ones.
+    Poses from extracted/ are as published; processed/ may have corrected ones.
     """
     if SHIFTED_SUBJECT not in job.subjects or format_ is original:
         return []
     shifted = [sequence for sequence in job.metadata.sequences_of(SHIFTED_SUBJECT) if is_shifted(sequence)]
     if format_ is not learnable_triangulation:
         names = ", ".join(sequence.name for sequence in shifted)
-        return [f"poses are as published: those of {SHIFTED_SUBJECT} {names} are shifted against the images"]
+        return [f"poses are as published: those of {SHIFTED_SUBJECT} {names} are offset from the images"]
     corrected = {sequence.name: is_corrected(job.root, sequence) for sequence in shifted}
     lines = []
-    for value, text in ((True, "corrected (--correct-s9)"), (False, "as published, shifted against the images")):
+    for value, text in ((True, "corrected (--correct-s9)"), (False, "as published, offset from the images")):
         names = ", ".join(name for name, is_so in corrected.items() if is_so is value)
         lines += [f"poses of {SHIFTED_SUBJECT} {names} are {text}, as in {PROCESSED}/"] if names else []
     return lines

@@ -93,7 +93,7 @@ def export(format_: str, root: Path, *options) -> tuple[list[str], str]:
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
-    """Return the content of each file below a folder, links included, and dot files not."""
+    """Return the content of each file below a folder, including links, without dot files."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -258,7 +258,7 @@ def test_one_line_says_that_nothing_was_processed(make_root):
     """Where the format needs no images."""
     _, printed = export("mmpose", make_root(subjects=("S1", "S5")), "--subjects", "S1", "S5")
     (line,) = [line for line in printed.splitlines() if "image" in line]
-    assert line.startswith("no images are linked, there is no processed/; run process_all.py")
+    assert line.startswith("no images are linked: processed/ does not exist; if you need images, run process_all.py")
 
 
 def test_nothing_is_said_of_images_that_are_all_there(make_root):
@@ -647,11 +647,11 @@ def test_a_full_disk_is_no_system_without_links(make_root, monkeypatch):
     process(root)
 
     refuse_links(monkeypatch, errno.ENOSPC)
-    with pytest.raises(TaskError, match="the disk is full"):
+    with pytest.raises(TaskError, match="disk is full"):
         export("3dmppe", root)
 
 
-# -- what is not ours --------------------------------------------------------------------------------------------------
+# -- files of other programs -------------------------------------------------------------------------------------------
 
 
 def test_processed_stays_where_out_is_the_root(make_root):
@@ -805,7 +805,7 @@ def test_full_disk_is_one_line_and_keeps_the_earlier_export(make_root, small_dis
     with pytest.raises(OSError), (disk / "filling").open("wb", buffering=0) as filling:
         while filling.write(bytes(4096)):
             pass
-    with pytest.raises(TaskError, match=r"^\S.*: the disk is full .*; free some space and run again$") as failure:
+    with pytest.raises(TaskError, match=r"^\S.*: disk is full .*; free some space and run again$") as failure:
         export(format_, root, "--out", disk / "out")
     assert "\n" not in str(failure.value)
     after = files_in(disk / "out")

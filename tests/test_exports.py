@@ -403,7 +403,7 @@ def test_3d_pose_baseline_geometry(release, exported):
 
 # -- what is missing ---------------------------------------------------------------------------------------------------
 
-# Sequences, and what the release below lacks of them.
+# Sequences, and what the release below lacks for each.
 NO_PIXELS = Sequence("S1", 4, 1, "Eating 2")  # of the second camera
 FEWER_IN_A_CAMERA = Sequence("S5", 7, 1, "Posing 1")
 FEWER_PIXELS = Sequence("S5", 7, 2, "Posing")

@@ -346,7 +346,7 @@ def test_original_tree(demo_run, tmp_path):
 
 
 def test_original_names_a_kind_that_one_subject_lacks(demo_run, tmp_path):
-    """A kind that no subject has was not wanted; one that a subject lacks is missing."""
+    """A kind that no subject has is not reported; one that a single subject lacks is."""
     root = tmp_path / "root"
     for subject, kinds in (("S1", [WORLD, PIXELS]), ("S9", [WORLD])):
         for kind in kinds:

@@ -28,8 +28,9 @@ from h36m.dataset import (
     unpacked_folder,
 )
 from h36m.export.links import link_to, processed_frames
-from h36m.export.pickles import write_npy
+from h36m.export.pickles import Concatenation, write_npy
 from h36m.export.shared import Job, image_size, sequences
+from h36m.export.stored import Store, StoredArray, array_store
 from h36m.hdf5 import reading
 from h36m.segments import BOX_VARIABLE, NO_BOX, count_cells, read_boxes
 
@@ -41,7 +42,6 @@ USES_PROCESSED = True
 KEYPOINTS = (3, 2, 1, 6, 7, 8, 0, 12, 13, 15, 27, 26, 25, 17, 18, 19, 14)
 
 BOXES_FILE = "bboxes-Human36M-GT.npy"
-NOTHING_READ = np.zeros((0, 4), np.int32)
 
 CAMERA = np.dtype([("R", "f4", (3, 3)), ("t", "f4", (3, 1)), ("K", "f4", (3, 3)), ("dist", "f4", (5,))])
 ROW = np.dtype(
@@ -64,28 +64,29 @@ def export(job: Job) -> int:
     folder = job.unfinished / "extra"
     folder.mkdir()
     actions = action_names(job)
-    tables: list[np.ndarray] = []
+    tables: list[StoredArray] = []
     labelled: list[Sequence] = []
-    # Boxes take hours and all else seconds: only they are progress.
+    # Boxes take hours and everything else seconds: only they are progress.
     without_steps = replace(job, step=lambda: None)
     is_there = partial(is_processed, job)
-    for sequence in sequences(without_steps, is_there, PROCESSED, "run process_all.py"):
-        rows = rows_of_sequence(job, sequence, actions)
-        if rows is not None:
-            tables.append(rows)
-            labelled.append(sequence)
-    if not tables:
-        return 0
-    boxes = boxes_of_all_frames(job, labelled)
-    labels = {
-        "subject_names": list(SUBJECTS_WITH_GROUND_TRUTH),
-        "camera_names": list(job.metadata.camera_ids),
-        "action_names": actions,
-        "cameras": cameras(job),
-        "table": np.concatenate(tables),
-    }
-    write_npy(folder / "human36m-multiview-labels-GTbboxes.npy", labels)
-    write_npy(folder / BOXES_FILE, boxes)
+    with array_store(job.unfinished) as store:
+        for sequence in sequences(without_steps, is_there, PROCESSED, "run process_all.py"):
+            rows = rows_of_sequence(job, sequence, actions)
+            if rows is not None:
+                tables.append(store(rows))
+                labelled.append(sequence)
+        if not tables:
+            return 0
+        boxes = boxes_of_all_frames(job, labelled, store)
+        labels = {
+            "subject_names": list(SUBJECTS_WITH_GROUND_TRUTH),
+            "camera_names": list(job.metadata.camera_ids),
+            "action_names": actions,
+            "cameras": cameras(job),
+            "table": Concatenation(tables),
+        }
+        write_npy(folder / "human36m-multiview-labels-GTbboxes.npy", labels)
+        write_npy(folder / BOXES_FILE, boxes)
     link_to(job, job.root / PROCESSED, job.out / PROCESSED)
     return len(tables)
 
@@ -132,7 +133,7 @@ def rows_of_sequence(job: Job, sequence: Sequence, actions: list[str]) -> np.nda
         reason = str(error).splitlines()[0]
         job.problem(f"{sequence}: left out, {file} cannot be read ({reason}); remove it and run process_all.py again")
         return None
-    name_what_lacks(job, sequence, frames, views, boxes)
+    note_missing(job, sequence, frames, views, boxes)
     numbers, first, row_of = np.unique(frames, return_index=True, return_inverse=True)
     table = np.zeros(len(numbers), ROW)
     table["subject_idx"] = SUBJECTS_WITH_GROUND_TRUTH.index(sequence.subject)
@@ -158,8 +159,8 @@ def squared(boxes: np.ndarray) -> np.ndarray:
     return np.concatenate([low[:, ::-1], low[:, ::-1] + side], axis=1)
 
 
-def name_what_lacks(job: Job, sequence: Sequence, frames: np.ndarray, views: np.ndarray, boxes: np.ndarray) -> None:
-    """Note the views, boxes and images that a sequence lacks; the loader passes over views without a box.
+def note_missing(job: Job, sequence: Sequence, frames: np.ndarray, views: np.ndarray, boxes: np.ndarray) -> None:
+    """Record the views, boxes and images that a sequence lacks; the loader skips views without a box.
 
     Args:
         frames, views, boxes: of each row of its annot.h5; frames from 0.
@@ -173,7 +174,7 @@ def name_what_lacks(job: Job, sequence: Sequence, frames: np.ndarray, views: np.
         if images:
             job.missing.add(subject, "image", f"not in {PROCESSED}/{subject}", again, sequence.name, len(images))
     if len({tuple(of_camera) for of_camera in by_camera.values() if of_camera}) > 1:
-        job.problem(f"{sequence}: its cameras have different frames, and one list serves all four; {again}")
+        job.problem(f"{sequence}: its cameras have different frames, but the format has one list for all four; {again}")
     without = int((boxes[:, 0] == NO_BOX[0]).sum())
     if without:
         remedy = f"unpack {BOXES}_{subject} and {again}"
@@ -189,7 +190,9 @@ class BoxTask(NamedTuple):
     size: tuple[int, int]  # height, width of its frames
 
 
-def boxes_of_all_frames(job: Job, labelled: list[Sequence]) -> dict[str, dict[str, dict[str, np.ndarray]]]:
+def boxes_of_all_frames(
+    job: Job, labelled: list[Sequence], store: Store
+) -> dict[str, dict[str, dict[str, StoredArray | None]]]:
     """Read the boxes of sequences from their .mat files, a view at a time: subject -> sequence -> camera -> boxes.
 
     A view without its file, or with a broken one, is named and left out.
@@ -198,7 +201,7 @@ def boxes_of_all_frames(job: Job, labelled: list[Sequence]) -> dict[str, dict[st
     remedy = f"run {KIND_FACTS[BOXES].script} and extract_all.py"
     without_folder = {each for each in job.subjects if not unpacked_folder(job.root, each, BOXES).is_dir()}
     for subject in without_folder & {sequence.subject for sequence in labelled}:
-        job.problem(f"{subject}: left out of {BOXES_FILE}, no {BOXES} in {job.root / EXTRACTED / subject}; {remedy}")
+        job.problem(f"{subject}: left out of {BOXES_FILE}: no {BOXES} in {job.root / EXTRACTED / subject}; {remedy}")
     for sequence in labelled:
         if sequence.subject in without_folder:
             continue
@@ -210,9 +213,9 @@ def boxes_of_all_frames(job: Job, labelled: list[Sequence]) -> dict[str, dict[st
                 where = f"not in {EXTRACTED}/{sequence.subject}/{BOXES}, so {BOXES_FILE} lacks them"
                 job.missing.add(sequence.subject, "file", where, remedy, file.name)
     left = Counter(task.sequence for task in tasks)
-    boxes: dict[str, dict[str, dict[str, np.ndarray]]] = {}
+    boxes: dict[str, dict[str, dict[str, StoredArray | None]]] = {}
     for task in tasks:  # in order, whichever is read first
-        boxes.setdefault(task.sequence.subject, {}).setdefault(task.sequence.name, {})[task.camera] = NOTHING_READ
+        boxes.setdefault(task.sequence.subject, {}).setdefault(task.sequence.name, {})[task.camera] = None
     for _ in range(sum(len(job.metadata.sequences_of(subject)) for subject in job.subjects) - len(left)):
         job.step()
     for task, result, failure in job.run_tasks(boxes_of_view, tasks):
@@ -223,7 +226,7 @@ def boxes_of_all_frames(job: Job, labelled: list[Sequence]) -> dict[str, dict[st
         if found is None:
             del of_sequence[task.camera]
         else:
-            of_sequence[task.camera] = found
+            of_sequence[task.camera] = store(found)
         left[task.sequence] -= 1
         if not left[task.sequence]:
             job.step()
@@ -239,7 +242,7 @@ def boxes_of_view(task: BoxTask) -> tuple[np.ndarray | None, list[str]]:
     try:
         frames = np.arange(count_cells(task.file, BOX_VARIABLE))
     except TaskError as error:
-        return None, [f"no boxes: {error}; unpack its archive again"]
+        return None, [f"no boxes: {error}"]
     found, problems, _ = read_boxes(task.file, frames, task.size)
     found[found[:, 0] == NO_BOX[0]] = 0
     return found[:, [1, 0, 3, 2]], problems

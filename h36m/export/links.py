@@ -1,6 +1,6 @@
 """Links of an export into processed/ and extracted/: relative, so that they hold when all of it is moved together.
 
-Where the system has no symbolic links (Windows without its developer mode, exFAT) there are copies.
+Where symbolic links are not supported (Windows without developer mode, exFAT), files are copied.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from h36m.storage import rename_durably, sync
 
 IMAGES_FOLDER = "images"  # of the formats that have one
 
-# What os.symlink() says where there are no links; a full disk or a folder that cannot be written is something else.
+# The errors of os.symlink() where links are not supported; a full disk or a read-only folder is another matter.
 NO_LINKS_ERRNOS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 NO_LINKS_WINDOWS = 1314  # ERROR_PRIVILEGE_NOT_HELD: developer mode is off
 
@@ -100,14 +100,14 @@ def link_images(
 def relative_path(target: Path, folder: Path) -> str:
     """Return the path of a target for a link in a folder; an absolute one between Windows' drives."""
     try:
-        # A part of the export may itself be a link to another disk, and `..` goes up from where it really is.
+        # A part of the export may itself be a link to another disk, and `..` goes up from its real location.
         return os.path.relpath(target, os.path.realpath(folder))
     except ValueError:
         return str(target)
 
 
 def _is_in_place(link: Path, target: str) -> bool:
-    """Return whether a link leads to its target; a file under its name is somebody's own, and stays."""
+    """Return whether a link leads to its target; a regular file under its name is the user's own, and stays."""
     try:
         return os.readlink(link) == target  # noqa: PTH115  (Path.readlink is slower by half)
     except OSError as error:
@@ -161,7 +161,7 @@ def _copy(source: Path, copy: Path) -> None:
 def link_to(job: Job, target: Path, link: Path) -> None:
     """Make a relative symbolic link to a file or folder, or copy it where the system has no links.
 
-    A link that leads elsewhere is replaced. A file stays, and a folder is an error: they may be somebody's own.
+    A link that leads elsewhere is replaced. A file stays, and a folder is an error: they may be the user's own.
 
     Raises:
         TaskError: a folder is where the link belongs.
@@ -224,7 +224,7 @@ def remove_stale(job: Job, image_folders: str | None, links_before: Iterable[str
 
 def remove_empty(folder: Path, top: Path) -> None:
     """Remove a folder if it is empty, and then those above it below the top."""
-    with contextlib.suppress(OSError):  # it is not empty, and that is well
+    with contextlib.suppress(OSError):  # it is not empty, so it stays
         while folder != top:
             folder.rmdir()
             folder = folder.parent

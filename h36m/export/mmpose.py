@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from h36m.dataset import MOVING_JOINTS, POSES_2D, POSES_3D, Sequence
+from h36m.dataset import MOVING_JOINTS, POSES_2D, POSES_3D, UNPACK_ALL_AGAIN, Sequence
 from h36m.export.links import link_images, name_missing_images, processed_frames
 from h36m.export.pickles import write_pickle
 from h36m.export.shared import (
@@ -30,6 +30,7 @@ from h36m.export.shared import (
     published_poses,
     unpacked_sequences,
 )
+from h36m.export.stored import Store, StoredArray, array_store
 
 READ_BY = "mmpose (Human36mDataset: VideoPose3D, MotionBERT, SimpleBaseline3D configs and top-down ones)"
 KINDS = (POSES_2D, POSES_3D)
@@ -38,17 +39,27 @@ IMAGE_FOLDERS = "images/S*/*"
 
 STEPS = {"fps50": 1, "fps10": 5}  # of the dataset's 50 frames/s
 SETS = {"train": TRAINING_SUBJECTS, "test": TEST_SUBJECTS}
-BOX_MARGIN, SCALE_PIXELS = 1.2, 200  # a person's size in mmpose: of the box, with a margin, in units of 200 pixels
+BOX_MARGIN, SCALE_PIXELS = 1.2, 200  # mmpose's scale of a subject: the box with a margin, in units of 200 pixels
 
 
 class View(NamedTuple):
-    """What one camera has of a sequence, N frames. As float32, as published, all training views take 550 MB."""
+    """What one camera has of a sequence, N frames."""
 
     sequence: Sequence
     camera: str
-    frames: np.ndarray  # (N,), indices from 0
-    pose_2d: np.ndarray  # (N, 17, 2) float32, pixels
-    pose_3d: np.ndarray  # (N, 17, 3) float32, mm, camera coordinates
+    frames: range  # indices from 0
+    all_poses_2d: StoredArray  # of the whole view, (frames, 17, 2) float32, pixels
+    all_poses_3d: StoredArray  # the same, (frames, 17, 3) float32, mm, camera coordinates
+
+    @property
+    def pose_2d(self) -> np.ndarray:
+        """(N, 17, 2) float32, pixels."""
+        return self.all_poses_2d.read()[:: self.frames.step]
+
+    @property
+    def pose_3d(self) -> np.ndarray:
+        """(N, 17, 3) float32, mm, camera coordinates."""
+        return self.all_poses_3d.read()[:: self.frames.step]
 
 
 class Column(NamedTuple):
@@ -72,47 +83,53 @@ def export(job: Job) -> int:
     folder.mkdir()
     for name, subjects in SETS.items():
         of_set = replace(job, subjects=tuple(subject for subject in job.subjects if subject in subjects))
-        views = [
-            view
-            for sequence in unpacked_sequences(of_set, KINDS)
-            for camera in job.metadata.camera_ids
-            if (view := read_view(job, sequence, camera)) is not None
-        ]
-        for rate, step in STEPS.items() if views else ():
-            (folder / rate).mkdir(exist_ok=True)
-            chosen = [every(view, step) for view in views]
-            write_rows(folder / rate / f"h36m_{name}.npz", chosen)
-            if name == "train":
-                write_statistics(folder / rate, chosen)
-        for view in views:
-            link_images_of(job, view)
-        count += len(views)
+        with array_store(job.unfinished) as store:
+            count += export_set(of_set, name, folder, store)
     write_pickle(folder / "cameras.pkl", cameras(job))
     return count
 
 
-def read_view(job: Job, sequence: Sequence, camera: str) -> View | None:
-    """Read all frames of a view; None where its files are missing or do not agree."""
+def export_set(job: Job, name: str, folder: Path, store: Store) -> int:
+    """Write the rows of the training or the test set, and link their images; return how many views it has."""
+    views = [
+        view
+        for sequence in unpacked_sequences(job, KINDS)
+        for camera in job.metadata.camera_ids
+        if (view := read_view(job, sequence, camera, store)) is not None
+    ]
+    for rate, step in STEPS.items() if views else ():
+        (folder / rate).mkdir(exist_ok=True)
+        chosen = [every(view, step) for view in views]
+        write_rows(folder / rate / f"h36m_{name}.npz", chosen)
+        if name == "train":
+            write_statistics(folder / rate, chosen)
+    for view in views:
+        link_images_of(job, view)
+    return len(views)
+
+
+def read_view(job: Job, sequence: Sequence, camera: str, store: Store) -> View | None:
+    """Read all frames of a view, and store them; None where its files are missing or do not agree."""
     pose_2d = published_poses(job, sequence, POSES_2D, camera)
     pose_3d = published_poses(job, sequence, POSES_3D, camera)
     if pose_2d is None or pose_3d is None:
         return None
     if len(pose_2d) != len(pose_3d):
         counts = f"{len(pose_2d)} poses in {POSES_2D}, {len(pose_3d)} in {POSES_3D}"
-        job.problem(f"{sequence} {camera}: left out: {counts}; unpack both archives again")
+        job.problem(f"{sequence} {camera}: left out: {counts}; {UNPACK_ALL_AGAIN}")
         return None
     joints = list(MOVING_JOINTS)
-    small_2d, small_3d = (poses[:, joints].astype(np.float32) for poses in (pose_2d, pose_3d))
-    return View(sequence, camera, np.arange(len(pose_2d)), small_2d, small_3d)
+    small_2d, small_3d = (store(poses[:, joints].astype(np.float32)) for poses in (pose_2d, pose_3d))
+    return View(sequence, camera, range(len(pose_2d)), small_2d, small_3d)
 
 
 def every(view: View, step: int) -> View:
     """Return every `step`-th frame of a view, from the first."""
-    return view._replace(frames=view.frames[::step], pose_2d=view.pose_2d[::step], pose_3d=view.pose_3d[::step])
+    return view._replace(frames=view.frames[::step])
 
 
 def frame_name(sequence: Sequence, camera: str, frame: int) -> str:
-    """Return a frame's name in `imgname`, which mmpose takes apart; the base is as the file is called."""
+    """Return a frame's name in `imgname`, which mmpose parses; the base is that of the file."""
     return f"{beginning_of_names(sequence, camera)}{frame + 1:06d}.jpg"
 
 
@@ -126,7 +143,7 @@ def beginning_of_names(sequence: Sequence, camera: str) -> str:
 
 def names(view: View) -> np.ndarray:
     beginning = beginning_of_names(view.sequence, view.camera)
-    return np.array([f"{beginning}{frame + 1:06d}.jpg" for frame in view.frames.tolist()])
+    return np.array([f"{beginning}{frame + 1:06d}.jpg" for frame in view.frames])
 
 
 def centers(view: View) -> np.ndarray:
@@ -141,7 +158,7 @@ def scales(view: View) -> np.ndarray:
 
 def corners(view: View) -> tuple[np.ndarray, np.ndarray]:
     """Return the corners (N, 2) of the box around the joints, pixels."""
-    joints_first = np.ascontiguousarray(view.pose_2d.transpose(1, 0, 2))  # numpy is six times as fast at this order
+    joints_first = np.ascontiguousarray(view.pose_2d.transpose(1, 0, 2))  # numpy is six times as fast in this order
     return joints_first.min(axis=0).astype(np.float64), joints_first.max(axis=0).astype(np.float64)
 
 
@@ -182,7 +199,7 @@ def write_rows(file: Path, views: list[View]) -> None:
 
 
 def write_statistics(folder: Path, views: list[View]) -> None:
-    """Write mean and standard deviation of the joints, for people: `joint3d_stats.pkl` in m, `joint2d_stats.pkl` in px.
+    """Write mean and standard deviation of the joints, for users: `joint3d_stats.pkl` in m, `joint2d_stats.pkl` in px.
 
     The files with `rel` are of joints 1 to 16 as seen from joint 0.
     """
@@ -210,13 +227,13 @@ def link_images_of(job: Job, view: View) -> None:
     """Link the images that processed/ has of a view, and say which of those at 10 frames/s are missing."""
     frames = processed_frames(job, view.sequence, view.camera)
     link_images(job, view.sequence, view.camera, frames, partial(frame_name, view.sequence, view.camera))
-    # No problem: lifters read no images, and whoever trains from images may want another rate.
+    # Not a problem: lifters read no images, and training from images may use another rate.
     customary = set(range(0, len(view.frames), STEPS["fps10"]))
     name_missing_images(job, job.unneeded, view.sequence, customary - set(frames), STEPS["fps10"])
 
 
 def cameras(job: Job) -> dict[tuple[str, str], dict]:
-    """Return the cameras of all subjects; R is ours transposed and T the camera's place in m: X = R^T (world - T)."""
+    """Return all cameras; R is ours transposed and T the camera's position in m: X = R^T (world - T)."""
     # As in mmpose's own file, which normalizes by them, though all of S7's frames are 1002 pixels high.
     numbers = {camera_id: number for number, camera_id in enumerate(job.metadata.camera_ids)}
     return {

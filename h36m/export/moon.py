@@ -7,8 +7,13 @@ images/s_01_act_02_subact_01_ca_01/s_01_act_02_subact_01_ca_01_000001.jpg
 """
 
 import json
+import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import groupby
+from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -43,18 +48,49 @@ def export(job: Job) -> int:
     Returns:
         how many sequences were exported.
     """
-    count = 0
     folder = job.unfinished / "annotations"
     folder.mkdir()
-    for subject in job.subjects:
-        files: dict[str, Any] = {"data": {"images": [], "annotations": []}, "joint_3d": {}}
-        files["camera"] = cameras_of(job, subject)
-        for sequence, world in sequences_in_world(replace(job, subjects=(subject,))):
-            add_sequence(job, files, sequence, world[:, MOVING_JOINTS])
-            count += 1
-        for name, content in files.items() if files["joint_3d"] else ():
-            with (folder / f"Human36M_subject{subject_number(subject)}_{name}.json").open("w") as file:
-                json.dump(content, file)
+    return sum(export_subject(job, subject, folder) for subject in job.subjects)
+
+
+def export_subject(job: Job, subject: str, folder: Path) -> int:
+    """Write a subject's files sequence by sequence, since all its frames take some 300 MB as Python's objects.
+
+    Returns:
+        how many sequences were exported; without any there are no files.
+    """
+    data_file, camera_file, joints_file = (
+        folder / f"Human36M_subject{subject_number(subject)}_{name}.json" for name in ("data", "camera", "joint_3d")
+    )
+    count = entries = 0
+    sequences = sequences_in_world(replace(job, subjects=(subject,)))
+    with data_file.open("w") as data, joints_file.open("w") as joint_3d, TemporaryFile("w+", dir=folder) as annotations:
+        data.write('{"images": [')
+        joint_3d.write("{")
+        for action, of_action in groupby(sequences, lambda pair: pair[0].action):
+            joint_3d.write(f'{", " if count else ""}"{action}": {{')
+            for number, (sequence, world) in enumerate(of_action):
+                joints = world[:, MOVING_JOINTS]
+                frames, views = link_views(job, sequence, len(joints))
+                by_frame = {str(frame): joints[frame].tolist() for frame in frames}
+                joint_3d.write(f'{", " if number else ""}"{sequence.subaction}": {json.dumps(by_frame)}')
+                for image, annotation in entries_of(job, sequence, joints, frames, views, entries):
+                    separator = ", " if entries else ""
+                    data.write(separator + json.dumps(image))
+                    annotations.write(separator + json.dumps(annotation))
+                    entries += 1
+                count += 1
+            joint_3d.write("}")
+        joint_3d.write("}")
+        data.write('], "annotations": [')
+        annotations.seek(0)
+        shutil.copyfileobj(annotations, data)
+        data.write("]}")
+    if count:
+        camera_file.write_text(json.dumps(cameras_of(job, subject)))
+    else:
+        data_file.unlink()
+        joints_file.unlink()
     return count
 
 
@@ -72,52 +108,68 @@ def cameras_of(job: Job, subject: str) -> dict[str, dict[str, list]]:
     return cameras
 
 
-def add_sequence(job: Job, files: dict[str, Any], sequence: Sequence, joints: np.ndarray) -> None:
-    """Add a sequence's frames to its subject's files, and link its images.
+def link_views(job: Job, sequence: Sequence, count: int) -> tuple[list[int], list[tuple[int, str]]]:
+    """Link a sequence's images.
 
     Args:
-        joints: (frames, 17, 3), world, mm.
+        count: of its poses.
+
+    Returns:
+        the frames that some loader takes, or that have an image, in order; number (from 1) and id of each camera.
     """
-    frames = {frame for step in LOADED_EVERY for frame in range(0, len(joints), step)}
+    frames = {frame for step in LOADED_EVERY for frame in range(0, count, step)}
     views = []
     for number, camera_id in enumerate(job.metadata.camera_ids, start=1):
         if is_damaged(sequence, camera_id):
             continue
-        processed = [frame for frame in processed_frames(job, sequence, camera_id) if frame < len(joints)]
+        processed = [frame for frame in processed_frames(job, sequence, camera_id) if frame < count]
         link_images(job, sequence, camera_id, processed, partial(image_of, sequence, number))
-        # A problem: the loaders stop at an entry without its image.
+        # A problem: the loaders fail at an entry without its image.
         every = LOADED_EVERY[sequence.subject not in TRAINING_SUBJECTS]
-        name_missing_images(job, job.missing, sequence, set(range(0, len(joints), every)) - set(processed), every)
+        name_missing_images(job, job.missing, sequence, set(range(0, count, every)) - set(processed), every)
         views.append((number, camera_id))
         frames |= set(processed)
-    chosen = sorted(frames)
-    subactions = files["joint_3d"].setdefault(str(sequence.action), {})
-    subactions[str(sequence.subaction)] = {str(frame): joints[frame].tolist() for frame in chosen}
-    data = files["data"]
+    return sorted(frames), views
+
+
+def entries_of(
+    job: Job, sequence: Sequence, joints: np.ndarray, frames: list[int], views: list[tuple[int, str]], first: int
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Yield the image and the annotation of each view and frame of a sequence.
+
+    Args:
+        joints: (all frames, 17, 3), world, mm.
+        frames, views: as returned by `link_views`.
+        first: how many entries the subject has before these, which its ids continue.
+    """
+    number_of_subject = subject_number(sequence.subject)
+    identity = number_of_subject * IDS_OF_SUBJECT + first
     for number, camera_id in views:
         camera = job.metadata.cameras[sequence.subject, camera_id]
-        points = pixels_without_distortion(to_camera(joints[chosen], camera), camera)
+        points = pixels_without_distortion(to_camera(joints[frames], camera), camera)
         height, width = image_size(job, sequence.subject, camera_id)
         visible = np.all((points >= 0) & (points < (width, height)), axis=-1)
-        for frame, box, inside in zip(chosen, boxes_around(points), visible, strict=True):
-            identity = subject_number(sequence.subject) * IDS_OF_SUBJECT + len(data["images"])
-            data["images"].append(
-                {
-                    "id": identity,
-                    "file_name": image_of(sequence, number, frame),
-                    "width": width,
-                    "height": height,
-                    "subject": subject_number(sequence.subject),
-                    "action_name": canonical_base(sequence).split(" ")[0],
-                    "action_idx": sequence.action,
-                    "subaction_idx": sequence.subaction,
-                    "cam_idx": number,
-                    "frame_idx": frame,
-                }
-            )
-            data["annotations"].append(
-                {"id": identity, "image_id": identity, "bbox": box.tolist(), "keypoints_vis": inside.tolist()}
-            )
+        for frame, box, inside in zip(frames, boxes_around(points), visible, strict=True):
+            image = {
+                "id": identity,
+                "file_name": image_of(sequence, number, frame),
+                "width": width,
+                "height": height,
+                "subject": number_of_subject,
+                "action_name": canonical_base(sequence).split(" ")[0],
+                "action_idx": sequence.action,
+                "subaction_idx": sequence.subaction,
+                "cam_idx": number,
+                "frame_idx": frame,
+            }
+            annotation = {
+                "id": identity,
+                "image_id": identity,
+                "bbox": box.tolist(),
+                "keypoints_vis": inside.tolist(),
+            }
+            yield image, annotation
+            identity += 1
 
 
 def pixels_without_distortion(points: np.ndarray, camera: Camera) -> np.ndarray:

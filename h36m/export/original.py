@@ -17,7 +17,7 @@ USES_PROCESSED = False
 
 
 def export(job: Job) -> int:
-    """Link the folder of each kind that is unpacked. A kind that no subject has is not wanted, and not missing.
+    """Link the folder of each kind that is unpacked. A kind that no subject has is not needed, and not missing.
 
     Returns:
         how many folders were linked.

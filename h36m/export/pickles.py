@@ -1,4 +1,4 @@
-"""Pickles that old versions of numpy and Python can read, since the programs that read them are old.
+"""Write pickles that old versions of numpy and Python can read, since the programs that read them are old.
 
 numpy 2 pickles an array by a function of its module `numpy._core`, which no numpy before 1.26 has, and newer Pythons
 choose a protocol that Python 3.7 cannot read. Here an array is pickled by its public names, `numpy.ndarray` and
@@ -8,21 +8,35 @@ choose a protocol that Python 3.7 cannot read. Here an array is pickled by its p
 import pickle
 import zipfile
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
+
+from h36m.export.stored import StoredArray
 
 PROTOCOL = 4  # Python 3.4 and newer
 
 
+class Concatenation(NamedTuple):
+    """Stored arrays that are loaded as one array."""
+
+    parts: list[StoredArray]
+
+
 class Pickler(pickle.Pickler):
-    """Pickles arrays by names that all versions of numpy have; what is loaded can be written to."""
+    """Pickles arrays, and stored ones, by names that all versions of numpy have; loaded arrays are writable."""
 
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file, PROTOCOL)
+        # Without a memo, which would keep a copy of every array until the end.
+        self.fast = True
 
     def reducer_override(self, value: Any) -> Any:
-        """Return how to make an array again; everything else is left to pickle."""
+        """Return how to rebuild an array; everything else is left to pickle."""
+        if isinstance(value, Concatenation):
+            return np.concatenate, (value.parts,)
+        if isinstance(value, StoredArray):
+            value = value.read()
         if not isinstance(value, np.ndarray):
             return NotImplemented
         if value.dtype.hasobject:  # only the array without dimensions that a npy file holds an object in

@@ -47,7 +47,7 @@ def export(job: Job) -> int:
 
 
 def write_cameras(file: Path, metadata: Metadata) -> None:
-    """Write the cameras; readers take R transposed, and T as the camera's place: X_camera = R^T' (X - T)."""
+    """Write the cameras; readers expect R transposed, and T as the camera's position: X_camera = R^T' (X - T)."""
     with writing(file) as h5:
         for (subject, camera_id), camera in metadata.cameras.items():
             group = h5.create_group(

@@ -1,4 +1,4 @@
-"""The record of an export: what it was made from and what it consists of, so that a later run can leave it alone."""
+"""The record of an export: its inputs and its files, so that a later run can skip it."""
 
 import contextlib
 import hashlib
@@ -11,7 +11,7 @@ from typing import Any
 
 from h36m import __version__
 from h36m.dataset import ANNOTATIONS_FILE, IMAGES, PROCESSED, unpacked_folder
-from h36m.export import links, pickles, shared
+from h36m.export import links, pickles, shared, stored
 from h36m.metadata import METADATA_FILE
 from h36m.storage import write_atomically
 
@@ -27,8 +27,8 @@ def record_file(out: Path, name: str) -> Path:
 
 
 def made_from(root: Path, out: Path, format_: ModuleType, subjects: Iterable[str]) -> dict[str, Any]:
-    """Return what decides the contents of an export. No file but metadata.xml is read for it."""
-    modules = [Path(str(module.__file__)) for module in (format_, shared, links, pickles)]
+    """Return what determines the contents of an export. Only metadata.xml is read for this."""
+    modules = [Path(str(module.__file__)) for module in (format_, shared, links, pickles, stored)]
     contents = [hashlib.sha256(file.read_bytes()).hexdigest() for file in (METADATA_FILE, *modules)]
     return {
         "version": __version__,

@@ -1,4 +1,4 @@
-"""What the formats share: a job, its sequences, published poses and names. Links to images are in h36m.export.links."""
+"""Shared by the formats: a job, its sequences, published poses and names. Links to images are in h36m.export.links."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -22,7 +22,7 @@ from h36m.dataset import (
 from h36m.metadata import Metadata
 from h36m.poses import read_poses
 
-# The split of nearly all papers and programs.
+# The split used by nearly all papers and programs.
 TRAINING_SUBJECTS, TEST_SUBJECTS = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")
 
 MM_PER_M = 1000
@@ -35,7 +35,7 @@ DAMAGED_SUBJECT, DAMAGED_SEQUENCE, DAMAGED_CAMERA = "S11", "Directions-2", "5413
 
 @dataclass
 class Missing:
-    """What is missing, gathered so that one line names all of a kind for a subject: there may be hundreds."""
+    """What is missing, collected so that one line lists all of a kind for a subject: there may be hundreds."""
 
     found: dict[tuple[str, str, str, str], tuple[int, dict[str, None]]] = field(default_factory=dict)
 
@@ -91,19 +91,19 @@ class Job:
     out: Path  # the format's folder; links to images are made here at once, since each is complete by itself
     problem: Callable[[str], None]  # takes a line about what is missing or broken
     step: Callable[[], object]  # called after each sequence of `sequences`
-    missing: Missing = field(default_factory=Missing)  # a problem too, one line for each subject
+    missing: Missing = field(default_factory=Missing)  # these are problems too, one line for each subject
     unneeded: Missing = field(default_factory=Missing)  # missing, and no problem: a notice for each subject
     linked: Linked = field(default_factory=Linked)
     copied_before: frozenset[str] = frozenset()  # folders of images that an earlier run copied
-    run_tasks: RunTasks = one_by_one  # for long work: export_all.py runs it in several processes
+    run_tasks: RunTasks = one_by_one  # for long tasks: export_all.py runs them in several processes
 
 
 def sequences(job: Job, is_there: Callable[[Sequence], bool], where: str, remedy: str) -> Iterator[Sequence]:
-    """Yield the sequences in the order of subject, action and subaction; those of which nothing is there are named.
+    """Yield the sequences by subject, action and subaction; record those that have no input as missing.
 
     Args:
         is_there: whether a sequence has what the format is made from, or a part of it.
-        where: the folder that has not, below the root, for the line about those.
+        where: the folder that lacks them, below the root, for the message.
         remedy: what to do about them, an imperative.
     """
     for subject in job.subjects:
@@ -188,11 +188,11 @@ def subject_number(subject: str) -> int:
 
 
 def camera_center(camera: Camera) -> np.ndarray:
-    """Return where a camera stands, (3,), world coordinates, mm."""
+    """Return the position of a camera, (3,), world coordinates, mm."""
     return -camera.rotation.T @ camera.translation
 
 
 def image_size(job: Job, subject: str, camera_id: str) -> tuple[int, int]:
-    """Return height and width of a view's frames, pixels; the official metadata.xml does not tell them."""
+    """Return height and width of a view's frames, pixels; the official metadata.xml does not contain them."""
     height = IMAGE_HEIGHTS[job.metadata.camera_ids.index(camera_id)]
     return job.metadata.image_sizes.get((subject, camera_id), (height, IMAGE_WIDTH))

@@ -1,4 +1,4 @@
-"""What the exports hold, built from CDF files and metadata.xml row by row, without calling h36m.export."""
+"""The expected contents of exports, built from CDF files and metadata.xml row by row, without h36m.export."""
 
 import json
 import pickletools

@@ -1,33 +1,20 @@
 """docs/exports.md: it names each format, and its command lines are ones that the scripts understand."""
 
 import re
-import shlex
 
 import pytest
+from helpers.pages import PARSERS, commands
 from helpers.scripts import PROJECT
 
-import download_all
-import download_seg_mat_gt_pl
 import export_all
-import extract_all
-import process_all
 from h36m.dataset import KINDS
 
 DOCS = (PROJECT / "docs" / "exports.md").read_text(encoding="utf-8")
-SCRIPTS = {f"{each.__name__}.py": each for each in (
-    download_all, download_seg_mat_gt_pl, extract_all, process_all, export_all
-)}  # fmt: skip
 
 
 def section(title: str) -> str:
     """Return a section of the page, from its heading to the next."""
     return re.search(rf"^## {re.escape(title)}$(.*?)(?=^## |\Z)", DOCS, re.MULTILINE | re.DOTALL)[1]
-
-
-def commands(text: str) -> list[list[str]]:
-    """Return the words of each command line of this project's scripts."""
-    lines = re.findall(r"python3 (\w+\.py[^\n`]*)", text)
-    return [words for words in map(shlex.split, lines) if words[0] in SCRIPTS]
 
 
 def test_table_has_each_format_and_no_other():
@@ -36,7 +23,7 @@ def test_table_has_each_format_and_no_other():
 
 @pytest.mark.parametrize("format_", export_all.FORMATS)
 def test_commands_of_each_format_parse_and_end_with_its_export(format_):
-    parsed = [(name, SCRIPTS[name].build_parser().parse_args(words)) for name, *words in commands(section(format_))]
+    parsed = [(name, PARSERS[name].parse_args(words)) for name, *words in commands(section(format_))]
     assert parsed[0][0] == "download_all.py" and parsed[-1][0] == "export_all.py"
     assert {arguments.format for name, arguments in parsed if name == "export_all.py"} == {format_}
     unpacked = [set(arguments.kinds or KINDS) for name, arguments in parsed if name == "extract_all.py"]
@@ -48,10 +35,10 @@ def test_commands_of_each_format_parse_and_end_with_its_export(format_):
 def test_lifters_download_and_unpack_no_more_than_their_poses(format_):
     (_, *download), (_, *extract), *_ = commands(section(format_))
     kinds = set(export_all.FORMATS[format_].KINDS)
-    assert set(download_all.build_parser().parse_args(download).kinds) == kinds
-    assert set(extract_all.build_parser().parse_args(extract).kinds) == kinds
+    assert set(PARSERS["download_all.py"].parse_args(download).kinds) == kinds
+    assert set(PARSERS["extract_all.py"].parse_args(extract).kinds) == kinds
 
 
 def test_other_commands_of_the_page_parse():
     for name, *words in commands(DOCS):
-        SCRIPTS[name].build_parser().parse_args(words)
+        PARSERS[name].parse_args(words)
