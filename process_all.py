@@ -9,7 +9,7 @@ reads DIR/extracted/ and writes, for each sequence of each subject,
     DIR/processed/S1/Walking-1/annot.h5
 
 Which frames are kept is decided by select_frame_indices_to_include(), at the top of this script. Run it again after
-a stop or when more is unpacked: it does only what is missing.
+an interruption or after more was unpacked: it does only what is missing.
 """
 
 import os
@@ -19,6 +19,7 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # noqa: PTH120 
 import h36m.import_path  # noqa: F401, I001  (before all others, see there)
 
 import argparse
+import time
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -60,10 +61,11 @@ from h36m.process.annotations import describe
 from h36m.process.resume import Options, Outcome, done_before, input_files
 from h36m.process.s9 import is_shifted
 from h36m.process.selection import frames_with_movement, rule_of_options
+from h36m.sequences import chosen_sequences, share_of
 
 
 def select_frame_indices_to_include(subject: str, pose_3d_universal: np.ndarray) -> np.ndarray:
-    """Choose the frames of one view. Edit this to choose others: sequences that get others are processed again.
+    """Choose the frames of one view. Edit this to choose others: the affected sequences are processed again.
 
     Args:
         subject: "S1", ...
@@ -75,15 +77,17 @@ def select_frame_indices_to_include(subject: str, pose_3d_universal: np.ndarray)
     # To keep every frame:
     # return np.arange(len(pose_3d_universal))
 
-    # The subjects that people test on: every 64th frame, as in "Compositional Human Pose Regression" (Sun et al. 2017).
+    # The test subjects: every 64th frame, as in "Compositional Human Pose Regression" (Sun et al. 2017).
     if subject in ("S9", "S11"):
         return np.arange(0, len(pose_3d_universal), 64)
-    # Those they train on: each frame in which a joint has moved by 40 mm since the last one kept.
+    # The training subjects: each frame in which a joint has moved by 40 mm since the last kept one.
     return frames_with_movement(pose_3d_universal, millimetres=40)
 
 
 # Imported once for all workers, because each takes a while.
 MODULES_OF_WORKERS = ("h36m.cdf", "h36m.process.sequence", "PIL.Image")
+# So long one process finds out what is done; starting several takes half a second.
+SECONDS_ALONE = 1
 
 
 class Plan(NamedTuple):
@@ -91,7 +95,7 @@ class Plan(NamedTuple):
 
     to_do: dict[Sequence, int]  # with the bytes of its videos, which tell how long it is
     done: int  # sequences that an earlier run has done
-    problems: list[str]  # of sequences that nothing can be done about
+    problems: list[str]  # of sequences that cannot be processed
 
 
 def main(arguments: argparse.Namespace) -> list[str]:
@@ -101,12 +105,11 @@ def main(arguments: argparse.Namespace) -> list[str]:
     say, metadata = speaker(arguments.quiet), load_metadata()
     options = read_options(arguments, metadata)
     sequences = chosen_sequences(metadata, arguments.subjects, arguments.actions)
-    plan = plan_run(share_of(sequences, arguments.slice), options)
+    plan = plan_run(share_of(sequences, arguments.slice), options, arguments.jobs)
     if not plan.to_do:
         if plan.done or not plan.problems:
-            say(
-                f"nothing to do: {count_of(plan.done, 'sequence')} {is_or_are(plan.done)} in {options.root / PROCESSED}"
-            )
+            done = f"{count_of(plan.done, 'sequence')} {is_or_are(plan.done)}"
+            say(f"nothing to do: {done} already processed in {options.root / PROCESSED}")
         return plan.problems
     ended = start_work(plan, options, metadata, arguments.jobs, arguments.scheduler, arguments.debug, say)
     return plan.problems + report(ended, len(plan.to_do), options.root, arguments.quiet, arguments.debug)
@@ -123,7 +126,9 @@ def read_options(arguments: argparse.Namespace, metadata: Metadata) -> Options:
     """
     unknown = set(arguments.cameras) - set(metadata.camera_ids)
     if unknown:
-        raise UsageError(f"--cameras: {', '.join(sorted(unknown))} is none of {', '.join(metadata.camera_ids)}")
+        raise UsageError(
+            f"--cameras: unknown {', '.join(sorted(unknown))}; choose from {', '.join(metadata.camera_ids)}"
+        )
     if arguments.correct_s9 and not metadata.cameras:
         raise UsageError("--correct-s9 needs the cameras' calibration, and metadata.xml has none (<w0>)")
     return Options(
@@ -136,52 +141,49 @@ def read_options(arguments: argparse.Namespace, metadata: Metadata) -> Options:
     )
 
 
-def chosen_sequences(metadata: Metadata, subjects: Iterable[str], actions: Iterable[str]) -> list[Sequence]:
-    """Return the sequences of some subjects and actions (none: all); `Walking` means Walking-1 and Walking-2.
+def outcomes_before(sequences: list[Sequence], options: Options, jobs: int) -> dict[Sequence, Outcome | None]:
+    """Return the outcome of each sequence in an earlier run, None if it is still to be done; see done_before().
+
+    After SECONDS_ALONE the rest is divided between several processes: there may be two million images.
 
     Raises:
-        UsageError: there is no such action.
+        TaskError: no process can be started.
     """
-    sequences, known = [], []
-    for subject in dict.fromkeys(subjects):
-        for sequence in metadata.sequences_of(subject):
-            names = [sequence.name, metadata.actions[sequence.action]]
-            known += names
-            if not actions or set(names) & set(actions):
-                sequences.append(sequence)
-    unknown = set(actions) - set(known)
-    if unknown:
-        actions_known = ", ".join(dict.fromkeys(known))
-        raise UsageError(
-            f"--actions: {', '.join(sorted(unknown))} is no action of the dataset; these are: {actions_known}"
-        )
-    return sequences
+    found: dict[Sequence, Outcome | None] = {}
+    started = time.monotonic()
+    for sequence in sequences:
+        if jobs > 1 and time.monotonic() - started >= SECONDS_ALONE:
+            break
+        found[sequence] = done_before(sequence, options)
+    rest = [sequence for sequence in sequences if sequence not in found]
+    if rest:
+        look = partial(done_before, options=options)
+        for ended in run_in_processes(look, rest, jobs, preload=("h36m.process.resume",)):
+            found[ended.task] = ended.result  # None as well where a damaged annot.h5 crashed libhdf5
+    return found
 
 
-def share_of(sequences: list[Sequence], share: tuple[int, int] | None) -> list[Sequence]:
-    """Return the K-th of N even shares: by the order of the names alone, so that runs need not agree on anything."""
-    if share is None:
-        return sequences
-    which, count = share
-    return sorted(sequences)[which - 1 :: count]
-
-
-def plan_run(sequences: list[Sequence], options: Options) -> Plan:
+def plan_run(sequences: list[Sequence], options: Options, jobs: int | None = None) -> Plan:
     """Find out which sequences are to be done.
+
+    Args:
+        jobs: processes that look; None for as many as there are cores, which is the most in any case.
 
     Raises:
         UsageError: there is no extracted/.
+        TaskError: no process can be started.
     """
+    cores = available_cores()
+    before = outcomes_before(sequences, options, min(jobs or cores, cores))
     extracted = options.root / EXTRACTED
     to_do: dict[Sequence, int] = {}
     problems: list[str] = []
     done = 0
     subjects = []  # with sequences that are not done
     for sequence in sequences:
-        before = done_before(sequence, options)
-        if before:
+        if done_already := before[sequence]:
             done += 1
-            problems += before.problems
+            problems += done_already.problems
             continue
         subjects.append(sequence.subject)
         files = input_files(sequence, options)
@@ -189,7 +191,7 @@ def plan_run(sequences: list[Sequence], options: Options) -> Plan:
             video = KIND_FACTS[VIDEOS].extension
             to_do[sequence] = sum(size for name, (size, *_) in files.items() if name.endswith(video))
         elif not extracted.is_dir():
-            raise UsageError(f"there is no folder {extracted}: run extract_all.py first, or say where with --root")
+            raise UsageError(f"there is no folder {extracted}; run extract_all.py first, or set --root")
         elif not (extracted / sequence.subject).is_dir():
             problems.append(f"{sequence.subject}: there is no folder {extracted / sequence.subject}, see --subjects")
         else:
@@ -212,7 +214,7 @@ def plan_run(sequences: list[Sequence], options: Options) -> Plan:
 def start_work(
     plan: Plan, options: Options, metadata: Metadata, jobs: int | None, scheduler: str | None, debug: bool, say: Say
 ) -> Iterator[Finished]:
-    """Say what is going to be done, and do it here or on a cluster; yield how each sequence ended.
+    """Announce the work, and do it here or on a cluster; yield the outcome of each sequence.
 
     Args:
         jobs: sequences at a time; None for as many as there are cores, or threads of Dask's workers.
@@ -228,11 +230,10 @@ def start_work(
         client = cluster.connect(scheduler, options.root)
         threads = sum(client.nthreads().values())
         if not threads:
-            say("no Dask worker is there yet: waiting for one")
+            say("no Dask worker has connected yet; waiting for one")
     at_a_time = min(jobs or (threads if scheduler else available_cores()) or 1, len(plan.to_do))
-    done = f"{plan.done} {is_or_are(plan.done)} done"
-    say(f"{count_of(len(plan.to_do), 'sequence')} to process, {at_a_time} at a time; {done}")
-    tell_beforehand(plan.to_do, options, metadata, say)
+    say(f"{count_of(len(plan.to_do), 'sequence')} to process, {at_a_time} at a time; {plan.done} already processed")
+    announce(plan.to_do, options, metadata, say)
     say_if_without_locks(options.root / PROCESSED / SEQUENCE_LOCKS, say)
     work = partial(process, options=options, metadata=metadata)
     # A long sequence that starts last keeps one core busy after all others have finished.
@@ -249,25 +250,25 @@ def process(sequence: Sequence, options: Options, metadata: Metadata) -> Outcome
     return process_sequence(sequence, options, metadata)
 
 
-def tell_beforehand(sequences: Iterable[Sequence], options: Options, metadata: Metadata, say: Say) -> None:
-    """Say what these sequences will come without, and which are known to be shifted."""
+def announce(sequences: Iterable[Sequence], options: Options, metadata: Metadata, say: Say) -> None:
+    """Announce what these sequences will lack, and which have offset poses."""
     if not metadata.cameras:
-        say("metadata.xml has no calibration (<w0>): no extrinsics, calibration and distortion are written")
+        say("metadata.xml has no calibration (<w0>); extrinsics, calibration and distortion are not written")
     for subject in dict.fromkeys(sequence.subject for sequence in sequences):
         for kind, what in ((POSES_3D_WORLD, "pose/3d-world"), (BOXES, "bbox"), (PART_LABELS, PART_LABEL_IMAGES)):
             wanted = options.segments or kind == POSES_3D_WORLD
             if wanted and not unpacked_folder(options.root, subject, kind).is_dir():
-                say(f"{subject}: no {kind} in extracted/, so its sequences come without {what}")
+                say(f"{subject}: no {kind} in extracted/, so its sequences have no {what}")
     shifted = [sequence.name for sequence in sequences if is_shifted(sequence)]
     if shifted and not options.correct_s9:
-        say(f"S9 {', '.join(shifted)}: the published poses are shifted against the images, see --correct-s9")
+        say(f"S9 {', '.join(shifted)}: published poses are offset from the images; --correct-s9 corrects them")
 
 
 # -- report ------------------------------------------------------------------------------------------------------------
 
 
 def report(ended: Iterable[Finished], total: int, root: Path, quiet: bool, debug: bool) -> list[str]:
-    """Show the progress of sequences as they end; return a line for each thing that failed."""
+    """Show progress as sequences end; return a line for each failure."""
     say, problems, views, frames = speaker(quiet), [], 0, 0
     with Progress(total=total, desc="processing", unit="sequences", disable=quiet) as progress:
         try:
@@ -286,7 +287,7 @@ def report(ended: Iterable[Finished], total: int, root: Path, quiet: bool, debug
                 seconds = progress.format_dict["elapsed"] or 1
                 rates = f"{views / seconds:.1f} views/s, {frames / seconds:.0f} frames/s"
                 progress.set_postfix_str(rates, refresh=False)
-        except TaskError as problem:  # nothing more can be done, and what failed before is told too
+        except TaskError as problem:  # nothing more can be done, and earlier failures are reported too
             problems.append(str(problem))
     say(f"{count_of(frames, 'frame')} of {count_of(views, 'view')} written to {root / PROCESSED}")
     return problems
@@ -309,18 +310,19 @@ def build_parser() -> argparse.ArgumentParser:
         help="keep a frame when any joint has moved at least MM mm since the last kept frame",
     )
     parser.add_argument(
-        "--jobs", type=positive_integer, metavar="N", help="default: the cores, or the threads of the Dask workers"
+        "--jobs",
+        type=positive_integer,
+        metavar="N",
+        help="default: the number of cores, or the threads of the Dask workers",
     )
     parser.add_argument(
-        "--scheduler", metavar="ADDRESS", help="work on a Dask cluster: tcp://HOST:8786 or a scheduler file"
+        "--scheduler", metavar="ADDRESS", help="run on a Dask cluster: tcp://HOST:8786 or a scheduler file"
     )
-    parser.add_argument("--correct-s9", action="store_true", help="move the shifted poses of three S9 sequences back")
+    parser.add_argument("--correct-s9", action="store_true", help="correct the offset poses of three S9 sequences")
     parser.add_argument("--no-segments", action="store_true", help="leave out boxes and part labels")
-    parser.add_argument("--preview", action="store_true", help="draw preview.jpg beside each annot.h5")
-    parser.add_argument("--slice", type=share, metavar="K/N", help="do the K-th of N even shares of the sequences")
-    parser.add_argument(
-        "--describe", type=Path, metavar="FILE.h5", help="print what an annot.h5 holds, and nothing else"
-    )
+    parser.add_argument("--preview", action="store_true", help="draw preview.jpg next to each annot.h5")
+    parser.add_argument("--slice", type=share, metavar="K/N", help="process the K-th of N equal shares of the work")
+    parser.add_argument("--describe", type=Path, metavar="FILE.h5", help="print a table of an annot.h5 and exit")
     return parser
 
 
@@ -333,13 +335,13 @@ def share(text: str) -> tuple[int, int]:
 
 
 def millimetres(text: str) -> float:
-    """Read a length of more than 0 (a `type` for argparse)."""
+    """Read a positive length in mm (a `type` for argparse)."""
     try:
         value = float(text)
     except ValueError:
         value = 0.0
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number of mm above 0, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a positive number of mm, not {text!r}")
     return value
 
 

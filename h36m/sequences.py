@@ -7,7 +7,7 @@ download and unpack do not use numpy.
 import contextlib
 import functools
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +43,34 @@ class Naming:
             for (of_subject, action, subaction), base in sorted(self.sequences.items())
             if of_subject == subject and action != ACTION_NOT_USED
         ]
+
+
+def chosen_sequences(naming: Naming, subjects: Iterable[str], actions: Iterable[str]) -> list[Sequence]:
+    """Return the sequences of some subjects and actions (none: all); `Walking` means Walking-1 and Walking-2.
+
+    Raises:
+        UsageError: there is no such action.
+    """
+    sequences, known = [], []
+    for subject in dict.fromkeys(subjects):
+        for sequence in naming.sequences_of(subject):
+            names = [sequence.name, naming.actions[sequence.action]]
+            known += names
+            if not actions or set(names) & set(actions):
+                sequences.append(sequence)
+    unknown = set(actions) - set(known)
+    if unknown:
+        choices = ", ".join(dict.fromkeys(known))
+        raise UsageError(f"--actions: unknown {', '.join(sorted(unknown))}; choose from {choices}")
+    return sequences
+
+
+def share_of(sequences: list[Sequence], share: tuple[int, int] | None) -> list[Sequence]:
+    """Return the K-th of N equal shares: by the order of the names alone, so that runs need no coordination."""
+    if share is None:
+        return sequences
+    which, count = share
+    return sorted(sequences)[which - 1 :: count]
 
 
 @functools.cache
@@ -83,10 +111,10 @@ def parsed(path: Path) -> Iterator[ElementTree.Element]:
     try:
         yield ElementTree.parse(path).getroot()
     except FileNotFoundError:
-        raise UsageError(f"there is no {path}: it belongs beside the scripts") from None
+        raise UsageError(f"{path}: no such file; restore it next to the scripts (git checkout metadata.xml)") from None
     except (ElementTree.ParseError, ValueError, TypeError, IndexError) as error:
         raise UsageError(
-            f"{path} cannot be read as the dataset's metadata ({error}): put back the project's or the official one"
+            f"{path} cannot be read as the dataset's metadata ({error}); restore the project's or the official one"
         ) from error
 
 

@@ -146,5 +146,5 @@ def test_second_run_writes_nothing_and_says_so(demo_run):
     before = times_of_files(root / "processed")
     ended = process(root, *SUBJECT_OPTIONS, *ACTION_OPTIONS)
     assert (ended.returncode, ended.errors) == (0, [])
-    assert ended.stdout == f"nothing to do: 4 sequences are in {(root / 'processed').resolve()}\n"
+    assert ended.stdout == f"nothing to do: 4 sequences are already processed in {(root / 'processed').resolve()}\n"
     assert before == times_of_files(root / "processed")

@@ -64,9 +64,9 @@ def made(tmp_path_factory) -> Path:
     return root
 
 
-def process(root: Path, *options) -> Ended:
-    """Run the copy of process_all.py in a root on it."""
-    return run_script(root / "scripts" / "process_all.py", "--root", root, *options)
+def process(root: Path, *options, **more) -> Ended:
+    """Run the copy of process_all.py in a root on it; what is not for its command line is start_script()'s."""
+    return run_script(root / "scripts" / "process_all.py", "--root", root, *options, **more)
 
 
 def some_poses(seed: int) -> np.ndarray:
@@ -161,7 +161,7 @@ def damaged_cdf(file: Path, how: str) -> None:
 
 # (Sequence, which of its views) -> kind of its file, what is done to it, what the message says.
 FAULTS = {
-    ("Walking-1", 0): (VIDEOS, "truncated", "expected"),
+    ("Walking-1", 0): (VIDEOS, "truncated", "cannot be read"),
     ("Walking-1", 1): (VIDEOS, "with a flipped bit", "damage"),
     ("Walking-1", 2): (VIDEOS, "without its index", "cannot be read"),
     ("Walking-2", 0): (VIDEOS, "empty", "cannot be read"),
@@ -171,7 +171,7 @@ FAULTS = {
 MORE_FAULTS = {
     ("Walking-1", 0): (POSES_3D_UNIVERSAL, "empty", "cannot be read as CDF"),
     ("Walking-1", 2): (POSES_3D, "of another shape", f"found (1, {POSES}, 64)"),
-    ("Walking-1", 3): (POSES_3D, "with numbers that are none", "the first at 40"),
+    ("Walking-1", 3): (POSES_3D, "with numbers that are none", "the first is pose 40"),
     ("Walking-2", 1): (POSES_3D, "of another length", f"found {POSES} in Poses_D2_Positions, {POSES - 5} in"),
     ("Walking-2", 2): (VIDEOS, "no video", "cannot be read"),
     ("Walking-2", 3): (POSES_2D, "truncated", "cannot be read as CDF"),
@@ -195,9 +195,9 @@ def test_broken_file_costs_its_view_only_and_is_named_once(root, made, faults):
     assert ended.returncode == 1
     lines = ended.errors
     assert len(lines) == len(faults)
-    for (name, view), (_, _, told) in faults.items():
+    for (name, view), (_, _, reported) in faults.items():
         (line,) = [line for line in lines if line.startswith(f"process_all.py: S1 {name} {CAMERAS[view]}: ")]
-        assert told in line
+        assert reported in line
     # All the rest is as if nothing had happened.
     expected = {
         path.relative_to(made): path.read_bytes()
@@ -226,7 +226,7 @@ def test_broken_file_costs_its_view_only_and_is_named_once(root, made, faults):
         shutil.copy2(copy, file)
     repaired = process(root, *ALL)
     assert (repaired.returncode, repaired.errors) == (0, [])
-    assert f"2 sequences to process, {min(2, available_cores())} at a time; 1 is done" in repaired.stdout
+    assert f"2 sequences to process, {min(2, available_cores())} at a time; 1 already processed" in repaired.stdout
     assert_all_there(root, made)
     untouched = [path for path in before if "Greeting-2" in path.parts]
     assert untouched and all(path.stat().st_mtime_ns == before[path] for path in untouched)
@@ -244,8 +244,8 @@ def test_video_that_does_not_fit_its_poses_or_camera_is_named(root):
     assert f"S1 Walking-1 {CAMERAS[0]}: {short}: expected at least {POSES} frames, found {POSES - 1}" in too_short
     assert f"S1 Walking-1 {CAMERAS[1]}: {small}: expected frames of 320 x 242 pixels" in too_small
     assert "found 320 x 240" in too_small
-    told = [line for line in ended.stdout.splitlines() if "frames for" in line]
-    assert told == [f"S1 Walking-1 {CAMERAS[2]}: {long.name} has {POSES + 11} frames for {POSES} poses"]
+    reported = [line for line in ended.stdout.splitlines() if "frames for" in line]
+    assert reported == [f"S1 Walking-1 {CAMERAS[2]}: {long.name} has {POSES + 11} frames for {POSES} poses"]
     assert {image.parent.name for image in root.rglob("*.jpg")} == set(CAMERAS[2:])
     assert leftovers_in_processed(root) == []
 
@@ -270,7 +270,7 @@ def test_damaged_cdf_header_is_a_problem_or_poses_of_the_shape(tmp_path):
     shapes, problems, right = set(), 0, 0
     for seed in range(60):
         content, chance = bytearray(whole), random.Random(seed)
-        content[chance.randrange(1200)] ^= 1 << chance.randrange(8)  # where its shape stands
+        content[chance.randrange(1200)] ^= 1 << chance.randrange(8)  # where its shape is stored
         file.write_bytes(content)
         try:
             found = read_poses(file, coordinates=3)
@@ -363,7 +363,7 @@ def test_killed_run_leaves_no_worker_and_the_next_does_the_rest(root, made, seed
     run.process.kill()
     assert run.end().returncode == -signal.SIGKILL
     assert contents(root / "processed") != contents(made / "processed")
-    assert leftovers_in_processed(root) == []  # the workers, which nobody ended, cleared away what they had begun
+    assert leftovers_in_processed(root) == []  # the workers, which nobody ended, removed their unfinished work
     ended = process(root, *ALL)
     assert (ended.returncode, ended.errors) == (0, [])
     assert_all_there(root, made)
@@ -391,7 +391,7 @@ def test_killed_worker_costs_its_sequence_only(root, made, seed):
     assert "its process was killed (out of memory? try fewer --jobs)" in line
     ended = process(root, *ALL)
     assert (ended.returncode, ended.errors) == (0, [])
-    assert "1 sequence to process, 1 at a time; 2 are done" in ended.stdout
+    assert "1 sequence to process, 1 at a time; 2 already processed" in ended.stdout
     assert_all_there(root, made)
 
 
@@ -406,7 +406,7 @@ def test_a_stop_leaves_nothing_half_done_and_no_worker(root, made, how):
         run.process.send_signal(signal.Signals[how])
     ended = run.end()
     assert ended.returncode == 130
-    assert ended.errors == ["process_all.py: stopped; run it again to go on from here"]
+    assert ended.errors == ["process_all.py: interrupted; run again to resume"]
     assert leftovers_in_processed(root) == []
     found, expected = contents(root / "processed"), contents(made / "processed")
     assert found != expected and all(expected[key] == value for key, value in found.items())
@@ -414,9 +414,35 @@ def test_a_stop_leaves_nothing_half_done_and_no_worker(root, made, how):
     assert_all_there(root, made)
 
 
-# Of what a sequence takes, how much there is room for: from nothing to all but the end of annot.h5.
-@pytest.mark.parametrize("room", [slow(0.0), slow(0.5), slow(0.97), 0.999])
-def test_full_disk_costs_what_does_not_fit_and_the_next_run_does_it(root, made, small_disk, room):
+# For a sitecustomize.py: stops the worker just before its N-th move of an annot.h5 or a folder of images.
+STOP_BEFORE_A_MOVE = """
+import os, signal, sys
+moves = []
+def watch(event, arguments):
+    if event == "os.rename" and os.path.basename(arguments[0]) in ("annot.h5", "imageSequence"):
+        moves.append(arguments)
+        if len(moves) == NUMBER:
+            os.kill(os.getpid(), signal.SIGTERM)
+sys.addaudithook(watch)
+"""
+
+
+# The moves of a sequence that was processed before: old annot.h5, old images, new images, new annot.h5.
+@pytest.mark.parametrize("number", [slow(1), slow(2), 3, slow(4)])
+def test_a_stop_leaves_no_sequence_half_in_place(root, made, tmp_path, number):
+    shutil.copytree(made / "processed", root / "processed")
+    (tmp_path / "sitecustomize.py").write_text(STOP_BEFORE_A_MOVE.replace("NUMBER", str(number)))
+    options = [*ONE[:-1], "--every", "20"]
+    ended = process(root, *options, environment={"PYTHONPATH": str(tmp_path)})
+    assert ended.errors == ["process_all.py: S1 Walking-1: its process exited with status 1; run again"]
+    assert leftovers_in_processed(root) == []
+    assert len(list(root.glob("processed/S1/Walking-1/imageSequence/*/*.jpg"))) == len(CAMERAS) * POSES / 20
+    assert "nothing to do: 1 sequence is" in process(root, *options).stdout
+
+
+# The free share of what a sequence needs: from nothing to everything but the end of annot.h5.
+@pytest.mark.parametrize("share", [slow(0.0), slow(0.5), slow(0.97), 0.999])
+def test_full_disk_costs_what_does_not_fit_and_the_next_run_does_it(root, made, small_disk, share):
     disk = small_disk(64)
     (root / "processed").symlink_to(disk)
     (disk / "S1").mkdir()
@@ -427,7 +453,7 @@ def test_full_disk_costs_what_does_not_fit_and_the_next_run_does_it(root, made, 
     free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize
     assert free > needed
     with (disk / "filler").open("wb") as filler:
-        os.posix_fallocate(filler.fileno(), 0, free - int(room * needed) // page * page)
+        os.posix_fallocate(filler.fileno(), 0, free - int(share * needed) // page * page)
     ended = process(root, *ONE)
     assert ended.returncode == 1
     (line,) = ended.errors
@@ -443,26 +469,26 @@ def test_full_disk_costs_what_does_not_fit_and_the_next_run_does_it(root, made, 
 # --- workers ---
 
 
-UNITS = ["a", "dies", "ends", "fails", "asks for too much", "b"]
+TASKS = ["a", "dies", "ends", "fails", "asks for too much", "b"]
 
 
-def outcome_of(unit: str) -> str:
-    """Do what a unit says: die, end, fail, run out of memory, or return its name."""
-    if unit == "dies":
+def outcome_of(task: str) -> str:
+    """Do what the task's name says: die, exit, fail, run out of memory, or return the name."""
+    if task == "dies":
         os.kill(os.getpid(), signal.SIGKILL)
-    if unit == "ends":
+    if task == "ends":
         os._exit(3)
-    if unit == "fails":
+    if task == "fails":
         raise ValueError("a fault")
-    if unit == "asks for too much":
+    if task == "asks for too much":
         bytearray(1 << 60)
-    return unit.upper()
+    return task.upper()
 
 
-def test_a_unit_that_fails_or_whose_process_dies_does_not_stop_the_others():
-    ended = {one.task: one for one in run_in_processes(outcome_of, UNITS, jobs=2)}
-    assert set(ended) == set(UNITS)
-    assert {unit: one.result for unit, one in ended.items() if one.result} == {"a": "A", "b": "B"}
+def test_task_that_fails_or_whose_process_dies_does_not_stop_the_others():
+    ended = {one.task: one for one in run_in_processes(outcome_of, TASKS, jobs=2)}
+    assert set(ended) == set(TASKS)
+    assert {task: one.result for task, one in ended.items() if one.result} == {"a": "A", "b": "B"}
     assert "was killed" in ended["dies"].failure and "status 3" in ended["ends"].failure
     assert ended["asks for too much"].failure.startswith("unexpected MemoryError")
     assert ended["fails"].failure == "unexpected ValueError: a fault" and "Traceback" in ended["fails"].traceback

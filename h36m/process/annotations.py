@@ -1,4 +1,4 @@
-"""annot.h5: what stands in it, how it is written, and how it is told."""
+"""annot.h5: its datasets, how it is written, and how it is described."""
 
 import json
 from pathlib import Path
@@ -11,15 +11,15 @@ from h36m.cli import TaskError, UsageError
 from h36m.dataset import ANNOTATIONS_FILE, IMAGES, image_name
 from h36m.hdf5 import reading, writing
 
-# Goes up when what is written changes, so that an older annot.h5 is made again.
+# Increased when the written content changes, so that an older annot.h5 is made again.
 FORMAT = 2
 
-# Attributes that tell a later run whether there is anything to do, and tell a person nothing.
+# Attributes that tell a later run whether there is anything to do, and are of no interest to users.
 BOOKKEEPING = {"made_with", "inputs", "part_label_images", "image_bytes", "rule_files"}
 
 
 class Dataset(NamedTuple):
-    """One row of the table of annot.h5; README.md has the same table."""
+    """One row of the table of annot.h5; docs/annotations.md has the same table."""
 
     name: str
     shape: str
@@ -33,7 +33,7 @@ DATASETS = (
     Dataset("pose/2d", "(N, 32, 2)", "float64", "pixels", "image", "x right, y down, of the 32 joints"),
     Dataset("pose/3d", "(N, 32, 3)", "float64", "mm", "camera", "x right, y down, z forward"),
     Dataset("pose/3d-univ", "(N, 32, 3)", "float64", "mm", "camera", "the same, with one skeleton for all subjects"),
-    Dataset("pose/3d-world", "(N, 32, 3)", "float64", "mm", "world", "z up, one frame for the four cameras"),
+    Dataset("pose/3d-world", "(N, 32, 3)", "float64", "mm", "world", "z up, shared by the four cameras"),
     Dataset("frame", "(N,)", "int64", "", "", "number in the image's name, from 1: frame index of the video + 1"),
     Dataset("camera", "(N,)", "int64", "", "", "id of the camera: 54138969, ..."),
     Dataset("subject", "(N,)", "int64", "", "", "1 for S1, ..."),
@@ -54,7 +54,7 @@ def write_annotations(file: Path, datasets: dict[str, np.ndarray], attributes: d
     """Write annot.h5.
 
     Args:
-        file: where; a file that is there is replaced.
+        file: an existing file is replaced.
         datasets: name -> values, as in DATASETS with the camera's id for `<camera>`.
         attributes: name -> string, number or list of them; anything else is written as JSON.
 
@@ -89,7 +89,7 @@ def read_frames(file: Path) -> dict[str, np.ndarray]:
 
 
 def read_images(file: Path) -> set[str]:
-    """Return the paths of the images that an annot.h5 speaks of, relative to its folder."""
+    """Return the paths of the images that an annot.h5 lists, relative to its folder."""
     return {
         f"{IMAGES}/{camera}/{image_name(frame)}"
         for camera, frames in read_frames(file).items()
@@ -103,14 +103,14 @@ def units() -> list[str]:
 
 
 def describe(file: Path) -> str:
-    """Return a table of an annot.h5 to read: its datasets with shape, type, unit, coordinates, meaning; its attributes.
+    """Return an annot.h5 as a table: datasets with shape, type, unit, coordinates and meaning, and its attributes.
 
     Raises:
         UsageError: there is no such file.
-        TaskError: it is no HDF5.
+        TaskError: it is not an HDF5 file.
     """
     if not file.is_file():
-        raise UsageError(f"there is no file {file}: expected an {ANNOTATIONS_FILE} out of processed/")
+        raise UsageError(f"{file}: no such file; expected an {ANNOTATIONS_FILE} from processed/")
     meanings = {dataset.name: dataset for dataset in DATASETS}
     rows = [("dataset", "shape", "type", "unit", "coordinates", "meaning")]
     try:
@@ -137,8 +137,8 @@ def describe(file: Path) -> str:
     return "\n".join(lines)
 
 
-def table_for_readme() -> str:
-    """Return DATASETS as the Markdown table that stands in README.md."""
+def markdown_table() -> str:
+    """Return DATASETS as the Markdown table of docs/annotations.md."""
     rows = ["| dataset | shape, type | unit | coordinates | meaning |", "|---|---|---|---|---|"]
     rows += [f"| `{d.name}` | {d.shape} {d.type} | {d.unit} | {d.coordinates} | {d.meaning} |" for d in DATASETS]
     return "\n".join(rows)

@@ -1,4 +1,4 @@
-"""What a video's packets tell without decoding them: which frame each holds, and where decoding can start.
+"""Read from a video's packets, without decoding, which frame each contains and where decoding can start.
 
 The presentation times number the frames, and the first bytes of each picture say of which kind it is.
 """
@@ -13,6 +13,7 @@ import numpy as np
 from av.stream import Disposition
 
 from h36m.cli import TaskError
+from h36m.dataset import UNPACK_AGAIN
 
 # ISO/IEC 14496-10 (H.264), table 7-1: types of NAL units.
 H264_SLICE, H264_SLICE_OF_IDR, H264_PARAMETER_SETS = 1, 5, (7, 8)
@@ -20,7 +21,7 @@ H264_SLICE, H264_SLICE_OF_IDR, H264_PARAMETER_SETS = 1, 5, (7, 8)
 # exp-Golomb code (9.1): 010 or 00111 for B.
 H264_FIRST_SLICE = 0b1000_0000
 
-# ISO/IEC 14496-2 (MPEG-4 Part 2), table 6-3: what stands before a picture (VOP) and a stream's settings (VOL).
+# ISO/IEC 14496-2 (MPEG-4 Part 2), table 6-3: start codes of a picture (VOP) and a stream's settings (VOL).
 MPEG4_PICTURE = b"\x00\x00\x01\xb6"
 MPEG4_START = b"\x00\x00\x01"
 MPEG4_SETTINGS = tuple(MPEG4_START + bytes([code]) for code in range(0x20, 0x30))
@@ -32,14 +33,14 @@ MPEG4_SMALLEST_PICTURE = 20
 # Four times those of the dataset: a decoder holds up to 17 frames, and a damaged size is not to fill the memory.
 MOST_PIXELS = 2**22
 
-# What FFmpeg's libraries report as errors is caught in _decode; of the rest nothing is to be printed.
+# Errors that FFmpeg's libraries report are handled in _decode; nothing else of theirs is to be printed.
 av.logging.set_level(av.logging.ERROR)
 av.logging.set_skip_repeated(False)
 logging.getLogger("libav").setLevel(logging.CRITICAL + 1)
 
 
 class PacketFacts(NamedTuple):
-    """What a plan needs of a packet, which holds one picture. The payload is read again when it is decoded."""
+    """What a plan needs to know about a packet with one picture. Its payload is read again when it is decoded."""
 
     time: int  # of presentation, in the stream's unit
     is_random_access_point: bool  # decoding can start here: only pictures shown before this one may need earlier ones
@@ -53,14 +54,14 @@ class NoPlanError(Exception):
 
 
 def damaged(video: Path, found: str) -> TaskError:
-    return TaskError(f"{video}: expected whole frames, found damage ({found}): unpack it again")
+    return TaskError(f"{video}: video is damaged ({found}); {UNPACK_AGAIN}")
 
 
 def read_packet_facts(video: Path) -> list[PacketFacts]:
     """Read a video's packets, in the order of the file, without decoding them.
 
     Raises:
-        NoPlanError: what one of them holds cannot be told.
+        NoPlanError: the content of one of them is unknown.
         TaskError: the video cannot be read to its end, or a packet holds no picture.
     """
     facts: list[PacketFacts] = []
@@ -81,13 +82,13 @@ def read_packet_facts(video: Path) -> list[PacketFacts]:
 
 
 def read_h264(payload: bytes, extradata: bytes) -> tuple[bool, bool, bool]:
-    """Tell from an H.264 packet whether decoding can start there, it is a B picture, others may refer to it.
+    """Return whether decoding can start at an H.264 packet, it is a B picture, and others may refer to it.
 
     A container's mark of a keyframe is not enough for the first: open groups and intra refresh mark pictures after
     which others still refer to earlier ones. After an IDR picture none can.
 
     Raises:
-        NoPlanError: it cannot be told.
+        NoPlanError: that is unknown.
         ValueError: there is no whole picture in it.
     """
     # ISO/IEC 14496-15: version 1, and in the fifth byte the number of bytes, less one, of a NAL unit's length.
@@ -122,10 +123,10 @@ def read_h264(payload: bytes, extradata: bytes) -> tuple[bool, bool, bool]:
 
 
 def read_mpeg4(payload: bytes, extradata: bytes) -> tuple[bool, bool, bool]:
-    """Tell from an MPEG-4 Part 2 packet whether decoding can start there, it is a B picture, others may refer to it.
+    """Return whether decoding can start at an MPEG-4 Part 2 packet, it is a B picture, and others may refer to it.
 
     Raises:
-        NoPlanError: it cannot be told.
+        NoPlanError: that is unknown.
         ValueError: there is no picture in it.
     """
     if not any(code in extradata for code in MPEG4_SETTINGS):
@@ -176,7 +177,7 @@ def decoding_runs(packets: list[PacketFacts], positions: list[int]) -> list[tupl
     runs: list[tuple[int, int]] = []
     for position in sorted(positions):
         start = position
-        # A B picture after a start, but shown before it, needs what stands before that start.
+        # A B picture after a start, but shown before it, needs pictures from before that start.
         while not (packets[start].is_random_access_point and packets[start].time <= packets[position].time):
             start -= 1
         while runs and start <= runs[-1][1]:
@@ -192,20 +193,20 @@ def packets_of(
     """Yield a video's packets, each with the decoder to which it belongs.
 
     Args:
-        with_flush: yield a last one, empty, that gets the last frames out of the decoder.
+        with_flush: yield an empty last one, which makes the decoder return its last frames.
         for_decoding: False spares the pictures that FFmpeg's libraries decode on opening to tell how the decoder should
             order its frames.
     """
     options = {} if for_decoding else {"skip_frame": "all"}
     try:
-        # Titles and the like are not read, so they may be in any encoding.
+        # Titles and other metadata are not read, so they may be in any encoding.
         with av.open(str(video), options=options, metadata_errors="ignore") as container:
             # A cover is a video of one frame.
             streams = [
                 stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic
             ]
             if not streams:
-                raise TaskError(f"{video}: expected a video, found none in it")
+                raise TaskError(f"{video}: expected a video, found none in it; {UNPACK_AGAIN}")
             stream = streams[0]
             context = stream.codec_context
             if context is None:
@@ -214,7 +215,9 @@ def packets_of(
                 )
             if context.width * context.height > MOST_PIXELS:
                 found_size = f"{context.width} x {context.height}"
-                raise TaskError(f"{video}: expected frames of some 1000 x 1000 pixels, found {found_size}")
+                raise TaskError(
+                    f"{video}: expected frames of about 1000 x 1000 pixels, found {found_size}; {UNPACK_AGAIN}"
+                )
             context.options = {"max_pixels": str(MOST_PIXELS)}  # for frames of another size than the file says
             context.thread_count = 1  # processes fill the cores
             for found, packet in enumerate(container.demux(stream)):
@@ -226,4 +229,4 @@ def packets_of(
                 if packet.size or (is_flush and with_flush):
                     yield packet, context
     except av.FFmpegError as error:
-        raise TaskError(f"{video}: expected a video, found one that cannot be read ({error.strerror})") from error
+        raise TaskError(f"{video}: video cannot be read ({error.strerror}); {UNPACK_AGAIN}") from error

@@ -24,17 +24,17 @@ PALETTE = (
 def write_part_labels(
     file: Path, frames: np.ndarray, size: tuple[int, int], folder: Path
 ) -> tuple[list[str], list[str]]:
-    """Write the part labels of some frames as palette PNG images, named as the frames' own images are.
+    """Write the part labels of some frames as palette PNG images, named like the frames' images.
 
     Args:
         file, frames, size: as in `read_cells`.
         folder: where the images go; it is made if there are any.
 
     Returns:
-        What is broken; what is not there.
+        problems (broken labels); notices (missing labels).
     """
     if not file.is_file():
-        return [], [f"no {file.name} among the part labels, so its frames have none"]
+        return [], [f"{file.name} not found; frames of this view have no part labels"]
     without: list[Cell] = []
     try:
         for cell in read_cells(file, PART_LABEL_VARIABLE, frames, size):
@@ -44,9 +44,9 @@ def write_part_labels(
             folder.mkdir(parents=True, exist_ok=True)
             image = Image.fromarray(np.ascontiguousarray(cell.array))
             image.putpalette([value for colour in PALETTE for value in colour])  # makes it an image of mode P
-            # Labels lie in long runs: zlib's run-length strategy takes 1.6 ms an image and its own default 4.3 ms, for
+            # Labels form long runs: zlib's run-length strategy takes 1.6 ms an image and its own default 4.3 ms, for
             # files of 5 and 3 kB.
             image.save(folder / image_name(cell.frame, ".png"), compress_type=ZLIB_RUN_LENGTHS)
     except TaskError as problem:
-        return [f"{problem}; its frames have no part labels"], []
+        return [f"{problem}; frames of this view have no part labels"], []
     return summarize_missing("part labels", without, len(frames))

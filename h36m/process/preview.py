@@ -1,4 +1,4 @@
-"""One picture per sequence that shows at a glance whether everything lies where it belongs."""
+"""Draw one picture per sequence that shows at a glance whether skeletons, boxes and part labels fit the images."""
 
 from pathlib import Path
 
@@ -15,11 +15,11 @@ FRAMES_SHOWN = 3
 TILE = 360
 # Lines are drawn larger and made smaller with the picture, which makes them smooth.
 LINES_DRAWN_AT, LINE_WIDTH = 2 * TILE, 5
-# How much more than the person a picture shows.
+# The width of a picture, in sizes of the subject.
 MARGIN = 1.25
 GAP, TITLE_HEIGHT, CAPTION_HEIGHT = 4, 40, 28
 TITLE_SIZE, CAPTION_SIZE = 24, 20
-# Red green blue: the person's right side warm, the left side cool, as people draw this skeleton.
+# Red green blue: the subject's right side warm, the left side cool, as this skeleton is usually drawn.
 RIGHT, LEFT, MIDDLE, BOX = (255, 90, 0), (0, 150, 255), (255, 255, 255), (255, 230, 0)
 PAPER, INK, FAINT_INK = (24, 24, 28), (255, 255, 255), (170, 170, 170)
 LABEL_OPACITY = 0.5
@@ -29,7 +29,7 @@ def draw_preview(folder: Path) -> Image.Image:
     """Draw frames x cameras of a processed sequence: skeleton, box, and part labels half transparent if there are any.
 
     Args:
-        folder: with annot.h5, imageSequence/ and perhaps partLabels/ in it.
+        folder: with annot.h5, imageSequence/ and, if there are part labels, partLabels/.
     """
     with reading(folder / ANNOTATIONS_FILE) as file:
         cameras, numbers, poses = file["camera"][...], file["frame"][...], file["pose/2d"][...]
@@ -57,7 +57,7 @@ def bones(names: list[str], parents: list[int]) -> list[tuple[int, int, tuple[in
     """Return (joint, its parent, colour) of the joints that move on their own and have a parent.
 
     Args:
-        names, parents: of the 32 joints. A parent that is no moving joint lies on one, so lines to it meet.
+        names, parents: of the 32 joints. A parent that does not move on its own is at a joint that does.
     """
     colours = (LEFT if "Left" in name else RIGHT if "Right" in name else MIDDLE for name in names)
     return [
@@ -91,7 +91,7 @@ def _draw_frame(folder: Path, camera: str, frame: str, pose: np.ndarray, box: np
         with Image.open(labels) as image:
             person = Image.fromarray(np.where(np.asarray(image) > 0, round(255 * LABEL_OPACITY), 0).astype(np.uint8))
             picture.paste(image.convert("RGB"), mask=person)
-    # The square around the person, moved into the picture where the person stands at its edge.
+    # The square around the subject, moved into the picture where the subject is at its edge.
     side = min(max(MARGIN * np.ptp(pose, axis=0).max(), 1), *picture.size)
     corner = ((pose.min(axis=0) + pose.max(axis=0) - side) / 2).clip(0, np.array(picture.size) - side)
     zoom = LINES_DRAWN_AT / side

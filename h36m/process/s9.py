@@ -1,6 +1,6 @@
-"""The correction of three S9 sequences whose published poses are shifted against the images (`--correct-s9`).
+"""The correction of three S9 sequences whose published poses are offset from the images (`--correct-s9`).
 
-The correction is PosePile's, which the community uses: a shift in world coordinates, and everything else moves with it.
+The correction is PosePile's, which the community uses: an offset in world coordinates, applied to everything else.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ SHIFT_MM = np.array([-200.0, 0.0, 0.0])  # world coordinates
 
 
 def is_shifted(sequence: Sequence) -> bool:
-    """Return whether the published poses of a sequence are shifted."""
+    """Return whether the published poses of a sequence are offset."""
     return sequence.subject == SHIFTED_SUBJECT and sequence.name in SHIFTED_SEQUENCES
 
 

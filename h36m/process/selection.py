@@ -16,7 +16,7 @@ import numpy as np
 
 from h36m.cli import TaskError
 
-# Frames compared at a time with the last one kept: about as many as lie between two kept ones, so few are in vain.
+# Frames compared at a time with the last kept one: about as many as there are between two kept ones.
 FRAMES_COMPARED_AT_ONCE = 32
 
 
@@ -35,7 +35,7 @@ class FrameRule(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What two runs must have in common; the name of an edited function, since its frames are compared."""
+        """The rule in one word for comparing runs; the name of an edited function, since its frames are compared."""
         return self.choose.__name__ if self.edited_files else self.text
 
 
@@ -71,7 +71,7 @@ def digest_of(files: Iterable[Path]) -> str:
 
 def every_frame(poses: np.ndarray, step: int = 1) -> np.ndarray:
     """Choose frame 0 and then every `step`-th of poses (frames, ...); return indices (N,) int64."""
-    # A step beyond the end is as good as any other, and numpy's integers end somewhere.
+    # A step beyond the end keeps frame 0 only, and numpy's integers are limited.
     return np.arange(0, len(poses), min(step, len(poses)))
 
 
@@ -129,13 +129,13 @@ def chosen_frames(rule: FrameRule, subject: str, poses: np.ndarray) -> np.ndarra
         message = " ".join(str(error).split())  # in one line
         raise FrameRuleError(f"{name} failed{where}: {type(error).__name__}: {message}") from error
     if not chosen.size:
-        raise FrameRuleError(f"{name} has to choose at least one of {len(poses)} frames, it chose none")
+        raise FrameRuleError(f"{name} must choose at least one of {len(poses)} frames, but it chose none")
     if chosen.ndim != 1 or not np.issubdtype(chosen.dtype, np.integer):
         raise FrameRuleError(
-            f"{name} has to return whole numbers in a row, as np.flatnonzero() does, it returned "
+            f"{name} must return a 1-D array of integers (as np.flatnonzero() does), but it returned "
             f"{chosen.dtype} of shape {chosen.shape}"
         )
     first, last = chosen.min(), chosen.max()
     if first < 0 or last >= len(poses):
-        raise FrameRuleError(f"{name} has to choose frames from 0 to {len(poses) - 1}, it chose {first} to {last}")
+        raise FrameRuleError(f"{name} must choose frames from 0 to {len(poses) - 1}, but it chose {first} to {last}")
     return np.unique(chosen).astype(np.int64)

@@ -1,4 +1,4 @@
-"""One sequence: from its unpacked files to its images and annot.h5, all of it or nothing."""
+"""Process one sequence: from its unpacked files to its images and annot.h5, completely or not at all."""
 
 import contextlib
 import os
@@ -27,6 +27,7 @@ from h36m.dataset import (
     PROCESSED,
     SEQUENCE_LOCKS,
     UNFINISHED_SEQUENCE,
+    UNPACK_ALL_AGAIN,
     VIDEOS,
     Sequence,
     sequence_folder,
@@ -43,6 +44,7 @@ from h36m.process.s9 import correct_boxes, correct_camera_poses, correct_world_p
 from h36m.process.selection import FrameRuleError, chosen_frames
 from h36m.process.video import write_images
 from h36m.segments import BOX_VARIABLE, NO_BOX, PART_LABEL_VARIABLE, compare_count, read_boxes
+from h36m.stop_signals import deferred_stops
 from h36m.storage import rename_durably, start_writing_files, sync, sync_parents, sync_tree
 
 
@@ -64,7 +66,7 @@ class View(NamedTuple):
 def process_sequence(sequence: Sequence, options: Options, metadata: Metadata) -> Outcome:
     """Write images and annot.h5 of a sequence; a view that fails costs that view only.
 
-    Everything is made in a folder of its own and then moved into place. One run at a time does so: a second one waits,
+    Everything is written to a temporary folder and then moved into place. Runs take turns: a second one waits,
     and finds it done.
     """
     folder = sequence_folder(options.root, sequence)
@@ -85,8 +87,9 @@ def process_sequence(sequence: Sequence, options: Options, metadata: Metadata) -
                 if outcome.views:
                     put_in_place(unfinished, folder)
             finally:
-                shutil.rmtree(unfinished, ignore_errors=True)
-                with contextlib.suppress(OSError):  # what an earlier run made stays
+                with deferred_stops():  # with this folder there, the next run would process the sequence again
+                    shutil.rmtree(unfinished, ignore_errors=True)
+                with contextlib.suppress(OSError):  # the result of an earlier run stays
                     folder.rmdir()
             return outcome
     except TaskError as problem:  # of the lock
@@ -94,30 +97,31 @@ def process_sequence(sequence: Sequence, options: Options, metadata: Metadata) -
     except OSError as error:  # the disk is full, or the folder read-only
         # HDF5 tells in several lines what the number says in one.
         reason = os.strerror(error.errno) if error.errno else error
-        return Outcome(0, 0, [f"{sequence} could not be written to {folder} ({reason}): run again to do it"], [])
+        return Outcome(0, 0, [f"{sequence} could not be written to {folder} ({reason}); run again"], [])
 
 
 def put_in_place(unfinished: Path, folder: Path) -> None:
-    """Exchange what was made with what is where people look for it, and in a moment, as nothing is deleted here.
+    """Replace the earlier result with the new one, in a moment, as nothing is deleted here.
 
     The old annot.h5 goes first and the new one comes last, on the disk too: none is ever seen without its images, by a
     reader or after a power cut.
     """
     sync_tree(unfinished)
-    old = unfinished / "old"
-    old.mkdir()
-    if (folder / ANNOTATIONS_FILE).exists():
-        (folder / ANNOTATIONS_FILE).rename(old / ANNOTATIONS_FILE)
+    with deferred_stops():  # a stop in between would cost both results
+        old = unfinished / "old"
+        old.mkdir()
+        if (folder / ANNOTATIONS_FILE).exists():
+            (folder / ANNOTATIONS_FILE).rename(old / ANNOTATIONS_FILE)
+            sync(folder)
+        for name in (IMAGES, PART_LABEL_IMAGES, PREVIEW_FILE):
+            if (folder / name).exists():
+                (folder / name).rename(old / name)
+            if (unfinished / name).exists():
+                (unfinished / name).rename(folder / name)
         sync(folder)
-    for name in (IMAGES, PART_LABEL_IMAGES, PREVIEW_FILE):
-        if (folder / name).exists():
-            (folder / name).rename(old / name)
-        if (unfinished / name).exists():
-            (unfinished / name).rename(folder / name)
-    sync(folder)
-    sync_parents(folder)
-    (unfinished / ANNOTATIONS_FILE).rename(folder / ANNOTATIONS_FILE)
-    sync(folder)
+        sync_parents(folder)
+        (unfinished / ANNOTATIONS_FILE).rename(folder / ANNOTATIONS_FILE)
+        sync(folder)
 
 
 def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, folder: Path) -> Outcome:
@@ -137,7 +141,7 @@ def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, fold
             continue
         views.append(view)
         for written in folder.glob(f"*/{camera}"):
-            start_writing_files(written)  # the disk works while the next view is decoded
+            start_writing_files(written)  # the disk writes while the next view is decoded
         problems += [f"{sequence} {camera}: {problem}" for problem in view_problems]
         notices += [f"{sequence} {camera}: {notice}" for notice in view_notices]
     if not views:
@@ -176,7 +180,7 @@ def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, fold
 
 
 def write_preview(folder: Path) -> None:
-    """Draw preview.jpg of a folder with images and annot.h5, whole or not at all."""
+    """Draw preview.jpg of a folder with images and annot.h5, completely or not at all."""
     unfinished = folder / f".{PREVIEW_FILE}"
     draw_preview(folder).save(unfinished, quality=80)
     rename_durably(unfinished, folder / PREVIEW_FILE)
@@ -200,7 +204,7 @@ def make_view(
     if not len(pose_2d) == len(pose_3d) == len(universal):
         raise TaskError(
             f"expected as many poses in each of its files, found {len(pose_2d)} in {POSES_2D}, {len(pose_3d)} in "
-            f"{POSES_3D}, {len(universal)} in {POSES_3D_UNIVERSAL}: unpack these archives again"
+            f"{POSES_3D}, {len(universal)} in {POSES_3D_UNIVERSAL}; {UNPACK_ALL_AGAIN}"
         )
     frames = chosen_frames(options.rule, sequence.subject, universal)
     images = folder / IMAGES / camera
@@ -242,7 +246,7 @@ def make_view(
 def corrected_view(view: View, camera: Camera) -> View:
     """Move a view's poses and boxes onto the images (`--correct-s9`), and project the poses again.
 
-    What is fitted to or chosen by the published poses (intrinsics, frames) stays.
+    Intrinsics and chosen frames, which depend on the published poses, stay.
     """
     pose_3d = correct_camera_poses(view.pose_3d, camera)
     boxes = view.boxes

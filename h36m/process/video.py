@@ -1,4 +1,4 @@
-"""Just the wanted frames of a video, bit for bit as decoding everything gives them, and their JPEG images.
+"""Decode only the wanted frames of a video, bit-identical to decoding everything, and write them as JPEG images.
 
 The packets of a video are read first, without decoding them. Their presentation times number the frames, and the first
 bytes of each picture say where decoding can start. Then only the runs of packets that lead to a wanted frame are
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import av
 
 from h36m.cli import TaskError, count_of, is_or_are
-from h36m.dataset import UNFINISHED_IMAGE_EXTENSION, image_name
+from h36m.dataset import UNFINISHED_IMAGE_EXTENSION, UNPACK_AGAIN, image_name
 from h36m.process.jpeg import JPEG_QSCALE, encode_jpeg
 from h36m.process.packets import (
     NoPlanError,
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 class Written(NamedTuple):
-    """What the video had whose frames were written."""
+    """Facts about a video whose frames were written."""
 
     frames: int
     size: tuple[int, int]  # height, width of each, pixels
@@ -90,7 +90,7 @@ def _other_size(video: Path, sizes: Sequence[tuple[int, int]], frame: av.VideoFr
     expected = " or ".join(f"{width} x {height}" for height, width in sizes)
     return TaskError(
         f"{video}: expected frames of {expected} pixels (width x height), found {frame.width} x {frame.height}; "
-        "unpack its archive again"
+        f"{UNPACK_AGAIN}"
     )
 
 
@@ -132,7 +132,7 @@ def decode_frames(
 
 def _too_few(video: Path, at_least: int, found: int) -> TaskError:
     return TaskError(
-        f"{video}: expected at least {at_least} frames, found {found}: too short for its poses; unpack it again"
+        f"{video}: expected at least {at_least} frames, found {found}: too short for its poses; {UNPACK_AGAIN}"
     )
 
 
@@ -156,7 +156,7 @@ def _decode_planned(video: Path, packets: list[PacketFacts], positions: list[int
                 for in_run in range(start, end + 1)
                 if (packets[in_run].is_reference or in_run in wanted) and not packets[in_run].is_hidden
             )
-        # NONREF: the decoder passes over a picture that no other refers to.
+        # NONREF: the decoder skips a picture that no other refers to.
         context.skip_frame = "DEFAULT" if position in wanted else "NONREF"
         frames = _decode(video, context, packet)
         if position == end:
@@ -164,7 +164,7 @@ def _decode_planned(video: Path, packets: list[PacketFacts], positions: list[int
             context.flush_buffers()
             runs.pop(0)
         for frame in frames:
-            # A picture lost without a word would leave its followers wrong.
+            # A picture lost without an error would make its followers wrong.
             if not expected_times or frame.pts != expected_times.pop(0):
                 raise damaged(video, f"a frame is missing before {frame.time} s")
             if frame.pts in wanted_times:
@@ -193,7 +193,7 @@ def _decode_everything(
                     yield index, frame
                 index += 1
     except TaskError:
-        if index < at_least:  # else the damage is in frames beyond the poses, which nobody wants
+        if index < at_least:  # else the damage is in frames beyond the poses, which are not needed
             raise
     if index < at_least:
         raise _too_few(video, at_least, index)
@@ -204,7 +204,7 @@ def _decode(video: Path, context: av.VideoCodecContext, packet: av.Packet | None
     """Decode a packet, None for what the decoder still holds.
 
     Raises:
-        TaskError: the decoder reports damage, be it that it could conceal it.
+        TaskError: the decoder reports damage, even if it could conceal it.
     """
     try:
         with av.logging.Capture() as reports:

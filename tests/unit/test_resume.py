@@ -15,13 +15,15 @@ from h36m.dataset import (
     KIND_FACTS,
     PART_LABEL_IMAGES,
     PREVIEW_FILE,
+    SAME_FRAMES,
     UNFINISHED_SEQUENCE,
     Sequence,
     image_name,
     sequence_folder,
     unpacked_file,
 )
-from h36m.process import annotations
+from h36m.poses import read_poses
+from h36m.process import annotations, resume
 from h36m.process.resume import IMAGE_ENDINGS, Options, Outcome, done_before, input_files, settings_of
 from h36m.process.selection import FrameRule, rule_of_options
 
@@ -59,7 +61,7 @@ def options(tmp_path):
 
 @pytest.fixture
 def process(options):
-    """A function that leaves a sequence as a run does that has processed it; tiny, with no more than ends of images."""
+    """A function that writes a tiny processed sequence, whose images are only their last bytes."""
 
     def process(options=options, problems=(), sequence=SEQUENCE, absent=None):
         for kind in KIND_FACTS:
@@ -110,7 +112,7 @@ def test_sequence_that_was_processed_is_done(process, options):
     assert done_before(SEQUENCE, options) == Outcome(0, 0, [], [])
 
 
-def test_problems_of_an_earlier_run_are_told_again(process, options):
+def test_problems_of_an_earlier_run_are_reported_again(process, options):
     process(problems=["one", "another"])
     assert done_before(SEQUENCE, options) == Outcome(0, 0, ["one", "another"], [])
 
@@ -147,6 +149,15 @@ def test_images_of_a_version_that_noted_no_bytes_must_not_be_empty(process, opti
         del file.attrs["image_bytes"]
     some_image(folder, IMAGES).write_bytes(content)
     assert is_done(options) == expected
+
+
+def test_images_are_found_where_folders_have_no_handles(process, options, monkeypatch):
+    """As on Windows."""
+    folder = process()
+    monkeypatch.setattr(os, "supports_fd", set())
+    assert is_done(options)
+    some_image(folder, IMAGES).unlink()
+    assert not is_done(options)
 
 
 @pytest.mark.parametrize("content", [b"", b"cut off"])
@@ -219,7 +230,7 @@ def test_format_of_an_older_version_is_to_be_done(process, options, monkeypatch)
     assert not is_done(options)
 
 
-# -- what lies in processed/ -------------------------------------------------------------------------------------------
+# -- files in processed/ -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -262,11 +273,11 @@ def test_sequence_that_a_run_is_at_work_on_is_to_be_done(process, options):
     assert not is_done(options)
 
 
-# -- what lies in extracted/ -------------------------------------------------------------------------------------------
+# -- files in extracted/ -----------------------------------------------------------------------------------------------
 
 
 def touch_ctime(file):
-    """Change when anything about a file was changed, and neither its content nor its time stamp."""
+    """Change a file's ctime, but neither its content nor its time stamp."""
     before = file.stat()
     while file.stat().st_ctime_ns == before.st_ctime_ns:  # a file system's clock may be coarse
         file.chmod(0o600)
@@ -317,7 +328,7 @@ def test_change_of_state_counts_only_where_there_was_a_problem(process, options)
     assert not is_done(options)
 
 
-def test_segments_that_nobody_wants_do_not_count(process, options):
+def test_segments_that_are_not_wanted_do_not_count(process, options):
     without = options._replace(segments=False)
     process(without)
     unpacked_file(options.root, SEQUENCE, "Segments_mat_gt_bb", CAMERAS[0]).write_bytes(b"another")
@@ -352,6 +363,57 @@ def test_rule_that_was_not_edited_reads_no_poses(process, options):
     os.utime(file, ns=(state.st_mtime_ns, state.st_mtime_ns))
     assert is_done(options)
     assert not is_done(options._replace(rule=EDITED._replace(edited_files="another digest")))
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """The files whose poses are read."""
+    files = []
+    monkeypatch.setattr(resume, "read_poses", lambda file, **more: files.append(file) or read_poses(file, **more))
+    return files
+
+
+def test_rule_with_the_same_frames_reads_poses_once(process, options, reads):
+    process()
+    for digest in ("another digest", "a third digest"):
+        edited = options._replace(rule=EDITED._replace(edited_files=digest))
+        assert is_done(edited) and len(reads) == len(CAMERAS)
+        assert is_done(edited) and len(reads) == len(CAMERAS)
+        reads.clear()
+
+
+def test_recorded_rule_is_compared_again_with_other_annotations(process, options, reads):
+    """The same file with another time stamp, as after it was processed again with another rule and other poses."""
+    folder = process()
+    edited = options._replace(rule=EDITED._replace(edited_files="another digest"))
+    assert is_done(edited)
+    reads.clear()
+    os.utime(folder / ANNOTATIONS_FILE, ns=(1, 1))
+    assert is_done(edited) and len(reads) == len(CAMERAS)
+
+
+def test_rule_compared_by_its_text_is_not_recorded(process, options, monkeypatch):
+    """It is compared by its frames once the poses exist again."""
+    process()
+    monkeypatch.setattr(other_frames, "__name__", "every_third")
+    edited = options._replace(rule=FrameRule(other_frames, "the text", "another digest"))
+    poses = [unpacked_file(options.root, SEQUENCE, "Poses_D3_Positions_mono_universal", each) for each in CAMERAS]
+    for file in poses:
+        file.rename(file.with_suffix(".away"))
+    assert is_done(edited)
+    for file in poses:
+        file.with_suffix(".away").rename(file)
+    assert not is_done(edited)
+
+
+def test_unreadable_record_of_a_rule_is_ignored(process, options):
+    (process() / SAME_FRAMES).write_bytes(b"\xff\xfe")
+    assert is_done(options._replace(rule=EDITED._replace(edited_files="another digest")))
+
+
+def test_rule_is_compared_where_nothing_can_be_written(process, options, read_only):
+    read_only(process())
+    assert is_done(options._replace(rule=EDITED._replace(edited_files="another digest")))
 
 
 # -- input_files -------------------------------------------------------------------------------------------------------

@@ -1,7 +1,10 @@
 """The scripts as modules: command lines without a process, and what process_all.py plans and reports."""
 
 import argparse
+import multiprocessing
+import os
 import random
+import signal
 import sys
 from pathlib import Path
 
@@ -28,6 +31,7 @@ from h36m.dataset import (
 from h36m.metadata import load_metadata
 from h36m.process.resume import Options, Outcome
 from h36m.process.selection import rule_of_options
+from h36m.sequences import chosen_sequences, share_of
 
 SCRIPTS = (download_all, download_seg_mat_gt_pl, extract_all, process_all)
 METADATA = load_metadata()
@@ -198,15 +202,15 @@ def test_shares_make_up_the_whole_and_do_not_overlap(count, length, seed):
     shares = []
     for which in range(1, count + 1):
         shuffled = shuffler.sample(sequences, length)  # each run lists them in an order of its own
-        shares.append(process_all.share_of(shuffled, (which, count)))
+        shares.append(share_of(shuffled, (which, count)))
     assert sorted(sequence for share in shares for sequence in share) == sorted(sequences)
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 def test_share_depends_on_the_names_and_not_on_their_order():
     shuffled = random.Random(0).sample(SEQUENCES, len(SEQUENCES))
-    assert process_all.share_of(shuffled, (2, 7)) == process_all.share_of(SEQUENCES, (2, 7))
-    assert process_all.share_of(shuffled, None) == shuffled
+    assert share_of(shuffled, (2, 7)) == share_of(SEQUENCES, (2, 7))
+    assert share_of(shuffled, None) == shuffled
 
 
 # -- chosen_sequences --------------------------------------------------------------------------------------------------
@@ -222,18 +226,18 @@ def test_share_depends_on_the_names_and_not_on_their_order():
     ],
 )
 def test_sequences_are_chosen_by_subject_and_action(subjects, actions, expected):
-    assert [str(sequence) for sequence in process_all.chosen_sequences(METADATA, subjects, actions)] == expected
+    assert [str(sequence) for sequence in chosen_sequences(METADATA, subjects, actions)] == expected
 
 
 def test_all_actions_are_chosen_where_none_is_named():
-    chosen = process_all.chosen_sequences(METADATA, SUBJECTS_WITH_GROUND_TRUTH, [])
+    chosen = chosen_sequences(METADATA, SUBJECTS_WITH_GROUND_TRUTH, [])
     assert chosen == SEQUENCES and len(chosen) == 7 * 30
 
 
 @pytest.mark.parametrize("action", ["walking", "Walking-3", "_ALL-1", "Walk", ""])
 def test_action_that_does_not_exist_is_an_error_with_those_that_do(action):
     with pytest.raises(UsageError, match="Directions-1") as raised:
-        process_all.chosen_sequences(METADATA, ["S1"], ["Walking-1", action])
+        chosen_sequences(METADATA, ["S1"], ["Walking-1", action])
     assert "\n" not in str(raised.value)
 
 
@@ -259,7 +263,7 @@ def test_cameras_are_used_in_the_order_of_the_metadata(tmp_path):
 
 
 def test_camera_that_does_not_exist_is_an_error(tmp_path):
-    with pytest.raises(UsageError, match="12345 is none of 54138969"):
+    with pytest.raises(UsageError, match="unknown 12345; choose from 54138969"):
         options_of(tmp_path, "--cameras", "54138969", "12345")
 
 
@@ -316,6 +320,33 @@ def test_plan_with_all_sequences_done_does_not_look_into_folders(tmp_path, monke
     assert process_all.plan_run(SEQUENCES[:2], options_of(tmp_path)) == ({}, 2, [])
 
 
+def done_in_another_process(sequence, options):
+    """Say that all sequences are done but one; a damaged file crashes the process that looks at another."""
+    assert multiprocessing.parent_process(), "this is the first process"
+    if sequence == SEQUENCES[2]:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return None if sequence == SEQUENCES[1] else Outcome(0, 0, [f"of {sequence}"], [])
+
+
+def test_plan_divides_a_long_look_between_processes(tmp_path, monkeypatch):
+    monkeypatch.setattr(process_all, "done_before", done_in_another_process)
+    monkeypatch.setattr(process_all, "available_cores", lambda: 2)
+    monkeypatch.setattr(process_all, "SECONDS_ALONE", 0)
+    put_videos(tmp_path, *SEQUENCES[:30])
+    plan = process_all.plan_run(SEQUENCES[:30], options_of(tmp_path))
+    assert (list(plan.to_do), plan.done) == (SEQUENCES[1:3], 28)
+    assert plan.problems == [f"of {each}" for each in (SEQUENCES[0], *SEQUENCES[3:30])]
+
+
+@pytest.mark.parametrize(("jobs", "cores"), [(None, 1), (1, 8), (8, 1)])
+def test_plan_of_one_job_or_one_core_starts_no_process(tmp_path, monkeypatch, jobs, cores):
+    monkeypatch.setattr(process_all, "done_before", lambda sequence, options: Outcome(0, 0, [], []))
+    monkeypatch.setattr(process_all, "run_in_processes", None)
+    monkeypatch.setattr(process_all, "available_cores", lambda: cores)
+    monkeypatch.setattr(process_all, "SECONDS_ALONE", 0)
+    assert process_all.plan_run(SEQUENCES[:3], options_of(tmp_path), jobs).done == 3
+
+
 def test_plan_without_unpacked_files_is_an_error(tmp_path):
     with pytest.raises(UsageError, match=r"extract_all\.py"):
         process_all.plan_run(SEQUENCES, options_of(tmp_path))
@@ -325,18 +356,18 @@ def test_what_sequences_come_without_is_said_once_for_each_subject(tmp_path):
     put_videos(tmp_path, SEQUENCES[0])
     unpacked_folder(tmp_path, "S1", "Segments_mat_gt_bb").mkdir()
     said = []
-    process_all.tell_beforehand(SEQUENCES[:3], options_of(tmp_path), METADATA, said.append)
+    process_all.announce(SEQUENCES[:3], options_of(tmp_path), METADATA, said.append)
     assert [line.rpartition(" ")[2] for line in said] == ["pose/3d-world", "partLabels"]
     said.clear()
-    process_all.tell_beforehand(SEQUENCES[:3], options_of(tmp_path, "--no-segments"), METADATA, said.append)
+    process_all.announce(SEQUENCES[:3], options_of(tmp_path, "--no-segments"), METADATA, said.append)
     assert [line.rpartition(" ")[2] for line in said] == ["pose/3d-world"]
 
 
 def test_shifted_sequences_are_named_unless_corrected(tmp_path):
-    greeting = process_all.chosen_sequences(METADATA, ["S9"], ["Greeting-2", "Walking-1"])
+    greeting = chosen_sequences(METADATA, ["S9"], ["Greeting-2", "Walking-1"])
     for options, expected in (((), 1), (("--correct-s9",), 0)):
         said = []
-        process_all.tell_beforehand(greeting, options_of(tmp_path, *options), METADATA, said.append)
+        process_all.announce(greeting, options_of(tmp_path, *options), METADATA, said.append)
         assert sum("S9 Greeting-2: " in line and "--correct-s9" in line for line in said) == expected
 
 

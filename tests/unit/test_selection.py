@@ -28,7 +28,7 @@ def poses_of_places(places) -> np.ndarray:
 
 
 def moved_by_loop(poses: np.ndarray, millimetres: float) -> list[int]:
-    """The rule as its words have it: one frame after the other, one joint after the other."""
+    """The rule as it is described: one frame after the other, one joint after the other."""
     chosen = [0]
     for frame in range(1, len(poses)):
         pairs = zip(poses[frame], poses[chosen[-1]], strict=True)
@@ -105,7 +105,7 @@ def edited(tmp_path):
 
     def edited(chosen: str):
         nonlocal number
-        number += 1  # a module is imported anew only from a file of another name
+        number += 1  # a module is imported again only from a file of another name
         script = tmp_path / f"script{number}.py"
         script.write_text(EDITED_FILE.format(chosen=chosen))
         spec = importlib.util.spec_from_file_location(script.stem, script)

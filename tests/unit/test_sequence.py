@@ -124,7 +124,7 @@ def test_world_poses_and_calibration_may_be_missing(views):
     assert {name.partition("/")[0] for name in datasets if "/5" in name} == {"intrinsics", "intrinsics-univ"}
 
 
-def test_views_with_different_numbers_of_poses_are_told(views):
+def test_views_with_different_numbers_of_poses_are_reported(views):
     first, second = views
     assert compare_views(SEQUENCE, views) == compare_views(SEQUENCE, [first]) == []
     [notice] = compare_views(SEQUENCE, [first, second._replace(pose_count=90)])
@@ -249,7 +249,7 @@ def test_new_files_take_the_place_of_all_old_ones(tmp_path, old, new):
 
 @pytest.mark.parametrize("renames", range(9))
 def test_annotations_are_never_seen_without_their_images(tmp_path, monkeypatch, renames):
-    """Stop before any of the renames, as a kill would: an annot.h5 that is there has what belongs to it beside it."""
+    """Stop before any of the renames, as a kill would: an annot.h5 that exists has all its images beside it."""
     folder = tmp_path / "Walking-1"
     put(folder, ALL, "old")
     put(folder / UNFINISHED_SEQUENCE, ALL, "new")
