@@ -8,7 +8,7 @@ PYTHONS = 3.10 3.11 3.12 3.13 3.14
 PLATFORMS = x86_64-manylinux_2_28 aarch64-manylinux_2_28 x86_64-apple-darwin aarch64-apple-darwin x86_64-pc-windows-msvc
 LOCKS = requirements.lock requirements-cluster.lock requirements-dev.lock
 
-# uv reads none of pip's settings, so it is told of the index that pip is configured to use.
+# uv reads none of pip's settings, so it gets the index that pip is configured to use.
 UV = index=$${PIP_INDEX_URL:-$$($(IN_VENV) -m pip config get global.index-url 2>/dev/null)}; \
 	[ -z "$$index" ] || export UV_DEFAULT_INDEX="$$index"; \
 	UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=never $(IN_VENV) -m uv
@@ -22,7 +22,7 @@ OLDEST = $$(for version in $(PYTHONS); do \
 
 .PHONY: demo test test-lowest test-slow lint lock clean
 
-demo: .venv/ready  ## the whole pipeline on a small made-up release, to a picture
+demo: .venv/ready  ## run the whole pipeline on a small synthetic dataset and draw a preview
 	$(IN_VENV) -m demo
 
 # A file's tests share what they have made, so a process takes whole files. One process more than there are cores, since

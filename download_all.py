@@ -4,7 +4,7 @@
     python3 download_all.py
     python3 download_all.py --subjects S1 S9 --root /data/h36m
 
-Log in with the account in config.ini, or with H36M_USERNAME and H36M_PASSWORD, or type it when asked.
+Log in with the account in config.ini, or with H36M_USERNAME and H36M_PASSWORD, or enter it at the prompt.
 """
 
 import os

@@ -4,8 +4,8 @@
     python3 extract_all.py
     python3 extract_all.py --subjects S1 S9 --delete-archives
 
-A folder such as extracted/S1/Videos/ appears when all of its archive is in it, or not at all. Run it again after a stop
-or when more is fetched: it does only what is missing, and what has changed.
+A folder such as extracted/S1/Videos/ appears when all of its archive is in it, or not at all. Run it again after an
+interruption or after more was downloaded: it does only what is missing or has changed.
 """
 
 import os
@@ -61,20 +61,20 @@ class Plan(NamedTuple):
 
     to_do: list[Task]
     done: list[Task]  # unpacked by an earlier run
-    absent: list[Task]  # there is neither an archive nor a folder with its files in place
+    absent: list[Task]  # there is neither an archive nor an unpacked folder
     incomplete: list[Task]  # files of the folder are lost, and there is no archive to unpack again
 
 
 def main(arguments: argparse.Namespace) -> list[str]:
     say, root, jobs = speaker(arguments.quiet), arguments.root, arguments.jobs
     if not (root / ARCHIVES).is_dir():
-        raise UsageError(f"there is no folder {root / ARCHIVES}: run download_all.py first, or say where with --root")
+        raise UsageError(f"there is no folder {root / ARCHIVES}; run download_all.py first, or set --root")
     extracted = root / EXTRACTED
     extracted.mkdir(exist_ok=True)
     with only_run_in(extracted, say):
         record = Record(extracted / UNPACKED_RECORD)
         plan = plan_run(root, arguments.subjects, record, arguments.kinds or KINDS)
-        problems = tell_absent(plan.absent, arguments.subjects, say, arguments.kinds or ())
+        problems = report_absent(plan.absent, arguments.subjects, say, arguments.kinds or ())
         problems += [describe_incomplete(task, record) for task in plan.incomplete]
         if plan.to_do:
             require_space(extracted, plan.to_do, jobs, arguments.delete_archives)
@@ -114,25 +114,25 @@ def plan_run(root: Path, subjects: list[str], record: Record, kinds: Sequence[st
 def files_lost(task: Task, record: Record) -> list[str]:
     """Return the files of a task's folder that are no longer what was unpacked.
 
-    Where the archive is gone, files may have been deleted on purpose, so that only those that are cut off count.
+    If the archive is gone, files may have been deleted on purpose, so only truncated ones count.
     """
     lost = lost_files(task.folder, record.files(task.archive), KIND_FACTS[task.kind].extension)
     return lost if task.archive.is_file() else [name for name in lost if (task.folder / name).exists()]
 
 
 def describe_incomplete(task: Task, record: Record) -> str:
-    """Return the line about a folder whose files are cut off, and whose archive is gone."""
+    """Return the line about a folder whose files are truncated, and whose archive is gone."""
     lost = files_lost(task, record)
     return (
-        f"{task.folder}: {count_of(len(lost), 'file')} {is_or_are(len(lost))} empty or cut off ({lost[0]}"
+        f"{task.folder}: {count_of(len(lost), 'file')} {is_or_are(len(lost))} empty or truncated ({lost[0]}"
         f"{', ...' if len(lost) > 1 else ''}); run {KIND_FACTS[task.kind].script} and extract_all.py again"
     )
 
 
-def tell_absent(absent: list[Task], subjects: list[str], say: Say, asked_for: Sequence[str] = ()) -> list[str]:
+def report_absent(absent: list[Task], subjects: list[str], say: Say, asked_for: Sequence[str] = ()) -> list[str]:
     """Name the archives that do not exist, one line per kind; return the lines that count as problems.
 
-    Many people want no boxes or no part labels: that all archives of such a kind are absent is said, and no problem.
+    Many users need no boxes or no part labels: if all archives of such a kind are absent, that is only a notice.
 
     Args:
         asked_for: the kinds named with `--kinds`; absent archives of these are always problems.
@@ -143,7 +143,7 @@ def tell_absent(absent: list[Task], subjects: list[str], say: Say, asked_for: Se
         if not missing:
             continue
         names = " ".join(archive.name for archive in missing)
-        lines = [f"not in {missing[0].parent}: {names}; {facts.script} fetches what is missing"]
+        lines = [f"not in {missing[0].parent}: {names}; run {facts.script} to download missing archives"]
         lines += near_misses(missing[0].parent, [(kind, task.subject) for task in absent if task.kind == kind])
         misplaced = [
             f"{task.folder}: its {facts.extension} files are not at the top of this folder, where process_all.py looks;"
@@ -168,16 +168,16 @@ def require_space(extracted: Path, to_do: list[Task], jobs: int, delete_archives
     frees = delete_archives and to_do[0].archive.stat().st_dev == extracted.stat().st_dev
     needed = most = 0
     for number, task in enumerate(to_do):
-        if frees and number >= jobs:  # so many are at work, and not deleted yet
+        if frees and number >= jobs:  # these are being unpacked, and not deleted yet
             needed -= to_do[number - jobs].archive.stat().st_size
         needed += unpacked_size(task.archive)
         most = max(most, needed)
     free = shutil.disk_usage(extracted).free
     if most > free:
         raise TaskError(
-            f"unpacking {count_of(len(to_do), 'archive')} needs about {most:,} bytes, and {free:,} are free in "
-            f"{extracted}: make room, take some --subjects or --kinds only, or have archives deleted as it goes "
-            "(--delete-archives)"
+            f"unpacking {count_of(len(to_do), 'archive')} needs about {most:,} bytes, but {free:,} are free in "
+            f"{extracted}: free some space, choose fewer --subjects or --kinds, or delete archives once they are "
+            "unpacked (--delete-archives)"
         )
 
 
@@ -198,7 +198,7 @@ def unpack_all(to_do: list[Task], record: Record, jobs: int, delete_archives: bo
             with lock:
                 progress.update(count)
 
-        # Threads do: nearly all the time goes into zlib and the disk, which let others run meanwhile.
+        # Threads suffice: nearly all the time is spent in zlib and the disk, without the interpreter's lock.
         with ThreadPoolExecutor(jobs) as pool:
             futures = {pool.submit(unpack_one, task, record, on_bytes): task for task in to_do}
             try:
@@ -226,7 +226,7 @@ def unpack_one(task: Task, record: Record, on_bytes: Callable[[int], None]) -> t
     than that: files, folders, name and record are written to the disk in this order.
 
     Returns:
-        why that could not be done, None if it was; what the person should know besides.
+        why that failed, None if it did not; a notice for the user.
     """
     notice, strays = "", list[str]()
     try:
@@ -236,8 +236,8 @@ def unpack_one(task: Task, record: Record, on_bytes: Callable[[int], None]) -> t
             sync_tree(complete)
             if task.folder.exists():
                 aside = replaced_folder(task)
-                # Of another edition of the archive all is replaced. What nobody has recorded may be anybody's; so may
-                # files of a recorded folder that are not as they were unpacked.
+                # The folder of another version of the archive is replaced. An unrecorded folder may be the user's
+                # own; so may files of a recorded folder that are not as they were unpacked.
                 is_older = task.archive.name in record.entries and not record.holds(task.archive)
                 if task.folder.is_symlink() or (not is_older and holds_other_files(task.folder, complete)):
                     aside = free_name(task.folder.with_name(f"{task.kind}.old"))
@@ -249,37 +249,38 @@ def unpack_one(task: Task, record: Record, on_bytes: Callable[[int], None]) -> t
         remove_leftovers(task)
         if strays:
             count = count_of(len(strays), "file")
-            notice += f"; skipped {count} that systems and archivers leave: {listed(strays)}"
+            notice += f"; skipped {count} created by operating systems: {listed(strays)}"
     except BadArchiveError as fault:
         unfinished = unfinished_download(task.archive, task.kind)
         if unfinished:
             return unfinished, ""
-        return f"{task.archive.name} {fault}: not unpacked; {remedy(task, fault)}", ""
+        return f"{task.archive.name} {fault} (not unpacked); {remedy(task, fault)}", ""
     except OSError as error:
         if is_disk_full(error):
             free = shutil.disk_usage(task.folder.parent.parent).free
-            return f"{task.archive.name}: not unpacked: the disk is full, {free:,} bytes are free; make room", ""
+            reason = f"disk is full ({free:,} bytes free); free some space and run again"
+            return f"{task.archive.name}: not unpacked: {reason}", ""
         return f"{task.archive.name}: not unpacked: {error}", ""
     return None, notice
 
 
 def remedy(task: Task, fault: BadArchiveError) -> str:
-    """Say what helps with a bad archive: to download it again only where that brings another file."""
+    """Return the remedy for a bad archive: to download it again only if that gives another file."""
     script = KIND_FACTS[task.kind].script
     if isinstance(fault, UnsafeArchiveError):
-        return "the site's archives hold nothing of the kind: check where it came from"
+        return "the official archives do not contain this; check its source"
     if isinstance(fault, OtherArchiveError):
-        return f"rename it to what it holds, or remove it, and run {script} again"
+        return f"rename it to match its content, or remove it, and run {script} again"
     return f"remove it and run {script} again"
 
 
 def replaced_folder(task: Task) -> Path:
-    """Return where a folder goes that another edition of its archive replaces, before it is removed."""
+    """Return where a folder is moved that another version of its archive replaces, before it is removed."""
     return task.folder.with_name(f".{task.kind}.replaced")
 
 
 def remove_leftovers(task: Task) -> None:
-    """Remove what a run, killed perhaps, has left beside a folder."""
+    """Remove what a killed run has left next to a folder."""
     for leftover in (unfinished_folder(task.folder), replaced_folder(task)):
         if leftover.exists():
             shutil.rmtree(leftover)
@@ -300,7 +301,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argument_parser(__doc__)
     add_kinds_option(parser, KINDS)
     parser.add_argument(
-        "--jobs", type=positive_integer, default=available_cores(), metavar="N", help="default: the cores"
+        "--jobs", type=positive_integer, default=available_cores(), metavar="N", help="default: the number of cores"
     )
     parser.add_argument(
         "--delete-archives", action="store_true", help="delete each archive once it has been unpacked, to save disk"

@@ -1,1 +1,1 @@
-"""A small made-up release of the dataset and a stand-in of its site, for `make demo` and for the tests."""
+"""A small synthetic release of the dataset and a fake server, for `make demo` and for the tests."""

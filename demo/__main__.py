@@ -1,4 +1,4 @@
-"""Run the whole pipeline on a small made-up release, served by a stand-in of the site on loopback:
+"""Run the whole pipeline on a small synthetic release, served by a fake server on loopback:
 
 python -m demo FOLDER
 """
@@ -21,20 +21,20 @@ USERNAME, PASSWORD = "demo@example.org", "correct horse"
 
 def main(folder: Path, recordings: Sequence[release.Recording] = release.DEMO) -> None:
     started = time.monotonic()
-    root = folder / "data"  # what a user's folder would be
+    root = folder / "data"  # the user's data folder
     if folder.exists() and not (folder / "release").is_dir() and any(folder.iterdir()):
-        raise SystemExit(f"{folder} holds something else than an earlier demo: give another folder")
+        raise SystemExit(f"{folder} is not an earlier demo; choose another folder")
     shutil.rmtree(folder, ignore_errors=True)
     root.mkdir(parents=True)
 
-    print("making a release: two subjects, four sequences, four cameras", flush=True)
+    print("making a synthetic release: two subjects, four sequences, four cameras", flush=True)
     release.make_release(folder / "release", recordings)
 
     with site.serve(folder / "release", USERNAME, PASSWORD) as server:
         config = root / "config.ini"
         config.write_text(
             f"[General]\nUsername = {USERNAME}\nPassword = {PASSWORD}\nBaseURL = {server.base_url}\n"
-            "; The stand-in speaks plain http on this machine.\nConnections = 4\n"
+            "; The fake server uses plain http on this machine.\nConnections = 4\n"
         )
         download = ["--config", str(config), "--checksums", str(folder / "release" / "checksums.txt")]
         run_script("download_all.py", root, download)
@@ -52,22 +52,26 @@ def main(folder: Path, recordings: Sequence[release.Recording] = release.DEMO) -
 
 
 def run_script(name: str, root: Path, options: Sequence[str] = ()) -> None:
-    """Run one of the scripts as a user would; a failing one ends the demo."""
+    """Run one of the scripts as a user would; a failure ends the demo."""
     subjects = release.subjects(release.DEMO)
     command = [sys.executable, str(SCRIPTS / name), "--root", str(root), "--subjects", *subjects, *options]
     print(f"\n$ {name} {shlex.join(command[2:])}", flush=True)
-    # A user's own account is not the demo's, and a user's proxy does not reach the site on this machine.
+    # The demo uses neither the user's account nor the user's proxy, which cannot reach the fake server.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("H36M_")}
     status = subprocess.run(command, env=environment | {"no_proxy": "127.0.0.1"}).returncode
     if status:
-        raise SystemExit(f"{name} ended with status {status}")
+        raise SystemExit(f"{name} exited with status {status}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument(
-        "folder", type=Path, nargs="?", default=Path("demo-run"), help="default: demo-run; an earlier demo there goes"
+        "folder",
+        type=Path,
+        nargs="?",
+        default=Path("demo-run"),
+        help="default: demo-run; an earlier demo there is deleted",
     )
-    parser.add_argument("--short", action="store_true", help="a quarter of the frames, as the tests need it")
+    parser.add_argument("--short", action="store_true", help="make a quarter of the frames (for the tests)")
     options = parser.parse_args()
     main(options.folder.resolve(), release.SHORT_DEMO if options.short else release.DEMO)

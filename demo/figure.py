@@ -1,11 +1,11 @@
-"""A made-up person: how they move, and what a camera sees of them."""
+"""A synthetic figure: its movements, and its appearance in a camera."""
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from h36m.cameras import Camera, project, to_camera
 
-# Offsets from the parent joint in mm, standing: x to the person's right, y forward, z up. The left mirrors the right.
+# Offsets from the parent joint in mm, standing: x to the figure's right, y forward, z up. The left mirrors the right.
 _LEG = ((130, 0, 0), (0, 0, -440), (0, 0, -440), (0, 150, -30), (0, 70, 0))
 _ARM = ((0, 0, 250), (160, 0, -20), (0, 0, -280), (0, 0, -240), (0, 0, 0), (-30, 30, -60), (0, 0, -90), (0, 0, 0))
 _MIRROR = np.array([-1, 1, 1])
@@ -19,7 +19,7 @@ LIMBS = (
     *((1, 2, 80), (2, 3, 58), (3, 4, 45), (4, 5, 38), (6, 7, 80), (7, 8, 58), (8, 9, 45), (9, 10, 38)),
     *((16, 17, 60), (17, 18, 48), (18, 19, 40), (19, 22, 36), (24, 25, 60), (25, 26, 48), (26, 27, 40), (27, 30, 36)),
 )
-# Red green blue by part label: the person's right side warm, the left side cool, both pale, so that half transparent
+# Red green blue by part label: the figure's right side warm, the left side cool, both pale, so that half transparent
 # part labels show on them.
 _MIDDLE, _HEAD, _RIGHT, _LEFT = (120, 120, 130), (224, 190, 170), (205, 165, 145), (145, 160, 200)
 COLOURS = np.array(
@@ -27,7 +27,7 @@ COLOURS = np.array(
     dtype=np.uint8,
 )
 
-# The frame's number stands at the upper left as a row of squares, lowest bit first, white for 1, black for 0.
+# The frame's number is drawn at the upper left as a row of squares, lowest bit first, white for 1, black for 0.
 BITS, SQUARE = 14, 20
 
 
@@ -43,12 +43,12 @@ def _turn(axis: int, angles: np.ndarray) -> np.ndarray:
 
 
 def poses_in_world(frames: int, walks: bool, size: float, parents: tuple[int, ...], start: float) -> np.ndarray:
-    """Return made-up poses at 50 frames/s: walking around a circle, or standing and waving.
+    """Return synthetic poses at 50 frames/s: walking around a circle, or standing and waving.
 
     Args:
         frames: how many.
-        walks: or else stands.
-        size: of the person, 1 for the universal skeleton.
+        walks: or else waves.
+        size: of the figure, 1 for the universal skeleton.
         parents: of the 32 joints.
         start: where in the movement to begin, radians.
 
@@ -78,7 +78,7 @@ def poses_in_world(frames: int, walks: bool, size: float, parents: tuple[int, ..
 
 
 def draw_background(camera: Camera, size: tuple[int, int]) -> np.ndarray:
-    """Return an empty room, (height, width, 3) uint8: walls, and a floor with lines every half metre."""
+    """Return an empty background, (height, width, 3) uint8: walls, and a floor with lines every half metre."""
     height, width = size
     rows = np.linspace(200, 130, height)[:, None]
     grain = np.random.default_rng(0).normal(0, 3, (height, width))
@@ -94,7 +94,7 @@ def draw_background(camera: Camera, size: tuple[int, int]) -> np.ndarray:
 
 
 def draw_part_labels(pose: np.ndarray, camera: Camera, size: tuple[int, int]) -> np.ndarray:
-    """Return the part label of each pixel, (height, width) uint8; 0 where the person is not.
+    """Return the part label of each pixel, (height, width) uint8; 0 for the background.
 
     Args:
         pose: (32, 3), mm, camera coordinates.
@@ -115,10 +115,10 @@ def draw_part_labels(pose: np.ndarray, camera: Camera, size: tuple[int, int]) ->
 
 
 def draw_frame(background: np.ndarray, labels: np.ndarray, number: int) -> np.ndarray:
-    """Return a frame of a video, (height, width, 3) uint8: the room, the person, and its number as a pattern."""
+    """Return a frame of a video, (height, width, 3) uint8: background, figure, and the frame's number as a pattern."""
     image = background.copy()
     rows, columns = np.flatnonzero(labels.any(axis=1)), np.flatnonzero(labels.any(axis=0))
-    if len(rows):  # only where the person is: the rest of the room is most of the picture
+    if len(rows):  # only around the figure: most of the picture is background
         around = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         part = labels[around]
         image[around] = np.where(part[..., None] > 0, COLOURS[part], image[around])
@@ -128,6 +128,6 @@ def draw_frame(background: np.ndarray, labels: np.ndarray, number: int) -> np.nd
 
 
 def read_frame_number(image: np.ndarray) -> int:
-    """Return the number that stands in a picture (height, width[, 3]) as a pattern, after any lossy coding."""
+    """Return the number that is drawn in a picture (height, width[, 3]) as a pattern, after any lossy coding."""
     centers = image[SQUARE // 2, SQUARE // 2 : BITS * SQUARE : SQUARE].reshape(BITS, -1)
     return sum(1 << bit for bit, brightness in enumerate(centers.mean(axis=1)) if brightness > 127)

@@ -1,4 +1,4 @@
-"""A small made-up release of the dataset: real formats, real folder layout, invented content."""
+"""A small synthetic release of the dataset: real formats, real folder layout, invented content."""
 
 import hashlib
 import tarfile
@@ -31,11 +31,11 @@ from h36m.dataset import (
 from h36m.metadata import load_metadata
 
 FRAMES_PER_SECOND = 50
-# How much larger than the universal skeleton each made-up person is.
+# How much larger than the universal skeleton each synthetic subject is.
 SIZES = {"S1": 1.03, "S9": 1.08}
 # As in the real cameras' order and frame counts: videos are some frames longer than the poses.
 SPARE_FRAMES = (1, 4, 4, 1)
-# What is wrong with the ground truth of three sequences of S9 in the real release is wrong in this one.
+# The ground truth of three S9 sequences is wrong as in the real release.
 SHIFTED = {("S9", "Greeting-2"), ("S9", "SittingDown-2"), ("S9", "Waiting-1")}
 SHIFT_MM = np.array([200.0, 0.0, 0.0])
 
@@ -166,7 +166,7 @@ def open_mat(file: Path, variable: str, cells: int) -> h5py.File:
 
 
 def add_cell(mat: h5py.File, variable: str, number: int, array: np.ndarray | None) -> None:
-    """Put an array (height, width) into a cell as MATLAB does: transposed, compressed; None for an empty one."""
+    """Store an array (height, width) in a cell as MATLAB does: transposed, compressed; None for an empty one."""
     references = mat["#refs#"]
     if array is None:
         cell = references.create_dataset(f"c{number}", data=np.zeros(2, np.uint64))

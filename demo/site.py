@@ -1,10 +1,10 @@
-"""A stand-in of the dataset's site on loopback: logs people in, sends archives to those who are.
+"""A fake server of the dataset on loopback: it logs users in, and sends them archives.
 
     with serve(Path("archives"), "someone@example.org", "secret") as site:
         print(site.base_url)   # http://127.0.0.1:40123/human3.6m/
 
-It answers as the real site does: PHP's session cookie, redirects to the login page without a live session, archives
-under the site's own names and numbers, byte ranges. Tests make it misbehave by giving a handler of their own.
+It responds as the real site does: PHP's session cookie, redirects to the login page without a valid session, archives
+under the site's own names and numbers, byte ranges. Tests make it misbehave with a handler of their own.
 """
 
 import contextlib
@@ -40,17 +40,17 @@ class Server(http.server.ThreadingHTTPServer):
 
     @property
     def base_url(self) -> str:
-        """What belongs into `config.ini` as BaseURL."""
+        """The value of BaseURL in `config.ini`."""
         return f"{self.scheme}://127.0.0.1:{self.server_port}{BASE_PATH}"
 
     def log_in(self) -> str:
-        """Begin a session and return its PHPSESSID."""
+        """Start a session and return its PHPSESSID."""
         session = secrets.token_hex(13)
         self.sessions.add(session)
         return session
 
     def handle_error(self, request, client_address):
-        """Say nothing about a client that hung up."""
+        """Print nothing about a client that closed the connection."""
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -88,7 +88,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_archive(query)
 
     def is_logged_in(self) -> bool:
-        """Whether the request carries the cookie of a live session."""
+        """Whether the request has the cookie of a valid session."""
         return bool(set(re.findall(r"PHPSESSID=(\w+)", self.headers.get("Cookie", ""))) & self.server.sessions)
 
     def ask_to_log_in(self) -> None:
@@ -137,7 +137,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_bytes(file, start, end)
 
     def send_bytes(self, file, start: int, end: int) -> None:
-        """Send `file[start:end]`; the kernel copies it, so that the stand-in is not what a benchmark measures."""
+        """Send `file[start:end]`; the kernel copies it, so that benchmarks do not measure the fake server."""
         if end > start:
             self.connection.sendfile(file, start, end - start)
 
@@ -159,7 +159,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serve(archives: Path, username: str, password: str, handler: type[Handler] = Handler) -> Iterator[Server]:
-    """Run the stand-in on a free port of 127.0.0.1 while the `with` block runs.
+    """Run the fake server on a free port of 127.0.0.1 while the `with` block runs.
 
     Args:
         archives: a folder of archives as they are called on disk, `Videos_S1.tgz` and so on.
@@ -167,7 +167,7 @@ def serve(archives: Path, username: str, password: str, handler: type[Handler] =
         handler: what answers the requests; tests give a misbehaving one.
 
     Yields:
-        the server; its `base_url` belongs into `config.ini`.
+        the server; put its `base_url` into `config.ini`.
     """
     with Server(archives, username, password, handler) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Is this the archive that its name says? Its first bytes tell, and the names of its members.
+"""Check whether a file is the archive that its name says, by its first bytes and the names of its members.
 
 An archive is a gzip'd tar of one folder, such as `S1/Videos/`. A login page, a compressed page or another archive is
 none, whatever its name, HTTP status and content type say. The download and the extract scripts judge by the same rules:
@@ -34,7 +34,7 @@ from h36m.gzip_stream import (
 
 # Enough for the headers of the folders and of the first file, and quickly decompressed.
 BEGINNING_BYTES = 1 << 14
-# Of which a page is known: its tags come early, and other files may hold such words somewhere.
+# Bytes searched for the tags of an HTML page: they come early, and other files may contain such words later.
 PAGE_BYTES = 1 << 11
 # Decompressed at most, so that a beginning of zeros (which grows 1032 times) costs no more than others.
 MOST_CONTENT_BYTES = 1 << 18
@@ -45,8 +45,8 @@ COMPRESSED_TWICE = "is compressed twice"
 # of `--listed-incremental`.
 VOLUME_LABEL, GNU_FOLDER = b"V", b"D"
 
-# tarfile documents the base class of the first three only, which also means the regular end of an archive. It lets
-# through the errors of fields that hold no number, or one that is too large.
+# tarfile documents only the base class of the first three, which also means the regular end of an archive. It does not
+# catch errors of fields that hold no number, or one that is too large.
 _BROKEN_HEADER_ERRORS = (
     ValueError,
     OverflowError,
@@ -68,7 +68,7 @@ def fault_in_beginning(beginning: bytes, kind: str, subject: str) -> str | None:
         subject: such as "S1".
 
     Returns:
-        one line that goes on after the archive's name: "is a compressed HTML page: 'Please log in'".
+        one line that follows the archive's name: "is a compressed HTML page: 'Please log in'".
     """
     try:
         for name in member_names(beginning):
@@ -102,14 +102,14 @@ def member_names(beginning: bytes) -> list[str]:
     if content.startswith(GZIP_MAGIC):
         raise BadArchiveError(COMPRESSED_TWICE)
     if content and not content.strip(b"\0"):
-        raise BadArchiveError("holds no file")
-    raise BadArchiveError(f"is gzip, but holds no tar archive; {_description(content)}")
+        raise BadArchiveError("contains no file")
+    raise BadArchiveError(f"is gzip, but contains no tar archive; {_description(content)}")
 
 
 def page_fault(beginning: bytes) -> str | None:
     """Return why bytes cannot be from the middle of an archive; None if they can.
 
-    They can be anything but a page, compressed or not, that a site sends in place of the range it was asked for.
+    They can be anything except a page (compressed or not) that a server sends instead of the requested range.
     """
     try:
         content, _ = _decompress(beginning)
@@ -134,11 +134,11 @@ def is_tar(beginning: bytes) -> bool:
 
 
 class Files(NamedTuple):
-    """What an archive holds, by path in the archive."""
+    """The content of an archive, by path in the archive."""
 
     links: dict[PurePosixPath, PurePosixPath]  # each with the file that it leads to
     places: dict[PurePosixPath, PurePosixPath]  # of files and links, see h36m.archive_members.places_of
-    strays: list[str]  # files that systems and archivers left, see h36m.archive_members.is_stray
+    strays: list[str]  # files that operating systems and archivers left, see h36m.archive_members.is_stray
 
 
 class _Member(tarfile.TarInfo):
@@ -149,7 +149,7 @@ class _Member(tarfile.TarInfo):
         try:
             return super().fromtarfile(archive)
         except _BROKEN_HEADER_ERRORS as error:
-            raise BadArchiveError(f"is no whole tar archive: {error}") from None
+            raise BadArchiveError(f"is not a complete tar archive: {error}") from None
 
 
 def read_archive(
@@ -159,13 +159,13 @@ def read_archive(
     on_file: Callable[[PurePosixPath, tarfile.TarInfo, IO[bytes]], None] = lambda path, member, content: None,
     on_bytes: Callable[[int], None] = lambda count: None,
 ) -> Files:
-    """Read an archive to the CRC at its end, and return what it holds; it is good if this returns.
+    """Read an archive to the CRC at its end, and return its content; if this returns, the archive is good.
 
     Args:
         file: open for reading at its beginning, without a buffer of its own.
         kind: of h36m.dataset.KINDS.
         subject: whose files it must hold, "S1".
-        on_file: called with the path, member and content (which may be read or not) of each regular file but strays.
+        on_file: called with the path, member and content (reading it is optional) of each regular file except strays.
         on_bytes: called with the number of compressed bytes after each read; it may raise to stop.
 
     Raises:
@@ -185,13 +185,13 @@ def read_archive(
         with tarfile.open(fileobj=GzipStream(pieces), mode="r:", tarinfo=_Member) as archive:
             files, links, strays = _read_members(archive, kind, subject, on_file)
     except tarfile.TarError as error:
-        raise BadArchiveError(f"is no whole tar archive: {error}") from None
+        raise BadArchiveError(f"is not a complete tar archive: {error}") from None
     for _ in pieces:  # to the CRC at the end
         pass
     if not files and strays:
-        raise OtherArchiveError(f"holds only files that systems and archivers leave: {listed(strays)}")
+        raise OtherArchiveError(f"contains only files created by operating systems: {listed(strays)}")
     if not files:
-        raise BadArchiveError("holds no file")
+        raise BadArchiveError("contains no file")
     return Files(links, places_of([*files, *links], kind, subject), strays)
 
 
@@ -215,7 +215,7 @@ def _read_members(
             strays.append(member.name)
             continue
         if path in folders or any(each in files or each in links for each in (path, *path.parents)):
-            raise UnsafeArchiveError(f"holds {str(path)!r} twice")
+            raise UnsafeArchiveError(f"contains {str(path)!r} twice")
         folders.update(path.parents)
         if member.isreg():
             content = archive.extractfile(member)
@@ -226,12 +226,12 @@ def _read_members(
             start = path.parent if member.issym() else ""
             links[path] = path_inside(posixpath.normpath(posixpath.join(start, member.linkname.replace("\\", "/"))))
         else:
-            raise UnsafeArchiveError(f"holds {member.name!r}, which is neither file nor folder")
+            raise UnsafeArchiveError(f"contains {member.name!r}, which is neither a file nor a folder")
     for path, target in links.items():
-        for _ in links:  # a link may lead to another, but not for ever
+        for _ in links:  # a link may lead to another link, but not endlessly
             target = links.get(target, target)
         if target not in files:
-            raise UnsafeArchiveError(f"holds the link {str(path)!r}, which leads to no file of the archive")
+            raise UnsafeArchiveError(f"contains the link {str(path)!r}, whose target is not in the archive")
         links[path] = target
     return list(files), links, strays
 

@@ -1,4 +1,4 @@
-"""The names of an archive's members: whose files they are, which are strays, and where each file is unpacked to.
+"""The names of an archive's members: which archive they are from, which are strays, and where each is unpacked to.
 
 The download and the extract scripts judge members by the same rules, those of `require_member` and `places_of`.
 """
@@ -21,8 +21,8 @@ _KNOWN_FOLDERS = {
 }
 _TOP_FOLDERS = {kind: PurePosixPath(facts.inner_folder).parts[0] for kind, facts in KIND_FACTS.items()}
 
-# What operating systems, network disks and archivers put beside people's files; of folders, all that is in them.
-# Upper and lower case are the same here.
+# What operating systems, network disks and archivers add to users' files; of folders, everything in them.
+# Compared without regard to upper and lower case.
 STRAY_NAMES = (
     # macOS; the name of a folder's icon ends with a carriage return
     *(".DS_Store", "._*", "__MACOSX", ".AppleDouble", ".AppleDB", ".AppleDesktop", ".apdisk", "Icon\r", ".localized"),
@@ -40,16 +40,16 @@ STRAY_NAMES = (
 )
 _STRAY = re.compile("|".join(map(fnmatch.translate, STRAY_NAMES)), re.IGNORECASE)
 
-# How many names a message has at most.
+# The most names that a message lists.
 NAMES_IN_MESSAGE = 3
 
 
 class OtherArchiveError(BadArchiveError):
-    """A file is an archive of another subject or kind than its name says."""
+    """A file is an archive of a different subject or kind than its name says."""
 
 
 class UnsafeArchiveError(BadArchiveError):
-    """An archive has members that no archive of the site has, so that downloading it again does not help."""
+    """An archive has members that no official archive has, so downloading it again does not help."""
 
 
 # -- one member --------------------------------------------------------------------------------------------------------
@@ -58,7 +58,7 @@ class UnsafeArchiveError(BadArchiveError):
 def require_member(name: str, kind: str, subject: str) -> PurePosixPath:
     """Return the path of an archive's member.
 
-    A member that names no subject, a folder that is not known, or a stray is no contradiction.
+    A member without a subject, with an unknown folder, or a stray contradicts nothing.
 
     Args:
         name: as in the tar header, `S1/Videos/Walking 1.54138969.mp4`; a folder's name counts, too.
@@ -74,15 +74,15 @@ def require_member(name: str, kind: str, subject: str) -> PurePosixPath:
         return path
     found, parts = _in_folder_of_subject(path)
     if found not in (None, subject):
-        raise OtherArchiveError(f"holds the folder {found} where its name says {subject}")
+        raise OtherArchiveError(f"contains the folder {found}, but its name says {subject}")
     folder = _folder_of_other_kind(parts, kind) if found else None
     if folder:
-        raise OtherArchiveError(f"holds {found}/{folder} where its name says {kind}")
+        raise OtherArchiveError(f"contains {found}/{folder}, but its name says {kind}")
     return path
 
 
 def path_inside(name: str) -> PurePosixPath:
-    """Return a member's path if it is inside of the archive's folder, on whatever system it is unpacked.
+    """Return a member's path if it is inside the archive's folder on every operating system.
 
     A backslash separates folders like a slash: some programs on Windows write it, and no file of the dataset has one.
 
@@ -91,7 +91,7 @@ def path_inside(name: str) -> PurePosixPath:
     """
     as_windows_reads_it = PureWindowsPath(name)  # parts at either slash, and knows drives
     if as_windows_reads_it.anchor or ".." in as_windows_reads_it.parts or "\0" in name or not name:
-        raise UnsafeArchiveError(f"holds {name!r}, which lies outside of its folder")
+        raise UnsafeArchiveError(f"contains {name!r}, which is outside of its folder")
     return PurePosixPath(name.replace("\\", "/"))
 
 
@@ -125,7 +125,7 @@ def _folder_of_other_kind(parts: tuple[str, ...], kind: str) -> str | None:
     for other, folder in _KNOWN_FOLDERS.items():
         if other != kind and parts[: len(folder)] == folder:
             return "/".join(folder)
-    # Poses, videos and segments have different top folders; two kinds of one top folder are told apart above only.
+    # Poses, videos and segments have different top folders; two kinds with the same one are distinguished above.
     if parts and parts[0] in _TOP_FOLDERS.values() and parts[0] != _TOP_FOLDERS[kind]:
         return parts[0]
     return None
@@ -147,14 +147,14 @@ def places_of(files: Sequence[PurePosixPath], kind: str, subject: str) -> dict[P
         subject: such as "S1".
 
     Raises:
-        OtherArchiveError: it holds no file that process_all.py reads.
+        OtherArchiveError: it contains no file that process_all.py reads.
         UnsafeArchiveError: it holds two files for one place.
     """
     names = file_names(kind, subject)
     wanted = {path: PurePosixPath(names[path.name.casefold()]) for path in files if path.name.casefold() in names}
     if not wanted:
         example = next(iter(names.values()), kind)
-        raise OtherArchiveError(f"holds no file of its kind, such as {example!r}, but {listed(files)}")
+        raise OtherArchiveError(f"contains no file of its kind, such as {example!r}, but {listed(files)}")
     homes = {path.parent for path in wanted}
     shared = posixpath.commonpath([path.parent.as_posix() for path in files])
     without_shared = {path: path.relative_to(shared or ".") for path in files} | wanted
@@ -165,17 +165,17 @@ def places_of(files: Sequence[PurePosixPath], kind: str, subject: str) -> dict[P
         return places
     two = _two_of_one_place(without_shared, PurePosixPath.as_posix)
     if two:
-        raise UnsafeArchiveError(f"holds {without_shared[two[1]].name!r} twice: {str(two[0])!r} and {str(two[1])!r}")
+        raise UnsafeArchiveError(f"contains {without_shared[two[1]].name!r} twice: {str(two[0])!r} and {str(two[1])!r}")
     return without_shared
 
 
 def _two_of_one_place(
     places: dict[PurePosixPath, PurePosixPath], key: Callable[[PurePosixPath], str]
 ) -> tuple[PurePosixPath, PurePosixPath] | None:
-    """Return two files that cannot both be unpacked to their places, None if all can.
+    """Return two files that cannot both be unpacked to their places; None if all can.
 
     Args:
-        key: tells which places are one.
+        key: the same for places that are one.
     """
     files: dict[str, PurePosixPath] = {}
     for path, place in places.items():
@@ -190,12 +190,12 @@ def _two_of_one_place(
 
 
 def _on_any_disk(path: PurePosixPath) -> str:
-    """Return what is the same for paths that are one on some disk: macOS and Windows ignore case."""
+    """Return a key that is equal for paths that are the same file on some disk: macOS and Windows ignore case."""
     return unicodedata.normalize("NFC", path.as_posix()).casefold()
 
 
 def is_in_place(folder: Path, kind: str, subject: str) -> bool:
-    """Return whether an unpacked folder has its files where process_all.py looks: at its top, and none of them deeper.
+    """Return whether an unpacked folder has its files where process_all.py looks: all at its top, none deeper.
 
     Only names are looked at, so this is cheap. Earlier versions left the files in folders of their own where an archive
     held anything beside them.

@@ -1,4 +1,4 @@
-"""Cameras: from world to camera coordinates, and from there to pixels."""
+"""Cameras: transform world to camera coordinates, and project these to pixels."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Camera:
-    """One camera as it stood for one subject (it was moved between subjects).
+    """One camera as placed for one subject (cameras were moved between subjects).
 
-    A point is taken from world to camera coordinates, both in mm, as `rotation @ point + translation`.
+    A point is transformed from world to camera coordinates, both in mm, by `rotation @ point + translation`.
 
     Attributes:
         rotation: (3, 3), R.
@@ -57,14 +57,14 @@ def rotation_matrix(a: float, b: float, c: float) -> np.ndarray:
 
 
 def to_camera(points: np.ndarray, camera: Camera) -> np.ndarray:
-    """Take points (..., 3) from world to camera coordinates, both in mm."""
+    """Transform points (..., 3) from world to camera coordinates, both in mm."""
     return points @ camera.rotation.T + camera.translation
 
 
 def project(points: np.ndarray, camera: Camera) -> np.ndarray:
     """Project points (..., 3), camera coordinates in mm, to pixels (..., 2).
 
-    The tangential term is Human3.6M's own (as its MATLAB code has it): p1 n_y + p2 n_x stands inside the bracket.
+    The tangential term is Human3.6M's own (as its MATLAB code has it): p1 n_y + p2 n_x is inside the bracket.
     """
     normalized = points[..., :2] / points[..., 2:]
     radius_2 = np.sum(normalized**2, axis=-1, keepdims=True)

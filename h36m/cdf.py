@@ -1,4 +1,4 @@
-"""NASA's CDF library, as spacepy brings it: `from h36m.cdf import pycdf`, and nowhere else.
+"""NASA's CDF library, as shipped with spacepy: import it with `from h36m.cdf import pycdf` only.
 
 Importing it takes some 0.3 s, so h36m.poses does it when the first file is read.
 """
@@ -15,21 +15,21 @@ from types import ModuleType
 
 from h36m.cli import TaskError
 
-# spacepy imports these where they are installed, for work that is not done here. They read settings (MPLBACKEND, a
+# spacepy imports these where they are installed, for functions that we do not use. They read settings (MPLBACKEND, a
 # matplotlibrc in the current folder) that can end the import, and matplotlib doubles its time and memory.
 NOT_NEEDED = ("matplotlib", "astropy")
 LIBRARY_FILES = ("libcdf.so", "libcdf.dylib", "dllcdf.dll")  # on Linux, macOS, Windows
 
 
 class FileName(str):
-    """A file's name for pycdf.CDF, which encodes it as UTF-8, whatever the file system has in it and the locale is."""
+    """A file's name for pycdf.CDF, which encodes it as UTF-8, whatever the locale and the file system's encoding."""
 
     def encode(self, *_) -> bytes:
         return os.fsencode(str(self))
 
 
 def import_pycdf() -> ModuleType:
-    """Import spacepy.pycdf so that nothing in the user's surroundings changes what is imported.
+    """Import spacepy.pycdf unaffected by the user's environment.
 
     Raises:
         TaskError: the package cannot be imported, or there is no temporary folder to write to.
@@ -49,13 +49,13 @@ def import_pycdf() -> ModuleType:
         reason = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
         raise TaskError(f"cannot import spacepy: {reason}; set TMPDIR to a folder with free space") from error
     except ImportError as error:
-        raise TaskError(f"cannot import spacepy: {error}; install what requirements.txt lists") from error
+        raise TaskError(f"cannot import spacepy: {error}; run pip install -r requirements.txt") from error
 
 
 def library_variables() -> dict[str, str]:
-    """Return the variables that make spacepy load the library that it brings, whichever others a user has.
+    """Return the variables that make spacepy load its own library, whichever others are installed.
 
-    Empty where spacepy was built without one: the user's own variables then say where it is.
+    Empty where spacepy was built without one: then the user's own variables give its location.
     """
     spec = importlib.util.find_spec("spacepy")
     for folder in (spec and spec.submodule_search_locations) or ():

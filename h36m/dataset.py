@@ -28,7 +28,7 @@ PART_LABELS = "Segments_mat_gt_pl"
 
 
 class Kind(NamedTuple):
-    """What is known about the archives of one kind."""
+    """Facts about the archives of one kind."""
 
     script: str  # the script that downloads them
     site_path: str  # the `filepath` that the site's file browser expects
@@ -37,7 +37,7 @@ class Kind(NamedTuple):
 
     @property
     def is_optional(self) -> bool:
-        """Whether frames and poses can be processed without them: many people need neither boxes nor part labels."""
+        """Whether frames and poses can be processed without them: many users need neither boxes nor part labels."""
         return self.script == SEGMENTS_SCRIPT
 
 
@@ -66,7 +66,7 @@ def kinds_of_script(script: str) -> tuple[str, ...]:
     return tuple(kind for kind, facts in KIND_FACTS.items() if facts.script == script)
 
 
-# The site numbers the subjects in an order of its own.
+# The site's own numbering of the subjects.
 SITE_SUBJECT_NUMBERS = {"S1": 1, "S5": 6, "S6": 7, "S7": 2, "S8": 3, "S9": 4, "S11": 5}
 
 # -- frames ------------------------------------------------------------------------------------------------------------
@@ -80,7 +80,7 @@ FRAMES_WITHOUT_POSE = 10
 
 JOINTS = 32
 ROOT_JOINT = 0  # Hips
-# Of the 32 joints those that move on their own: the 17 that people train on (VideoPose3D leaves out the same 15). The
+# The 17 of the 32 joints that move on their own, used for training (VideoPose3D leaves out the same 15). The
 # others repeat one of them, or are ends of hands, feet and fingers.
 MOVING_JOINTS = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
 
@@ -111,9 +111,9 @@ def archive_file(root: Path, kind: str, subject: str) -> Path:
 
 
 def subject_of_member(name: str) -> str | None:
-    """Return the subject whose folder an archive's member is in, None for no subject: S1 for `S1/Videos/a.mp4`.
+    """Return the subject whose folder an archive's member is in: S1 for `S1/Videos/a.mp4`; None for no subject.
 
-    That is the outermost folder that is named like a subject, since people pack archives again with a folder around.
+    That is the outermost folder named like a subject, since repacked archives may have another folder around it.
     """
     match = re.search(r"(?:^|/)(S\d+)(?:/|$)", name)
     return match[1] if match else None
@@ -122,7 +122,10 @@ def subject_of_member(name: str) -> str | None:
 # -- extracted/ --------------------------------------------------------------------------------------------------------
 
 EXTRACTED = "extracted"
-UNPACKED_RECORD = ".unpacked.json"  # which archive each folder came from, see h36m.storage.Record
+# The remedy for a damaged file. While the file is there with its size, extract_all.py has nothing to do.
+UNPACK_AGAIN = "unpack it again: delete it and run extract_all.py"
+UNPACK_ALL_AGAIN = "delete its files there and run extract_all.py"  # a sequence's, where any of them may be damaged
+UNPACKED_RECORD = ".unpacked.json"  # which archive each folder was unpacked from, see h36m.storage.Record
 
 
 def unpacked_folder(root: Path, subject: str, kind: str) -> Path:
@@ -162,6 +165,7 @@ IMAGES, PART_LABEL_IMAGES, PREVIEW_FILE = "imageSequence", "partLabels", "previe
 UNFINISHED_IMAGE_EXTENSION = ".part"
 SEQUENCE_LOCKS = ".locks"  # in processed/: one lock per sequence
 UNFINISHED_SEQUENCE = ".making"  # in a sequence's folder: what is written before it appears
+SAME_FRAMES = ".same_frames"  # in a sequence's folder: the last edited rule that chose the frames of its annot.h5
 
 
 def sequence_folder(root: Path, sequence: Sequence) -> Path:

@@ -1,4 +1,4 @@
-"""A gzip file read once, from its start to its end, with everything that gzip promises about it checked."""
+"""Read a gzip file once, from start to end, and verify everything that gzip records about it."""
 
 import io
 import re
@@ -11,13 +11,13 @@ GZIP_MAGIC = b"\x1f\x8b"
 # 64 to 256 kB 500 MB of random bytes take 0.12 CPU s, with 1 MB twice that. The largest of these, because threads hand
 # the interpreter over at each piece: two unpack four archives in 0.49 of one's time, and in 0.60 with 128 kB.
 CHUNK_BYTES = 1 << 18
-# What a tar ends with: two blocks of zeros. Whatever follows them, tar does not read it.
+# The end of a tar archive: two blocks of zeros. tar reads nothing after them.
 TAR_END = bytes(2 * tarfile.BLOCKSIZE)
-GZIP_WINDOW = 31  # zlib's sign for gzip's header and trailer; it then checks the CRC and the length that stand there
+GZIP_WINDOW = 31  # makes zlib read gzip's header and trailer, and check the CRC and the length in it
 
 
 class BadArchiveError(Exception):
-    """A file is no whole and harmless archive. The message is one line that goes on after the name: "is cut off"."""
+    """The file is not a complete, safe archive. The message follows the file's name: "is truncated"."""
 
 
 def decompressed(file: io.RawIOBase, on_bytes: Callable[[int], None] = lambda count: None) -> Iterator[bytes]:
@@ -30,7 +30,7 @@ def decompressed(file: io.RawIOBase, on_bytes: Callable[[int], None] = lambda co
         on_bytes: called with the number of compressed bytes after each read; it may raise to stop.
 
     Raises:
-        BadArchiveError: the file is no gzip, damaged or cut off.
+        BadArchiveError: the file is not gzip, or is damaged or truncated.
     """
     member, last_bytes = None, b""
     while compressed := file.read(CHUNK_BYTES):
@@ -47,24 +47,26 @@ def decompressed(file: io.RawIOBase, on_bytes: Callable[[int], None] = lambda co
                 if compressed and not compressed.startswith(GZIP_MAGIC):
                     if last_bytes == TAR_END:
                         return
-                    raise BadArchiveError("is damaged: other bytes follow its gzip stream, which holds no complete tar")
+                    raise BadArchiveError(
+                        "is damaged: its gzip stream contains no complete tar archive, and other bytes follow it"
+                    )
                 member = zlib.decompressobj(GZIP_WINDOW) if compressed else None
                 continue
             try:
                 content = member.decompress(compressed)
             except zlib.error:
-                raise BadArchiveError("is damaged: its gzip stream does not hold its own CRC") from None
+                raise BadArchiveError("is damaged: the CRC of its gzip stream does not match") from None
             if content:
                 last_bytes = (last_bytes + content if len(content) < len(TAR_END) else content)[-len(TAR_END) :]
                 yield content
             compressed = member.unused_data
             member = None if member.eof else member
     if member is not None or file.tell() == 0:
-        raise BadArchiveError(f"is cut off: its gzip stream does not end within its {file.tell()} bytes")
+        raise BadArchiveError(f"is truncated: its gzip stream does not end within its {file.tell()} bytes")
 
 
 def describe_page(beginning: bytes) -> str:
-    """Say what the first bytes of something that is no archive look like, in a few printable words."""
+    """Describe the first bytes of something that is not an archive, in a few printable words."""
     text = page_text(beginning)
     if text is not None:
         return f"it looks like an HTML page: {text!r}"

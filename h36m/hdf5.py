@@ -1,4 +1,4 @@
-"""HDF5 files, opened without HDF5's own locks (see h36m.locks); a full disk is an OSError, as it is everywhere else."""
+"""Open HDF5 files without HDF5's own locks (see h36m.locks); a full disk is an OSError, as everywhere else."""
 
 import contextlib
 import os

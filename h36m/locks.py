@@ -1,10 +1,10 @@
 """Locks between runs that share a folder, on whatever file system it is.
 
-The system's own locks (`flock`, or `msvcrt.locking` on Windows), which it frees when a process ends in any way: a lock
-file that was left behind never blocks, whoever wrote it. Some file systems have none, Lustre without `-o flock` for
-one. There a run goes on without and says so; a lock made of a file's existence instead would outlive a killed run.
+These are the system's locks (`flock`, or `msvcrt.locking` on Windows), freed however a process ends: a lock
+file that was left behind never blocks. Some file systems do not support locks, such as Lustre without `-o flock`.
+There a run continues without locks and says so; a lock by a file's existence would outlive a killed run.
 
-HDF5 locks its files too, and fails where it cannot, so it is told not to (`locking=False`): an annot.h5 is written
+HDF5 locks its files too, and fails where it cannot, so that is turned off (`locking=False`): an annot.h5 is written
 under a sequence's lock and moved into place, and nobody writes to the .mat files.
 """
 
@@ -24,14 +24,14 @@ else:
     import fcntl
 
 RUN_LOCK = ".lock"  # in archives/ and extracted/: one run at a time
-TRIAL_LOCK = "trial.lock"  # beside the locks of sequences, to find out whether there can be any
+TRIAL_LOCK = "trial.lock"  # next to the locks of sequences, to find out whether locks are supported
 
-# How the system says that a file system has no locks. ENOLCK: NFS whose lock daemon does not run.
+# The errors of a file system without locks. ENOLCK: NFS whose lock daemon does not run.
 NO_LOCKS_ERRNOS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
 
 
 def say_if_without_locks(folder: Path, say: Callable[[str], None]) -> None:
-    """Say so where a folder's file system has no locks. What else may keep files from being locked is told later.
+    """Print a warning where a folder's file system does not support locks. Other failures to lock are reported later.
 
     Args:
         folder: is made if there is none.
@@ -46,7 +46,7 @@ def say_if_without_locks(folder: Path, say: Callable[[str], None]) -> None:
 
 @contextlib.contextmanager
 def only_run_in(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Let two runs on one folder take turns. The system frees the lock of a run that was killed.
+    """Make runs on the same folder take turns. The system frees the lock of a killed run.
 
     Args:
         folder: must exist.
@@ -56,10 +56,10 @@ def only_run_in(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
         TaskError: the lock file cannot be opened.
     """
 
-    def tell_waiting() -> None:
-        say(f"{folder}: another run is at work there; waiting until it ends")
+    def say_waiting() -> None:
+        say(f"{folder}: in use by another run; waiting for it to finish")
 
-    with locked(folder / RUN_LOCK, tell_waiting) as is_held:
+    with locked(folder / RUN_LOCK, say_waiting) as is_held:
         if not is_held:
             say(_without_locks(folder))
         yield
@@ -67,12 +67,12 @@ def only_run_in(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(path: Path, before_waiting: Callable[[], None] = lambda: None) -> Iterator[bool]:
-    """Hold the lock of a file while the `with` block runs; wait for whoever holds it now. Yield whether it is held.
+    """Hold the lock of a file while the `with` block runs; wait for its present holder. Yield whether it is held.
 
-    It is not held, and nothing is waited for, only where the file system has no locks.
+    It is not held, without waiting, only where the file system does not support locks.
 
     Args:
-        path: the lock file, which is made if there is none and stays: who deletes it may delete another one's lock.
+        path: the lock file, created if absent; it is never deleted, since another process may hold it.
         before_waiting: called when another process or thread holds the lock.
 
     Raises:
@@ -93,7 +93,7 @@ def locked(path: Path, before_waiting: Callable[[], None] = lambda: None) -> Ite
 
 
 def _open(path: Path) -> int:
-    """Open a lock file, made if there is none, with what right there is: to lock it takes no more than to read it."""
+    """Open a lock file, created if absent, with the permissions there are: reading suffices to lock it."""
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, FOR_EVERYBODY)
     except OSError:
@@ -126,7 +126,7 @@ if sys.platform == "win32":
     def _try_to_lock(handle: int) -> bool:
         try:
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        except PermissionError:  # the only way in which it says that somebody else holds the lock
+        except PermissionError:  # raised when another process holds the lock
             return False
         return True
 
@@ -152,11 +152,11 @@ else:
 
 
 def _without_locks(folder: Path) -> str:
-    return f"{folder}: this file system has no locks; do not start a second run on it"
+    return f"{folder}: this file system does not support file locks; do not start a second run on it"
 
 
 def _not_locked(path: Path, error: OSError) -> TaskError:
-    """Return the error that says what could not be locked, why, and what to do."""
+    """Return the error that names what could not be locked, why, and the remedy."""
     reason = os.strerror(error.errno) if error.errno else str(error)
     try:
         is_folder, exists = path.is_dir(), path.exists()
@@ -166,5 +166,5 @@ def _not_locked(path: Path, error: OSError) -> TaskError:
     if is_folder:
         reason, remedy = "it is a folder", "remove it"
     elif exists and error.errno in (errno.EACCES, errno.EPERM, errno.EBADF):  # EBADF: NFS, open for reading only
-        reason, remedy = f"another user's file ({reason})", "delete it, or have its owner do so"
+        reason, remedy = f"another user's file ({reason})", "delete it, or ask its owner to"
     return TaskError(f"cannot lock {path}: {reason}; {remedy}")

@@ -18,7 +18,7 @@ KNOWN_SIZES = ((1000, 1000), (1002, 1000))
 
 @dataclass(frozen=True)
 class Metadata(Naming):
-    """What metadata.xml tells: the names of `Naming`, and these.
+    """The content of metadata.xml: the names of `Naming`, and these.
 
     Attributes:
         joint_names: the 32 joints.
@@ -87,7 +87,7 @@ def _image_sizes(rows: list[ElementTree.Element]) -> dict[tuple[str, str], tuple
 
 
 def _cameras(numbers: np.ndarray, camera_ids: tuple[str, ...]) -> dict[tuple[str, str], Camera]:
-    """Take the list `<w0>` apart: extrinsics of camera after camera, subject after subject; then intrinsics."""
+    """Parse the list `<w0>`: extrinsics of camera after camera, subject after subject; then intrinsics."""
     extrinsics, intrinsics = np.split(numbers, [len(camera_ids) * SUBJECTS_WITH_CALIBRATION * NUMBERS_OF_EXTRINSICS])
     extrinsics = extrinsics.reshape(len(camera_ids), SUBJECTS_WITH_CALIBRATION, NUMBERS_OF_EXTRINSICS)
     intrinsics = intrinsics.reshape(len(camera_ids), NUMBERS_OF_INTRINSICS)

@@ -1,7 +1,7 @@
-"""Files in archives/ that are nearly what is wanted, as browsers and other programs leave them, and what to do.
+"""Find files in archives/ that are nearly the wanted ones, as browsers and other programs leave them.
 
 They are recognised by their names (`Videos_S1 (1).tgz`), else by their first members (`SubjectSpecific_6.tgz`, the
-site's own name). Nothing is renamed or deleted here: a line tells what to do.
+site's own name). Nothing is renamed or deleted here: a line says what to do.
 """
 
 import re
@@ -64,7 +64,7 @@ def unfinished_download(archive: Path, kind: str) -> str | None:
 
 
 def browser_download(archive: Path) -> str | None:
-    """Return what to do about an empty archive that a browser, Firefox, keeps the name for; None if it is not that."""
+    """Return what to do about an empty archive that Firefox reserves the name with; None if it is not that."""
     if archive.stat().st_size:
         return None
     is_our_own = archive.with_name(archive.name + PARTIAL_EXTENSION + VERSION_EXTENSION).exists()
@@ -73,7 +73,10 @@ def browser_download(archive: Path) -> str | None:
     parts = [part for part in parts if not (is_our_own and part == archive.name + PARTIAL_EXTENSION)]
     if not parts:
         return None
-    return f"{archive.name}: unfinished in a browser ({parts[0]}); finish it there, or remove both files, and run again"
+    return (
+        f"{archive.name}: an unfinished browser download ({parts[0]}); finish it in the browser, or remove both files, "
+        "and run again"
+    )
 
 
 def _is_our_own(name: str) -> bool:
@@ -90,7 +93,7 @@ def _line(path: Path, wanted: set[tuple[str, str]]) -> str | None:
     name = path.name.casefold()
     extension = next((each for each in UNFINISHED_EXTENSIONS if name.endswith(each)), "")
     archive = _by_name(name.removesuffix(extension), bool(extension), wanted)
-    if path.is_dir():  # Safari's folder around an unfinished file; others are somebody's own
+    if path.is_dir():  # Safari's folder around an unfinished file; other folders are the user's own
         return _unfinished_line(path, *archive) if archive and extension == ".download" else None
     if not path.is_file():
         return None
@@ -142,13 +145,13 @@ def _good_line(path: Path, kind: str, subject: str) -> str:
 
 
 def _named_line(path: Path, kind: str, subject: str, beginning: bytes) -> str:
-    """Say what a file is that is named like an archive: by its first bytes it may be that, or something else."""
+    """Describe a file that is named like an archive: by its first bytes it may be that, or something else."""
     name = archive_file_name(kind, subject)
     if not beginning:
         return f"{path.name}: named like {name}, but empty; remove it"
     if is_tar(beginning):
         return (
-            f"{path.name}: {name} without its compression, as Safari leaves it; download it again, with 'Open safe "
+            f"{path.name}: {name} already decompressed, as Safari does; download it again, with 'Open safe "
             "files after downloading' off in Safari's settings"
         )
     fault = fault_in_beginning(beginning, kind, subject)
@@ -156,5 +159,5 @@ def _named_line(path: Path, kind: str, subject: str, beginning: bytes) -> str:
         return f"{path.name}: {name} compressed twice; decompress it once, name that {name}, and run again"
     found = _by_content(beginning)
     if fault and found and found != (kind, subject):
-        return f"{path.name}: named like {name}, but it holds {archive_file_name(*found)}; rename it to that"
+        return f"{path.name}: named like {name}, but it contains {archive_file_name(*found)}; rename it to that"
     return f"{path.name}: named like {name}, but it {fault}; remove it" if fault else _good_line(path, kind, subject)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from h36m.cli import TaskError, count_of, is_or_are
-from h36m.dataset import JOINTS, MOST_FRAMES
+from h36m.dataset import JOINTS, MOST_FRAMES, UNPACK_AGAIN
 
 # The dataset has the first; the others are the same and twice as exact.
 FLOATING_TYPES = ("CDF_FLOAT", "CDF_REAL4", "CDF_DOUBLE", "CDF_REAL8")
@@ -19,7 +19,7 @@ def read_poses(file: Path, coordinates: int) -> np.ndarray:
         coordinates: 2 (pixels) or 3 (mm, in the coordinate frame that the file's folder tells).
 
     Returns:
-        (frames, 32, coordinates) float64, the numbers as they stand in the file.
+        (frames, 32, coordinates) float64, the numbers as in the file.
 
     Raises:
         TaskError: the file is missing, cannot be read as CDF, has another shape or type, no frame or impossibly many,
@@ -28,29 +28,29 @@ def read_poses(file: Path, coordinates: int) -> np.ndarray:
     from h36m.cdf import FileName, pycdf  # takes long to import, and many runs read no pose
 
     if not file.is_file():
-        raise TaskError(f"{file} is missing: is its archive fetched and unpacked?")
+        raise TaskError(f"{file} is missing; download and unpack its archive")
     expected = f"(1, frames, {JOINTS * coordinates})"
     try:
         with pycdf.CDF(FileName(file)) as cdf:
             # Before anything is read: in a damaged file the shape may be huge, and texts and dates are no poses.
             shape, type_name = cdf["Pose"].shape, pycdf.lib.cdftypenames.get(cdf["Pose"].type(), "an unknown type")
             if len(shape) != 3 or shape[0] != 1 or shape[1] == 0 or shape[2] != JOINTS * coordinates:
-                raise TaskError(f"{file}: expected poses of shape {expected}, found {shape}")
+                raise TaskError(f"{file}: expected poses of shape {expected}, found {shape}; {UNPACK_AGAIN}")
             if shape[1] > MOST_FRAMES:
-                raise TaskError(f"{file}: expected at most {MOST_FRAMES} poses, found {shape[1]}: unpack it again")
+                raise TaskError(f"{file}: expected at most {MOST_FRAMES} poses, found {shape[1]}; {UNPACK_AGAIN}")
             if type_name not in FLOATING_TYPES:
-                raise TaskError(f"{file}: expected poses of type CDF_FLOAT, found {type_name}")
+                raise TaskError(f"{file}: expected poses of type CDF_FLOAT, found {type_name}; {UNPACK_AGAIN}")
             poses = cdf["Pose"][...]
     except (pycdf.CDFException, KeyError, OSError, ValueError) as error:
-        raise TaskError(f"{file} cannot be read as CDF ({_first_line(error)}): unpack its archive again") from error
+        raise TaskError(f"{file} cannot be read as CDF ({_first_line(error)}); {UNPACK_AGAIN}") from error
     with np.errstate(all="ignore"):
-        # What float32, the dataset's type, cannot hold is no pose either, and would overflow when it is squared.
+        # Values beyond float32, the dataset's type, are not poses either, and would overflow when squared.
         is_number = np.isfinite(poses[0].astype(np.float32))
         poses = poses[0].astype(np.float64).reshape(-1, JOINTS, coordinates)
     broken = np.flatnonzero(~is_number.all(axis=1))
     if len(broken):
         found = f"{len(broken)} of {count_of(len(poses), 'pose')} {is_or_are(len(broken))} not finite numbers"
-        raise TaskError(f"{file}: {found}, the first at {broken[0]}")
+        raise TaskError(f"{file}: {found}, the first is pose {broken[0]}; {UNPACK_AGAIN}")
     return poses
 
 

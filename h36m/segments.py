@@ -1,6 +1,6 @@
-"""Cells of MATLAB v7.3 files (which are HDF5) for single frames, and the boxes that their masks have.
+"""Read cells of MATLAB v7.3 files (which are HDF5) for single frames, and compute boxes from their masks.
 
-The files are of others' making: whatever object is found in the place of another costs itself only, and nothing is read
+The files may contain anything: an unexpected object costs its own frame only, and nothing is read
 before its kind, type and size are known.
 """
 
@@ -15,10 +15,10 @@ import h5py
 import numpy as np
 
 from h36m.cli import TaskError, count_of
-from h36m.dataset import FRAMES_WITHOUT_POSE, MOST_FRAMES
+from h36m.dataset import FRAMES_WITHOUT_POSE, MOST_FRAMES, UNPACK_AGAIN
 from h36m.hdf5 import reading
 
-# What a box is where its mask is missing or empty.
+# The box of a missing or empty mask.
 NO_BOX = (-1, -1, -1, -1)
 
 # The variables of the files.
@@ -28,14 +28,14 @@ PART_LABEL_VARIABLE = "Feat"
 # h5py raises these for what is damaged, contradictory, or of a type that numpy does not have.
 H5PY_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError)
 
-# A chunk is read as a whole, and may be larger than its array: one full-size array, and some room.
+# A chunk is read as a whole, and may be larger than its array: one full-size array, and a margin.
 MOST_CHUNK_BYTES = 16 * 2**20
-# Compressed values take less than they are, but those of many chunks that are hardly filled.
+# Compressed values take less space, except in many chunks that are mostly empty.
 ROOM_FOR_CHUNKS = 2**16
 
 
 class Cell(NamedTuple):
-    """What a file holds for one frame: an (height, width) uint8 array, or a word about why there is none."""
+    """A file's content for one frame: a (height, width) uint8 array, or the reason why there is none."""
 
     frame: int
     array: np.ndarray | None
@@ -49,13 +49,13 @@ def read_cells(file: Path, variable: str, frames: Iterable[int], size: tuple[int
     Args:
         file: a MATLAB v7.3 file with a cell array of shape (frames, 1), cell i for frame i from 0; each cell refers to
             a uint8 array that MATLAB stores transposed, (width, height).
-        variable: BOX_VARIABLE (1 inside the person's box, 0 outside) or PART_LABEL_VARIABLE (0: background, 24 body
+        variable: BOX_VARIABLE (1 inside the subject's box, 0 outside) or PART_LABEL_VARIABLE (0: background, 24 body
             parts).
         frames: indices of the wanted frames, from 0.
         size: (height, width) of the video's frames, which the cells must have too.
 
     Raises:
-        TaskError: the file is not there, cannot be read, or has no such variable.
+        TaskError: the file is missing, cannot be read, or has no such variable.
     """
     with _opened(file, variable) as (mat, references):
         for frame in map(int, frames):
@@ -94,33 +94,35 @@ def _opened(file: Path, variable: str) -> Iterator[tuple[h5py.File, np.ndarray]]
     """Open a file; yield it and the references of its cells, one for each frame.
 
     Raises:
-        TaskError: the file is not there, cannot be read, or has no such variable.
+        TaskError: the file is missing, cannot be read, or has no such variable.
     """
     try:
         with reading(file) as mat:
             yield mat, _read_references(mat, variable)
     except UnexpectedObjectError as found:
-        raise TaskError(f"{file}: expected {variable} to be a cell array, found {found}; unpack it again") from None
+        raise TaskError(f"{file}: expected {variable} to be a cell array, found {found}; {UNPACK_AGAIN}") from None
     except H5PY_ERRORS as error:
         reason = _one_line(error)
-        raise TaskError(f"{file} cannot be read as a MATLAB v7.3 file with {variable}: {reason}") from error
+        raise TaskError(
+            f"{file} cannot be read as a MATLAB v7.3 file with {variable}: {reason}; {UNPACK_AGAIN}"
+        ) from error
 
 
 class UnexpectedObjectError(Exception):
-    """An object is not what it has to be; the message says what it is."""
+    """An object is not what is expected; the message says what it is."""
 
 
 def _read_references(mat: h5py.File, variable: str) -> np.ndarray:
     """Return the references of a cell array, one for each frame.
 
     Raises:
-        UnexpectedObjectError: it is something else than a cell array of one column or row.
+        UnexpectedObjectError: it is not a cell array of one column or row.
         KeyError: there is nothing of that name.
     """
     link = mat.get(variable, getlink=True)
     if link is None:
         raise KeyError(f"{variable} is not in it")
-    # MATLAB writes none of the other links, and they lead anywhere: out of the file, or round in a circle.
+    # MATLAB writes no other links, and they may lead out of the file, or in a circle.
     if not isinstance(link, h5py.HardLink):
         raise UnexpectedObjectError("a link to another place")
     cells = mat[variable]
@@ -171,7 +173,7 @@ def _check_storage(found: h5py.HLObject) -> None:
     if found.chunks and math.prod(found.chunks) * found.dtype.itemsize > MOST_CHUNK_BYTES:
         raise UnexpectedObjectError(f"an array in chunks of {found.chunks}")
     stored = found.id.get_storage_size()
-    if found.shape is not None and stored > 2 * found.nbytes + ROOM_FOR_CHUNKS:  # it would unpack to anything
+    if found.shape is not None and stored > 2 * found.nbytes + ROOM_FOR_CHUNKS:  # it could unpack to any size
         raise UnexpectedObjectError(f"{_describe(found)} stored in {stored} bytes")
 
 
@@ -185,7 +187,7 @@ def _describe(found: h5py.HLObject) -> str:
 
 
 def _one_line(text: object) -> str:
-    """Return a text in one line of bearable length: names and types come from the file."""
+    """Return a text in one short line: names and types are from the file."""
     return textwrap.shorten(str(text), 200)
 
 
@@ -214,7 +216,7 @@ def read_boxes(file: Path, frames: np.ndarray, size: tuple[int, int]) -> tuple[n
     boxes = np.full((len(frames), 4), NO_BOX, dtype=np.int32)
     without: list[Cell] = []
     if not file.is_file():
-        return boxes, [], [f"no {file.name} among the boxes, so its frames have none"]
+        return boxes, [], [f"{file.name} not found; frames of this view have no boxes"]
     try:
         for row, cell in enumerate(read_cells(file, BOX_VARIABLE, frames, size)):
             if cell.array is not None:
@@ -224,7 +226,7 @@ def read_boxes(file: Path, frames: np.ndarray, size: tuple[int, int]) -> tuple[n
             if cell.array is None:
                 without.append(cell)
     except TaskError as problem:
-        return boxes, [f"{problem}; its frames have no boxes"], []
+        return boxes, [f"{problem}; frames of this view have no boxes"], []
     return boxes, *summarize_missing("box", without, len(frames))
 
 

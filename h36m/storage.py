@@ -1,4 +1,4 @@
-"""Records and files that appear complete: what runs do in a folder that they share."""
+"""Records, and files that appear complete, for runs that share a folder."""
 
 import contextlib
 import errno
@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 PRIVATE = 0o600  # for the owner only
-FOR_EVERYBODY = 0o666  # less what the user's umask takes away
+FOR_EVERYBODY = 0o666  # less the user's umask
 
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)  # no space, quota exceeded
 READ_ONLY_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS)
-# Of a folder that cannot be synced: some network file systems refuse it, and it takes the right to list the folder.
+# Errors for a folder that cannot be synced: some network file systems refuse it, and it needs read permission.
 CANNOT_SYNC_ERRNOS = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
 # 2000 small files take 1.7 s on XFS one after the other, 0.76 s with 4 at a time, 0.67 s with 16. On a network file
 # system each waits for a reply.
@@ -26,7 +26,7 @@ def is_disk_full(error: OSError) -> bool:
 
 
 def is_read_only(error: OSError) -> bool:
-    """Return whether an error says that this user cannot write there."""
+    """Return whether an error says that the user may not write."""
     return error.errno in READ_ONLY_ERRNOS
 
 
@@ -41,7 +41,7 @@ class Record:
         self.lock = threading.Lock()
         try:
             found = dict(json.loads(self.path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):  # none yet, or not ours: then everything is read once more
+        except (OSError, ValueError, TypeError):  # none yet, or not ours: then everything is read again
             found = {}
         self.entries = {name: entry for name, entry in found.items() if _is_entry(entry)}
 
@@ -51,7 +51,7 @@ class Record:
         return entry["md5"] if entry and self.holds(archive) else None
 
     def holds(self, archive: Path, md5: str | None = None) -> bool:
-        """Say whether an archive is, by size and time stamp, the recorded one, and had this MD5 if one is given."""
+        """Return whether an archive is the recorded one by size and time stamp, and has this MD5 if one is given."""
         entry = self.entries.get(archive.name)
         try:
             stat = archive.stat()
@@ -123,15 +123,15 @@ def sync(path: Path) -> None:
 
 
 def start_writing(handle: int) -> None:
-    """Have the system begin to write an open file to the disk, and do not wait: a later `sync` then waits for less."""
+    """Make the system start writing an open file to the disk, without waiting: a later `sync` is then faster."""
     if hasattr(os, "posix_fadvise"):  # not on macOS and Windows
-        with contextlib.suppress(OSError):  # it is no more than advice
-            # Linux writes a file's changed pages when it hears that nobody needs them; it drops none before that.
+        with contextlib.suppress(OSError):  # this is only a hint
+            # Linux starts to write a file's changed pages when they are declared unneeded; it drops none before that.
             os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def start_writing_files(folder: Path) -> None:
-    """Have the system begin to write all files below a folder to the disk, and do not wait."""
+    """Make the system start writing all files below a folder to the disk, without waiting."""
     _start_writing_each(_files_and_folders(folder)[0])
 
 
@@ -148,14 +148,14 @@ def sync_tree(folder: Path) -> None:
     """Wait until all files and folders below a folder, and their names in it, are on the disk and survive a power cut.
 
     Not by one syncfs(2), although that is as fast: it waits for what other programs have written to the same file
-    system, tells no errors before Linux 5.8, and does nothing on most FUSE file systems.
+    system, reports no errors before Linux 5.8, and does nothing on most FUSE file systems.
 
     Raises:
         OSError: the disk failed or is full; it names the path.
     """
     files, folders = _files_and_folders(folder)
     _start_writing_each(files)
-    # Several at a time: the file system's journal takes them together, and a file server answers them together.
+    # Several at a time: the file system's journal and file servers handle them together.
     with ThreadPoolExecutor(SYNCS_AT_A_TIME) as pool:
         for _ in pool.map(sync, files):
             pass
@@ -203,7 +203,7 @@ def write_atomically(path: Path, content: str | bytes, mode: int = FOR_EVERYBODY
     if isinstance(content, str):
         content = content.encode("utf-8", errors="surrogateescape")
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)  # of a killed run whose number came round again
+    temporary.unlink(missing_ok=True)  # of a killed run that had the same process number
     handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -32,7 +32,7 @@ base=$(build from scratch)
 root=$(build mount "$base")
 debootstrap --variant=minbase --include=python3-venv,ca-certificates "$suite" "$root" >"$work/log" ||
     { tail "$work/log" >&2 && fail "debootstrap failed"; }
-# Docker's Python lies in /usr/local, with a pip that may install there.
+# Docker's Python is in /usr/local, with a pip that may install there.
 chroot "$root" "python$version" -m venv /usr/local || fail "Debian $suite has another Python than $version"
 # As in Docker's, apt keeps no copies and no indices.
 printf '%s "";\n' Dir::Cache::pkgcache Dir::Cache::srcpkgcache Dir::Cache::archives \
@@ -58,7 +58,7 @@ image=$(build from --pull=never h36m-fetch)
 root=$(build mount "$image")
 echo "image: the base and $(($(du -sm "$root" | cut -f1) - before)) MB"
 run() { build run --isolation chroot --network host "$@"; }
-[ "$(run "$image" -- id -u)" = 1000 ] || fail "it does not run as user 1000 unless told otherwise"
+[ "$(run "$image" -- id -u)" = 1000 ] || fail "it does not run as user 1000 by default"
 for tool in cc gcc c++ make conda ffmpeg; do
     ! run "$image" -- which "$tool" 2>/dev/null || fail "$tool is in the image"
 done
@@ -69,7 +69,7 @@ mkdir "$work/data"
 chown "$user" "$work/data"
 run --user "$user" --volume "$work/data:/data" "$image" -- python3 -m demo "/data/made up" | tee "$work/demo.log"
 archives=$(find "$work/data/made up/release" -name '*.tgz' | wc -l)
-[ "$(grep -c ': fetched by axel, MD5 checked' "$work/demo.log")" = "$archives" ] ||
+[ "$(grep -c ': downloaded with axel, MD5 verified' "$work/demo.log")" = "$archives" ] ||
     fail "not all archives were downloaded"
 [ -s "$work/data/made up/data/processed/S1/Walking-1/preview.jpg" ] || fail "there is no picture"
 [ -z "$(find "$work/data" ! -user "${user%:*}" -print -quit)" ] || fail "not all files belong to user $user"

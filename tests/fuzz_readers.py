@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Read files of others' making with all kinds of things wrong in them, and count what comes of it:
+"""Read files with all kinds of errors in them, and count the outcomes:
 
     python3 tests/fuzz_readers.py --cases 1000
 
@@ -23,10 +23,10 @@ from random import Random
 
 KINDS = {"mat": ".mat", "cdf": ".cdf", "video": ".mp4"}
 GOOD, REFUSED, CRASHED, HUNG = "good", "refused", "library crashed", "hung"
-NOT_WRITTEN = "not written"  # the library that writes the case does not do so: it is none
+NOT_WRITTEN = "not written"  # the library cannot write this case, so it does not count
 READING = "reading: "
 SECONDS_FOR_A_CASE = 20
-# Beside what the imported libraries take. A video is decoded in some tens of megabytes, all else in less.
+# Added to what the imported libraries need. A video is decoded in some tens of megabytes, all else in less.
 MEGABYTES_FOR_A_CASE = 512
 
 
@@ -59,7 +59,7 @@ def read_cases(kind: str, first: int, cases: int, show: bool) -> None:
     module = importlib.import_module(f"helpers.fuzz_{kind}")
     with tempfile.TemporaryDirectory(prefix="h36m-fuzz-") as folder:
         file = Path(folder) / f"case{KINDS[kind]}"
-        module.write_case(file, Random(0))  # what is imported and made once does not count
+        module.write_case(file, Random(0))  # imports and files that are made once do not count
         with contextlib.suppress(AssertionError):
             module.read_case(file)
         file.unlink()
@@ -69,7 +69,7 @@ def read_cases(kind: str, first: int, cases: int, show: bool) -> None:
 
 
 def limit_memory() -> None:
-    import resource  # which Windows does not have
+    import resource  # not on Windows
 
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * os.sysconf("SC_PAGE_SIZE") + MEGABYTES_FOR_A_CASE * 2**20

@@ -1,6 +1,6 @@
-"""What stands in annot.h5 beside the poses: cameras, boxes, labels, attributes; what happens where inputs are missing.
+"""annot.h5 besides the poses: cameras, boxes, labels, attributes, and what happens where inputs are missing.
 
-Everything is computed here once more, with numpy and h5py, from the dataset's files and the tables in tests/facts.
+Everything is computed here a second time, with numpy and h5py, from the dataset's files and the tables in tests/facts.
 """
 
 import h5py
@@ -14,7 +14,7 @@ from PIL import Image
 from demo.figure import COLOURS
 from demo.release import DEMO, Recording, add_cell, open_mat
 from h36m.cdf import pycdf
-from h36m.process.annotations import DATASETS, describe, table_for_readme
+from h36m.process.annotations import DATASETS, describe, markdown_table
 from h36m.process.part_labels import PALETTE
 
 BASES = {"Greeting-2": "Greeting", "Walking-1": "Walking 1"}
@@ -124,7 +124,7 @@ def test_part_labels_equal_the_cells_of_their_files_one_image_a_frame(demo_run, 
             assert image.getpalette()[: 3 * 25] == [value for colour in PALETTE for value in colour]
 
 
-def test_part_labels_lie_on_the_person_in_the_images(folder):
+def test_part_labels_cover_the_figure_in_the_images(folder):
     labels = sorted(folder.glob("partLabels/*/*.png"))
     assert labels
     for file in labels[::7]:
@@ -157,7 +157,7 @@ def test_the_moving_joints_are_those_that_differ_from_each_other(demo_run):
         parents = annotations.attrs["joint_parents"]
     distances = np.linalg.norm(pose[moving][:, None] - pose[moving][None], axis=-1) + 999 * np.eye(17)
     assert distances.min() > 1
-    # And a parent that is none of them lies on one of them, so that bones drawn to parents meet.
+    # And a parent that is none of them is at the place of one, so that bones drawn to parents meet.
     for parent in set(parents[moving].tolist()) - set(moving.tolist()):
         assert np.linalg.norm(pose[moving] - pose[parent], axis=-1).min() < 1
 
@@ -192,12 +192,12 @@ def test_archives_not_unpacked_cost_their_datasets_only(small, tmp_path):
     ended = process(root, *OF_SMALL)
     assert (ended.returncode, ended.errors) == (0, [])
     for kind, dataset in zip(missing, ("pose/3d-world", "bbox", "partLabels"), strict=True):
-        assert f"S1: no {kind} in extracted/, so its sequences come without {dataset}\n" in ended.stdout
+        assert f"S1: no {kind} in extracted/, so its sequences have no {dataset}\n" in ended.stdout
     whole = contents(small / "processed")
     expected = without(whole, "annot.h5/pose/3d-world", "annot.h5/bbox", "partLabels")
     assert contents(root / "processed") == expected and len(expected) == len(whole) - 1 - 1 - 12
 
-    # What is unpacked later is taken up.
+    # What is unpacked later is used.
     for kind in missing:
         (tmp_path / kind).rename(root / "extracted" / "S1" / kind)
     ended = process(root, *OF_SMALL)
@@ -237,7 +237,7 @@ def test_a_world_file_with_fewer_poses_is_a_problem_with_both_numbers(small, tmp
     assert contents(root / "processed") == without(contents(small / "processed"), "annot.h5/pose/3d-world")
 
 
-def test_each_kind_of_bad_segment_file_costs_its_own_view_only_and_is_told(small, tmp_path):
+def test_bad_segment_file_costs_its_own_view_only(small, tmp_path):
     root = linked(small, tmp_path)
     missing, short, empty, damaged = CAMERAS
     for kind, variable in (("Segments_mat_gt_bb", "Masks"), ("Segments_mat_gt_pl", "Feat")):
@@ -259,7 +259,10 @@ def test_each_kind_of_bad_segment_file_costs_its_own_view_only_and_is_told(small
     lines = ended.errors
     assert len(lines) == 2 and all(f"S1 Greeting-2 {damaged}: " in line and damaged + ".mat" in line for line in lines)
     for what, name in (("box", "boxes"), ("part labels", "part labels")):
-        assert f"S1 Greeting-2 {missing}: no Greeting.{missing}.mat among the {name}" in ended.stdout
+        assert (
+            f"S1 Greeting-2 {missing}: Greeting.{missing}.mat not found; frames of this view have no {name}"
+            in ended.stdout
+        )
         assert f"S1 Greeting-2 {short}: 1 of 3 frames has no {what}; the first is frame 4: only 3 cells" in ended.stdout
         assert (
             f"S1 Greeting-2 {empty}: 3 of 3 frames have no {what}; the first is frame 0: an empty cell" in ended.stdout
@@ -326,23 +329,23 @@ def test_describe_prints_every_dataset(demo_run, tmp_path):
 
 
 def test_the_table_names_each_promised_dataset_with_its_shape_and_type():
-    def told(parts) -> str:
+    def reported(parts) -> str:
         *shape, kind = parts
         return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''}) {kind}"
 
     promised = {}
     for name, parts in PROMISED.items():
         group, _, camera = name.partition("/")
-        promised[f"{group}/<camera>" if camera in CAMERAS else name] = told(parts)
+        promised[f"{group}/<camera>" if camera in CAMERAS else name] = reported(parts)
     assert {dataset.name: f"{dataset.shape} {dataset.type}" for dataset in DATASETS} == promised
 
 
-def test_the_readmes_table_is_the_same_text():
-    assert table_for_readme() in (PROJECT / "README.md").read_text(encoding="utf-8")
+def test_the_table_in_docs_is_the_same_text():
+    assert markdown_table() in (PROJECT / "docs/annotations.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("content", [b"", b"no HDF5", None], ids=["empty", "text", "cut off"])
-def test_describing_something_else_is_told_in_one_line(demo_run, tmp_path, content):
+def test_describing_another_file_is_one_line(demo_run, tmp_path, content):
     file = tmp_path / "annot.h5"
     if content is None:
         content = (demo_run / "data/processed/S1/Walking-1/annot.h5").read_bytes()[:5000]

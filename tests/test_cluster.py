@@ -45,7 +45,7 @@ def start(folder: Path, program: str, *options, **more) -> subprocess.Popen:
 
 
 class Cluster:
-    """A scheduler and its workers, each without a nanny that would start it anew."""
+    """A scheduler and its workers, each without a nanny that would restart it."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -106,7 +106,7 @@ def start_run(root: Path, scheduler: str, *options, script: str | Path = "proces
     return start_script(script, "--root", root, *OPTIONS, *options, "--scheduler", scheduler, cwd=root)
 
 
-def begun(root: Path) -> list[Path]:
+def started_tasks(root: Path) -> list[Path]:
     """Return the folders of the sequences that are being made."""
     return [images.parent for images in root.glob("processed/*/*/.making/imageSequence")]
 
@@ -127,7 +127,7 @@ def test_two_workers_write_what_one_machine_writes(cluster, demo_run, root):
     output, errors = run.communicate()
     assert (run.returncode, errors_in(errors)) == (0, [])
     said = output.splitlines()
-    assert said[0] == "4 sequences to process, 2 at a time; 0 are done"
+    assert said[0] == "4 sequences to process, 2 at a time; 0 already processed"
     assert said[-1] == demo_run.joinpath("output.txt").read_text().splitlines()[-3].replace(
         str(demo_run / "data"), str(root)
     )
@@ -143,7 +143,7 @@ def test_with_an_address_a_second_run_has_nothing_to_do(cluster, root):
     assert (ended.returncode, errors_in(ended.stderr)) == (0, [])
     ended = run_script("process_all.py", *few)
     assert (ended.returncode, errors_in(ended.stderr)) == (0, [])
-    assert ended.stdout == f"nothing to do: 1 sequence is in {root / 'processed'}\n"
+    assert ended.stdout == f"nothing to do: 1 sequence is already processed in {root / 'processed'}\n"
 
 
 @pytest.mark.slow
@@ -180,22 +180,23 @@ def test_a_task_that_fails_for_its_data_is_not_retried(cluster, root, tmp_path):
     assert sorted(tries.read_text().split()) == ["S1", "S1", "S9", "S9"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_tasks_on_the_workers(own_cluster, root):
     run = start_run(root, own_cluster.address, "--all-frames")
-    wait_until(lambda: begun(root), "a task to begin")
+    wait_until(lambda: started_tasks(root), "a task to begin")
     run.send_signal(signal.SIGINT)
     _, errors = run.communicate(timeout=PATIENCE_SECONDS)
     assert run.returncode == 130
-    assert errors_in(errors) == ["process_all.py: stopped; run it again to go on from here"]
+    assert errors_in(errors) == ["process_all.py: interrupted; run again to resume"]
     wait_until(lambda: not processes_of(own_cluster.folder), "the tasks' processes to end")
     left = [file for file in root.glob("processed/**/*") if file.is_file() and ".locks" not in file.parts]
-    assert not left, "expected what was begun to be given up and cleared away"
+    assert not left, "expected the started work to be given up and cleaned up"
 
 
 @pytest.mark.slow
 def test_killing_a_worker_changes_nothing_in_the_output(own_cluster, demo_run, root):
     run = start_run(root, own_cluster.address, "--preview", "--actions", "Walking-1")
-    wait_until(lambda: len(begun(root)) == 2, "both workers to run a task")
+    wait_until(lambda: len(started_tasks(root)) == 2, "both workers to run a task")
     own_cluster.workers[0].kill()
     assert own_cluster.workers[0].wait() == -signal.SIGKILL
     assert not list(root.glob("processed/*/*/annot.h5")), "expected the kill to come in the middle of a task"
@@ -290,31 +291,31 @@ def test_a_task_that_kills_every_worker_is_named(tmp_path, root):
     rule = "import os, time\nif subject == 'S1':\n    os.kill(os.getppid(), 9)\n    time.sleep(100)"
     script = copy_of_scripts(tmp_path / "scripts", rule)
     with cluster_of(tmp_path / "a cluster", 0) as cluster:
-        cluster.start_worker("--nanny")  # which starts a killed worker anew
+        cluster.start_worker("--nanny")  # which restarts a killed worker
         run = start_run(root, cluster.address, "--actions", "Walking-1", script=script)
         _, errors = run.communicate(timeout=PATIENCE_SECONDS)
         assert run.returncode == 1
         [error] = errors_in(errors)
-        assert error.startswith("process_all.py: S1 Walking-1: each worker that began it was lost")
+        assert error.startswith("process_all.py: S1 Walking-1: every worker that ran it died")
         assert [file.parent.parent.name for file in root.glob("processed/*/*/annot.h5")] == ["S9"]
 
 
 @pytest.mark.slow
 def test_a_scheduler_that_is_lost_ends_the_run_in_one_line(own_cluster, root):
     run = start_run(root, own_cluster.address, "--all-frames")
-    wait_until(lambda: begun(root), "a task to begin")
+    wait_until(lambda: started_tasks(root), "a task to begin")
     own_cluster.scheduler.kill()
     _, errors = run.communicate(timeout=PATIENCE_SECONDS)
     assert run.returncode == 1
     [error] = errors_in(errors)
-    assert error.startswith("process_all.py: the Dask scheduler was lost")
+    assert error.startswith("process_all.py: the Dask scheduler stopped")
 
 
 @pytest.mark.slow
 def test_a_run_without_a_worker_waits_for_one(tmp_path, root):
     with cluster_of(tmp_path / "a cluster", 0) as cluster:
         run = start_run(root, cluster.address, "--actions", "Walking-1", *FAST)
-        assert run.stdout.readline() == "no Dask worker is there yet: waiting for one\n"
+        assert run.stdout.readline() == "no Dask worker has connected yet; waiting for one\n"
         cluster.start_worker("--no-nanny")
         _, errors = run.communicate(timeout=PATIENCE_SECONDS)
     assert (run.returncode, errors_in(errors)) == (0, [])
@@ -326,11 +327,11 @@ def test_jobs_limits_how_many_tasks_run_at_a_time(cluster, root):
     run = start_run(root, cluster.address, *FAST, "--jobs", "1")
     most = 0
     while run.poll() is None:
-        most = max(most, len(begun(root)))
+        most = max(most, len(started_tasks(root)))
         time.sleep(0.01)
     assert run.returncode == 0
     assert most == 1
-    assert run.stdout.readline() == "4 sequences to process, 1 at a time; 0 are done\n"
+    assert run.stdout.readline() == "4 sequences to process, 1 at a time; 0 already processed\n"
 
 
 @pytest.mark.slow
@@ -345,7 +346,7 @@ def test_a_worker_with_another_python_is_refused(tmp_path, root):
     here = "{}.{}".format(*sys.version_info)
     assert ended.returncode == 2
     assert ended.stderr.startswith("process_all.py: --scheduler: the worker tcp://127.0.0.1:")
-    assert ended.stderr.endswith(f" has Python 3.7.16.final.0, expected {here} as here\n")
+    assert ended.stderr.endswith(f" has Python 3.7.16.final.0, expected {here} as on this machine\n")
     assert not (root / "processed").exists()
 
 
@@ -396,11 +397,12 @@ def test_without_dask_scheduler_says_what_to_install_with_status_2(no_dask, root
     assert noted.exists()
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == (
-        "process_all.py: --scheduler needs Dask, which is not installed here: "
+        "process_all.py: --scheduler needs Dask, which is not installed; run "
         "python3 -m pip install -r requirements-cluster.txt\n"
     )
 
 
+@pytest.mark.slow
 def test_without_scheduler_no_process_of_a_run_imports_dask(no_dask, root):
     environment, noted = no_dask
     ended = run_script("process_all.py", "--root", root, *ONE, environment=environment)

@@ -1,4 +1,4 @@
-"""The download scripts on a site that behaves: what they fetch, skip, check and say."""
+"""The download scripts with a well-behaved server: what they download, skip, verify and print."""
 
 import ast
 import gzip
@@ -51,12 +51,12 @@ def test_every_archive_is_downloaded_and_verified(tmp_path, downloader):
         assert sorted(path.stem for path in downloads.archives.glob("*.tgz")) == sorted(names)
         assert all(downloads.is_right(name) for name in names)
         assert downloads.leftovers() == []
-        assert ended.stdout.count(f"fetched by {downloader}, MD5 checked") == 10
+        assert ended.stdout.count(f"downloaded with {downloader}, MD5 verified") == 10
 
         options = ["--subjects", "S1", "S11", "S1", "--kinds", PART_LABELS, BOXES, PART_LABELS, "--jobs", "4"]
         ended = downloads.run(*options, script="download_seg_mat_gt_pl.py")
         assert ended.returncode == 0, ended.text
-        assert "\n4 archives: 0 were there, 4 fetched, 0 " in ended.stdout, "what is named twice is one archive"
+        assert "\n4 archives: 0 already present, 4 downloaded, 0 " in ended.stdout, "what is named twice is one archive"
         assert downloads.is_right("Segments_mat_gt_bb_S11") and downloads.is_right("Segments_mat_gt_pl_S1")
         assert len(list(downloads.archives.glob("*.tgz"))) == 14
         posts = [request for request in site.requests if request.page == "checklogin.php"]
@@ -67,9 +67,9 @@ def test_every_archive_is_downloaded_and_verified(tmp_path, downloader):
 def test_auto_is_axel_where_installed_and_requests_elsewhere(tmp_path, one):
     with faulty_site(one) as site:
         ended = Downloads(tmp_path / "with", site, "auto").run("--subjects", "S1")
-        assert ended.stdout.count("fetched by axel") == 5, ended.text
+        assert ended.stdout.count("downloaded with axel") == 5, ended.text
         ended = Downloads(tmp_path / "without", site, "auto").run("--subjects", "S1", PATH="")
-        assert ended.stdout.count("fetched by requests") == 5, ended.text
+        assert ended.stdout.count("downloaded with requests") == 5, ended.text
         same = [(tmp_path / root / "archives/Videos_S1.tgz").read_bytes() for root in ("with", "without")]
         assert same[0] == same[1]
 
@@ -102,7 +102,7 @@ def hook_that_records_opens(tmp_path: Path) -> Path:
     return hooks
 
 
-def test_second_run_asks_nobody_opens_no_archive_and_says_so(tmp_path, one):
+def test_second_run_sends_no_request_opens_no_archive_and_says_so(tmp_path, one):
     hooks = str(hook_that_records_opens(tmp_path))
     with faulty_site(one) as site:
         downloads = Downloads(tmp_path / "root", site)
@@ -112,7 +112,7 @@ def test_second_run_asks_nobody_opens_no_archive_and_says_so(tmp_path, one):
         opened.unlink()
         asked = len(site.requests)
         ended = downloads.run("--subjects", "S1", PYTHONPATH=hooks)
-        assert (ended.returncode, ended.stdout) == (0, "nothing to do: all 5 archives are there and checked\n")
+        assert (ended.returncode, ended.stdout) == (0, "nothing to do: all 5 archives are downloaded and verified\n")
         assert len(site.requests) == asked and not opened.exists()
 
 
@@ -133,7 +133,7 @@ def test_second_run_over_all_listed_archives_opens_none(tmp_path):
         assert site.requests == []
 
 
-def test_only_what_is_missing_is_fetched(tmp_path, one):
+def test_only_missing_archives_are_downloaded(tmp_path, one):
     with faulty_site(one) as site:
         downloads = Downloads(tmp_path / "root", site)
         ended = downloads.run("--subjects", "S1", "--kinds", VIDEOS, POSES_2D)
@@ -144,17 +144,21 @@ def test_only_what_is_missing_is_fetched(tmp_path, one):
         site.requests.clear()
         ended = downloads.run("--subjects", "S1")
         assert ended.returncode == 0 and set(site.archives_asked()) == {f"{kind}_S1.tgz" for kind in KINDS[1:4]}
-        assert "2 were there, 3 fetched" in ended.stdout
+        assert "2 already present, 3 downloaded" in ended.stdout
 
 
-def test_a_hand_placed_archive_is_checked_once_and_taken_up(tmp_path, one):
+def test_hand_placed_archive_is_verified_once_and_used(tmp_path, one):
     with faulty_site(one) as site:
         downloads = Downloads(tmp_path / "root", site)
         downloads.archives.mkdir()
         for path in one.glob("*.tgz"):
             shutil.copy(path, downloads.archives)
         ended = downloads.run("--subjects", "S1")
-        assert ended.returncode == 0 and "Videos_S1.tgz: there; checking it" in ended.stdout and site.requests == []
+        assert (
+            ended.returncode == 0
+            and "Videos_S1.tgz: already present, verifying" in ended.stdout
+            and site.requests == []
+        )
         assert "nothing to do" in downloads.run("--subjects", "S1").stdout
 
 
@@ -173,10 +177,10 @@ def test_an_md5_that_is_new_in_the_list_is_looked_at(tmp_path, one):
         listed = (one / "checksums.txt").read_text()
         without_checksums(one)
         ended = downloads.run("--subjects", "S1")
-        assert ended.returncode == 0 and "gzip stream checked" in ended.stdout
+        assert ended.returncode == 0 and "gzip stream verified" in ended.stdout
         (one / "checksums.txt").write_text(listed)
         ended = downloads.run("--subjects", "S1")
-        assert ended.returncode == 0 and "Videos_S1.tgz: there; checking it" in ended.stdout
+        assert ended.returncode == 0 and "Videos_S1.tgz: already present, verifying" in ended.stdout
 
 
 SPOILT = pytest.mark.parametrize("how", ["truncated", "flipped bit", "login page"])
@@ -185,7 +189,7 @@ LISTED = pytest.mark.parametrize("is_listed", [True, False], ids=["MD5 listed", 
 
 @SPOILT
 @LISTED
-def test_a_bad_hand_placed_archive_is_put_aside_and_fetched(tmp_path, one, how, is_listed):
+def test_bad_hand_placed_archive_is_renamed_and_downloaded(tmp_path, one, how, is_listed):
     if not is_listed:
         without_checksums(one)
     with faulty_site(one) as site:
@@ -196,7 +200,7 @@ def test_a_bad_hand_placed_archive_is_put_aside_and_fetched(tmp_path, one, how, 
         ended = downloads.run("--subjects", "S1")
         assert ended.returncode == 0 and downloads.is_right("Videos_S1"), ended.text
         assert (downloads.archives / "Videos_S1.tgz.rejected").read_bytes() == bad
-        reason = {"truncated": "is cut off", "flipped bit": "is damaged", "login page": "is not a gzip file"}[how]
+        reason = {"truncated": "is truncated", "flipped bit": "is damaged", "login page": "is not a gzip file"}[how]
         assert f"Videos_S1.tgz {reason}" in ended.stdout
 
 
@@ -230,7 +234,7 @@ def test_an_archive_under_a_wrong_subjects_name_is_not_accepted(tmp_path, is_lis
         shutil.copy(release / "Videos_S5.tgz", downloads.archives / "Videos_S1.tgz")
         ended = downloads.run("--subjects", "S1")
         assert ended.returncode == 0 and downloads.is_right("Videos_S1"), ended.text
-        assert "Videos_S1.tgz holds the folder S5 where its name says S1" in ended.stdout
+        assert "Videos_S1.tgz contains the folder S5, but its name says S1" in ended.stdout
         aside = downloads.archives / "Videos_S1.tgz.rejected"
         assert aside.read_bytes() == (release / "Videos_S5.tgz").read_bytes()
 
@@ -241,21 +245,21 @@ def test_wrong_subject_from_the_site_is_rejected_despite_its_md5(tmp_path, one):
     with faulty_site(one) as site:
         downloads = Downloads(tmp_path / "root", site)
         ended = downloads.run("--subjects", "S1")
-        assert ended.returncode == 1 and "holds the folder S5" in ended.stderr.splitlines()[-1]
+        assert ended.returncode == 1 and "contains the folder S5" in ended.stderr.splitlines()[-1]
         assert not (downloads.archives / "Videos_S1.tgz").exists()
 
 
 @BOTH_AXEL_SLOW
 def test_md5_that_differs_twice_is_kept_as_changed(tmp_path, one, downloader):
     """The line of the message, put into the list, accepts the file without another download."""
-    small_archive(one / "Videos_S1.tgz", VIDEOS, "S1", 30_000)  # a new edition, and the list has the old one's MD5
+    small_archive(one / "Videos_S1.tgz", VIDEOS, "S1", 30_000)  # a new version, and the list has the old one's MD5
     with faulty_site(one) as site:
         downloads = Downloads(tmp_path / "root", site, downloader)
         ended = downloads.run("--subjects", "S1")
         assert ended.returncode == 1 and not (downloads.archives / "Videos_S1.tgz").exists()
         changed = downloads.archives / "Videos_S1.tgz.changed"
         assert changed.read_bytes() == (one / "Videos_S1.tgz").read_bytes()
-        assert "fetching it once more" in ended.stdout
+        assert "downloading it again" in ended.stdout
         line = f"{hashlib.md5(changed.read_bytes()).hexdigest()}  archives/Videos_S1.tgz"
         (last,) = ended.stderr.splitlines()
         assert last.endswith(line) and str(one / "checksums.txt") in last
@@ -263,7 +267,7 @@ def test_md5_that_differs_twice_is_kept_as_changed(tmp_path, one, downloader):
         site.requests.clear()
         ended = downloads.run("--subjects", "S1")
         assert ended.returncode == 1 and ended.stderr.splitlines()[-1].endswith(line), (
-            "said again, and nothing fetched again"
+            "reported again, and nothing downloaded again"
         )
         assert site.requests == []
 
@@ -276,7 +280,7 @@ def test_md5_that_differs_twice_is_kept_as_changed(tmp_path, one, downloader):
         assert "nothing to do" in downloads.run("--subjects", "S1").stdout
 
 
-def test_an_md5_that_differs_once_costs_one_more_fetch(tmp_path, one):
+def test_checksum_mismatch_once_costs_one_more_download(tmp_path, one):
     good = (one / "Videos_S1.tgz").read_bytes()
     other = small_archive(tmp_path / "other.tgz", VIDEOS, "S1", 25_000)
     (one / "Videos_S1.tgz").write_bytes(other)
@@ -292,15 +296,15 @@ def test_an_md5_that_differs_once_costs_one_more_fetch(tmp_path, one):
         assert downloads.leftovers() == []
 
 
-def test_a_hand_placed_new_edition_that_the_site_has_too_ends_as_changed(tmp_path, one):
-    edition = small_archive(one / "Videos_S1.tgz", VIDEOS, "S1", 30_000)
+def test_hand_placed_new_version_is_kept_as_changed(tmp_path, one):
+    version = small_archive(one / "Videos_S1.tgz", VIDEOS, "S1", 30_000)
     with faulty_site(one) as site:
         downloads = Downloads(tmp_path / "root", site)
         downloads.archives.mkdir()
-        (downloads.archives / "Videos_S1.tgz").write_bytes(edition)
+        (downloads.archives / "Videos_S1.tgz").write_bytes(version)
         ended = downloads.run("--subjects", "S1")
-        assert ended.returncode == 1 and (downloads.archives / "Videos_S1.tgz.changed").read_bytes() == edition
-        assert site.archives_asked().count("Videos_S1.tgz") == 1, "fetched once to compare, not twice"
+        assert ended.returncode == 1 and (downloads.archives / "Videos_S1.tgz.changed").read_bytes() == version
+        assert site.archives_asked().count("Videos_S1.tgz") == 1, "downloaded once to compare, not twice"
 
 
 def test_an_archive_that_the_site_does_not_have_costs_that_archive_only(tmp_path, one):
@@ -313,7 +317,7 @@ def test_an_archive_that_the_site_does_not_have_costs_that_archive_only(tmp_path
 
 
 @BOTH
-def test_a_part_without_a_state_file_is_gone_on_with(tmp_path, downloader):
+def test_partial_download_without_a_state_file_is_resumed(tmp_path, downloader):
     release = small_release(tmp_path / "site", subjects=["S1"], size=300_000)
     with faulty_site(release) as site:
         downloads = Downloads(tmp_path / "root", site, downloader)
@@ -330,7 +334,7 @@ def test_a_part_without_a_state_file_is_gone_on_with(tmp_path, downloader):
 
 
 @BOTH
-def test_a_wrong_part_is_found_out_and_fetched_anew(tmp_path, downloader):
+def test_wrong_partial_download_is_noticed_and_repeated(tmp_path, downloader):
     release = small_release(tmp_path / "site", subjects=["S1"], size=300_000)
     with faulty_site(release) as site:
         downloads = Downloads(tmp_path / "root", site, downloader)
@@ -372,7 +376,7 @@ def test_what_axel_left_under_the_archives_name_is_resumed(tmp_path, downloader)
         site.plan = lambda request: None
         site.requests.clear()
         ended = downloads.run("--subjects", "S1")
-        assert downloads.is_right("Videos_S1") and f"{name}: an unfinished download of axel" in ended.stdout, ended.text
+        assert downloads.is_right("Videos_S1") and f"{name}: an unfinished axel download" in ended.stdout, ended.text
         assert downloads.leftovers() == []
         starts = [
             int(request.range.removeprefix("bytes=").partition("-")[0])
@@ -410,13 +414,15 @@ def test_near_misses_in_archives_are_named_before_downloading(tmp_path, one):
         ended = downloads.run("--subjects", "S1")
         assert ended.returncode == 1, ended.text
         lines = ended.stdout.splitlines()
-        first = min(number for number, line in enumerate(lines) if "fetched by" in line)
+        first = min(number for number, line in enumerate(lines) if "downloaded with" in line)
         assert [line.partition(": ")[0] for line in lines[:first] if "rename it to" in line] == [
             "SubjectSpecific_1.tgz",
             "Videos_S1 (1).tgz",
         ]
         (line,) = ended.stderr.splitlines()
-        assert "Poses_D3_Positions_S1.tgz: unfinished in a browser" in line, "Firefox needs the name for its file"
+        assert "Poses_D3_Positions_S1.tgz: an unfinished browser download" in line, (
+            "Firefox needs the name for its file"
+        )
         assert (downloads.archives / "Videos_S1 (1).tgz").exists() and downloads.is_right("Videos_S1")
 
 
@@ -437,17 +443,17 @@ def test_pages_kept_as_changed_by_older_versions_are_set_aside(tmp_path, one):
 
 
 @pytest.mark.slow
-def test_the_record_is_rebuilt_when_it_is_lost_or_spoilt(tmp_path, one):
+def test_lost_or_damaged_record_is_rebuilt(tmp_path, one):
     with faulty_site(one) as site:
         downloads = Downloads(tmp_path / "root", site)
         assert downloads.run("--subjects", "S1").returncode == 0
         for spoilt in ("{", "[]", '{"Videos_S1.tgz": 3}', json.dumps({"Videos_S1.tgz": {"size": 1}})):
             (downloads.archives / ".checked.json").write_text(spoilt)
             ended = downloads.run("--subjects", "S1")
-            assert ended.returncode == 0 and "Videos_S1.tgz: there; checking it" in ended.stdout, ended.text
+            assert ended.returncode == 0 and "Videos_S1.tgz: already present, verifying" in ended.stdout, ended.text
 
 
-def test_a_gzip_of_several_members_and_a_leading_dot_in_names_are_fine(tmp_path, one):
+def test_gzip_of_several_members_and_names_with_leading_dot_are_accepted(tmp_path, one):
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w") as archive:
         member = tarfile.TarInfo("./S1/Videos/Walking.54138969.mp4")

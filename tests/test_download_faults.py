@@ -1,7 +1,7 @@
-"""What the site, the network, the disk and people do to a download, each for real: nothing that came is lost.
+"""Real faults of the server, the network, the disk and users: no downloaded byte is lost.
 
-Two small archives are fetched in most of these tests: boxes, whose MD5 is in the list, and part labels, whose is not.
-A fault is done to the requests of the downloader that is tested; axel's are told by the name it gives itself.
+Most of these tests download two small archives: boxes, whose MD5 is in the list, and part labels, whose is not.
+A fault is done to the requests of the downloader that is tested; axel's are recognised by its User-Agent.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ from h36m.download.ranges import SMALLEST_RANGE
 SCRIPT = "download_seg_mat_gt_pl.py"
 NAMES = ("Segments_mat_gt_bb_S1", "Segments_mat_gt_pl_S1")
 SIZE = 300_000  # axel opens a connection for each 100 kB
-LARGE = 3_000_000  # so many, that axel opens all of its 24
+LARGE = 3_000_000  # enough for axel to open all of its 24
 
 
 def listed_release(folder: Path, size: int = SIZE) -> Path:
@@ -73,7 +73,7 @@ def first_bytes(site, archive: str) -> list[int]:
 
 
 def bytes_lacking(downloads: Downloads) -> int:
-    """Return how many bytes of the first archive a later run will fetch, by what lies beside it."""
+    """Return how many bytes of the first archive a later run will download, by the files next to it."""
     size = (downloads.site.archives / f"{NAMES[0]}.tgz").stat().st_size
     partial = PartialDownload(downloads.part(NAMES[0]))
     is_known = partial.version.size is not None and partial.missing is not None  # axel may just be writing its state
@@ -98,28 +98,28 @@ def assert_all_right(downloads: Downloads, ended) -> None:
 
 
 def assert_one_line(ended, *words: str, status: int = 1) -> None:
-    """The run failed, and says so in one line that has these words."""
+    """The run failed, with one line that contains these words."""
     assert ended.returncode == status, ended.text
     assert len(ended.stderr.splitlines()) == 1, ended.stderr
     assert all(word in ended.stderr for word in words), ended.stderr
 
 
-# -- site and session ------------------------------------------------------------------------------------------------
+# -- site and session --------------------------------------------------------------------------------------------------
 
 
 @BOTH
-def test_a_session_that_is_dead_at_the_start_is_replaced(tmp_path, release, downloader):
+def test_session_expired_at_the_start_is_replaced(tmp_path, release, downloader):
     with faulty_site(release) as site:
         downloads = Downloads(tmp_path / "root", site, downloader, PHPSESSID="deadbeef")
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(downloads, ended)
-        assert "no longer alive: logging in" in ended.stdout and logins(site) == 1
+        assert "the saved session has expired; logging in" in ended.stdout and logins(site) == 1
         (session,) = site.sessions
         assert f"PHPSESSID = {session}\n" in downloads.config.read_text()
 
 
 @BOTH
-def test_a_session_that_dies_between_two_archives_is_renewed(tmp_path, release, downloader):
+def test_session_that_expires_between_two_archives_is_renewed(tmp_path, release, downloader):
     def plan(request):
         return "session ends" if request.archive == f"{NAMES[1]}.tgz" and request.number == 1 else None
 
@@ -128,7 +128,7 @@ def test_a_session_that_dies_between_two_archives_is_renewed(tmp_path, release, 
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(downloads, ended)
         assert count(site, "session ends") == 1 and logins(site) == 2
-        assert "the session has ended: logging in again" in ended.stdout
+        assert "the session has expired; logging in again" in ended.stdout
 
 
 def test_session_expired_within_an_archive_is_renewed(tmp_path, release):
@@ -138,7 +138,7 @@ def test_session_expired_within_an_archive_is_renewed(tmp_path, release):
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(downloads, ended)
         assert count(site, "session dies under it") == 1 and logins(site) == 2
-        assert "anew" not in ended.stdout
+        assert "restarting" not in ended.stdout
         assert first_bytes(site, NAMES[0])[1] > SIZE // 3
         (session,) = site.sessions
         assert f"PHPSESSID = {session}\n" in downloads.config.read_text()
@@ -149,7 +149,7 @@ def test_session_expired_twice_within_an_archive_is_renewed_once(tmp_path, relea
     with faulty_site(release, faults("requests", "session dies under it", [1, 3])) as site:
         downloads = Downloads(tmp_path / "root", site)
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
-        assert_one_line(ended, f"{NAMES[0]}.tgz", "the session ended twice", "run again")
+        assert_one_line(ended, f"{NAMES[0]}.tgz", "the session expired twice", "run again")
         assert count(site, "session dies under it") == 2 and downloads.is_right(NAMES[1])
         came = downloads.part(NAMES[0]).stat().st_size
         assert came > SIZE // 2
@@ -163,7 +163,7 @@ def test_a_wrong_password_ends_the_run_at_once(tmp_path, release, downloader):
     with faulty_site(release) as site:
         downloads = Downloads(tmp_path / "root", site, downloader, Password="not the one")
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
-        assert_one_line(ended, "refused the user name or the password", str(downloads.config.name), status=2)
+        assert_one_line(ended, "wrong user name or password", str(downloads.config.name), status=2)
         assert logins(site) == 1, "tried again and again, a site may lock the account"
         assert site.archives_asked() == [] and list(downloads.archives.glob("*.tgz*")) == []
 
@@ -180,13 +180,13 @@ def test_password_changed_during_the_run_ends_it(tmp_path, release):
     with faulty_site(release, plan) as site:
         downloads = Downloads(tmp_path / "root", site)
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
-        assert_one_line(ended, "refused the user name or the password", "1 archive is still missing", status=2)
+        assert_one_line(ended, "wrong user name or password", "1 archive is still missing", status=2)
         assert downloads.is_right(NAMES[0]) and downloads.part(NAMES[1]).stat().st_size > SIZE // 3
 
 
 @BOTH
 @pytest.mark.parametrize("fault", ["login page", "to login page", slow("in circles")])
-def test_a_page_in_place_of_an_archive_is_not_taken_for_it(tmp_path, release, downloader, fault):
+def test_page_in_place_of_an_archive_is_not_accepted(tmp_path, release, downloader, fault):
     with faulty_site(release, faults(downloader, fault, [1, 2, 3])) as site:
         downloads = Downloads(tmp_path / "root", site, downloader)
         assert_all_right(downloads, downloads.run("--subjects", "S1", script=SCRIPT))
@@ -210,7 +210,7 @@ def test_login_page_with_status_200_is_an_expired_session(tmp_path, release, dow
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(downloads, ended)
         assert len(ended_sessions) == 1 and count(site, "login page") >= 1 and logins(site) == 2
-        assert "fetching it once more" not in ended.stdout, "the page is not the beginning of the archive"
+        assert "downloading it again" not in ended.stdout, "the page is not the beginning of the archive"
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_login_page_with_status_200_is_an_expired_session(tmp_path, release, dow
         pytest.param("axel", "429 after 1", marks=[needs_axel, pytest.mark.slow]),
     ],
 )
-def test_a_site_that_is_unwell_for_a_while_is_asked_again(tmp_path, release, downloader, fault):
+def test_temporary_server_errors_are_retried(tmp_path, release, downloader, fault):
     with faulty_site(release, faults(downloader, fault, [1, 2])) as site:
         downloads = Downloads(tmp_path / "root", site, downloader)
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
@@ -231,26 +231,26 @@ def test_a_site_that_is_unwell_for_a_while_is_asked_again(tmp_path, release, dow
         if downloader == "requests":
             asked = [request.time for request in site.requests if request.archive == f"{NAMES[0]}.tgz"]
             pauses = [later - earlier for earlier, later in itertools.pairwise(asked)]
-            assert ended.stdout.count(f"answered {fault[:3]}") == 2
+            assert ended.stdout.count(f"returned HTTP {fault[:3]}") == 2
             if "after" in fault:
-                assert min(pauses) >= 1 and ended.stdout.count("trying again in 1 s") == 2
+                assert min(pauses) >= 1 and ended.stdout.count("retrying in 1 s") == 2
             else:
                 assert pauses[1] >= 0.02, "each pause is longer than the one before"
 
 
-def test_a_site_that_stays_unwell_costs_no_more_than_its_archive(tmp_path, release):
+def test_permanent_server_errors_cost_only_their_archive(tmp_path, release):
     def plan(request):
         return "503" if request.archive == f"{NAMES[0]}.tgz" else None
 
     with faulty_site(release, plan) as site:
         downloads = Downloads(tmp_path / "root", site)
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
-        assert_one_line(ended, f"{NAMES[0]}.tgz", "answered 503", "run again later")
+        assert_one_line(ended, f"{NAMES[0]}.tgz", "returned HTTP 503", "run again later")
         assert count(site, "503") == 7 and downloads.is_right(NAMES[1])
 
 
-@pytest.mark.parametrize("fault", ["503", "hang up", slow("stall before")])
-def test_a_site_that_is_unwell_while_we_log_in_is_asked_again(tmp_path, release, fault):
+@pytest.mark.parametrize("fault", ["503", "disconnect", slow("stall before")])
+def test_server_errors_during_login_are_retried(tmp_path, release, fault):
     def plan(request):
         return fault if request.page == "checklogin.php" and request.number <= 2 else None
 
@@ -261,13 +261,13 @@ def test_a_site_that_is_unwell_while_we_log_in_is_asked_again(tmp_path, release,
 
 
 @BOTH
-@pytest.mark.parametrize("fault", ["reset", slow("cut"), "stall", "hang up", slow("stall before")])
+@pytest.mark.parametrize("fault", ["reset", slow("cut"), "stall", "disconnect", slow("stall before")])
 def test_broken_or_stalled_connection_resumes(tmp_path, release, downloader, fault):
     with faulty_site(release, faults(downloader, fault, [1, 2])) as site:
         downloads = Downloads(tmp_path / "root", site, downloader)
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(downloads, ended)
-        assert count(site, fault) == 2 and "anew" not in ended.stdout
+        assert count(site, fault) == 2 and "restarting" not in ended.stdout
         if downloader == "requests":
             starts = first_bytes(site, NAMES[0])
             assert len(starts) == 3 and starts == sorted(starts)
@@ -285,7 +285,7 @@ def test_without_byte_ranges_one_connection_restarts(tmp_path, release, download
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(downloads, ended)
         assert count(site, "no ranges cut") == 2
-        assert ended.stdout.count("sends no byte ranges: beginning anew") == 2
+        assert ended.stdout.count("does not support resuming (no byte ranges); restarting") == 2
         assert not any(request.is_by_axel for request in site.requests), "axel has nothing to win there"
 
 
@@ -305,12 +305,12 @@ def test_without_a_length_a_body_that_breaks_off_is_found_out(tmp_path, release)
         downloads = Downloads(tmp_path / "root", site)
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(downloads, ended)
-        assert ended.stdout.count("is cut off") == 2 == count(site, "no length cut")
+        assert ended.stdout.count("is truncated") == 2 == count(site, "no length cut")
 
 
 @BOTH
 @pytest.mark.parametrize("fault", [slow("too long"), "no ranges too long"])
-def test_a_length_that_promises_more_than_comes_is_seen_through(tmp_path, release, downloader, fault):
+def test_length_larger_than_the_body_is_noticed(tmp_path, release, downloader, fault):
     with faulty_site(release, lambda request: fault if request.is_archive else None) as site:
         downloads = Downloads(tmp_path / "root", site, downloader)
         assert_all_right(downloads, downloads.run("--subjects", "S1", script=SCRIPT))
@@ -318,7 +318,7 @@ def test_a_length_that_promises_more_than_comes_is_seen_through(tmp_path, releas
         assert fault == "too long" or count(site, fault) == 4, "a second look is enough"
 
 
-def edition(path: Path, content: int, size: int = SIZE) -> bytes:
+def version(path: Path, content: int, size: int = SIZE) -> bytes:
     """Put an archive of part labels in place of another; those of one size have as many bytes. Return its bytes."""
     new = path.with_suffix(".new")
     with tarfile.open(new, "w:gz", compresslevel=0) as archive:
@@ -336,8 +336,8 @@ def edition(path: Path, content: int, size: int = SIZE) -> bytes:
 )
 def test_archive_changed_between_two_ranges_restarts(tmp_path, release, downloader, what, hidden):
     path = release / f"{NAMES[1]}.tgz"
-    old = edition(path, 1)
-    editions = []
+    old = version(path, 1)
+    versions = []
     numbers = itertools.count(1)
 
     def plan(request):
@@ -345,18 +345,18 @@ def test_archive_changed_between_two_ranges_restarts(tmp_path, release, download
             return hidden
         number = next(numbers)
         if number == 3:
-            editions.append(edition(path, 2, SIZE + 100_000 * (what == "size")))
+            versions.append(version(path, 2, SIZE + 100_000 * (what == "size")))
         return f"{hidden} cut" if number in (1, 2) else hidden
 
     with faulty_site(release, plan) as site:
         downloads = Downloads(tmp_path / "root", site, downloader)
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(downloads, ended)
-        assert count(site, f"{hidden} cut") == 2 and len(editions) == 1
-        assert (len(editions[0]) == len(old)) == (what != "size")
-        assert (downloads.archives / path.name).read_bytes() == editions[0]
+        assert count(site, f"{hidden} cut") == 2 and len(versions) == 1
+        assert (len(versions[0]) == len(old)) == (what != "size")
+        assert (downloads.archives / path.name).read_bytes() == versions[0]
         if downloader == "requests":  # axel does not notice; the check at the end does
-            assert "it has changed on the site since it was begun: beginning anew" in ended.stdout
+            assert "changed on the server during the download; restarting" in ended.stdout
 
 
 @BOTH_AXEL_SLOW
@@ -367,13 +367,13 @@ def test_an_archive_that_keeps_changing_is_given_up(tmp_path, release, downloade
     def plan(request):
         if request.archive != path.name:
             return None
-        edition(path, next(contents) % 200)
+        version(path, next(contents) % 200)
         return "cut"
 
     with faulty_site(release, plan) as site:
         downloads = Downloads(tmp_path / "root", site, downloader)
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
-        assert_one_line(ended, path.name, "changes on the site while it is fetched")
+        assert_one_line(ended, path.name, "keeps changing on the server during the download")
         assert downloads.is_right(NAMES[0]) and not (downloads.archives / path.name).exists()
 
 
@@ -393,7 +393,7 @@ def test_untrusted_certificate_ends_the_run_naming_verifytls(tmp_path, release, 
         trusting = Downloads(tmp_path / "trusting", site, downloader, VerifyTLS="no")
         ended = trusting.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(trusting, ended)
-        assert ended.stdout.count(f"fetched by {downloader}") == 2 and "Warning" not in ended.text
+        assert ended.stdout.count(f"downloaded with {downloader}") == 2 and "Warning" not in ended.text
 
 
 @BOTH
@@ -406,7 +406,7 @@ def test_a_host_that_is_not_found_ends_the_run_at_once(tmp_path, release, downlo
 
 @BOTH
 @pytest.mark.slow
-def test_a_site_that_is_gone_in_the_middle_costs_nothing_that_came(tmp_path, downloader):
+def test_server_that_stops_midway_costs_no_downloaded_byte(tmp_path, downloader):
     release = listed_release(tmp_path / "site", LARGE)
     with faulty_site(release, lambda request: "slow" if request.is_archive else None) as site:
         site.bytes_per_second = LARGE // (100 if downloader == "axel" else 25)
@@ -417,38 +417,52 @@ def test_a_site_that_is_gone_in_the_middle_costs_nothing_that_came(tmp_path, dow
     site.server_close()
     ended = finish(process)
     assert ended.returncode == 1 and len(ended.stderr.splitlines()) == 2, ended.text
-    assert "cannot be reached" in ended.stderr and "What came is kept" in ended.stderr
+    assert "cannot be reached" in ended.stderr and "The partial download is kept" in ended.stderr
     assert bytes_lacking(downloads) <= lacking
     with faulty_site(release) as site:
         downloads.config.write_text(downloads.config.read_text().replace(base_url, site.base_url))
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(downloads, ended)
-        assert "anew" not in ended.stdout
+        assert "restarting" not in ended.stdout
 
 
-# -- axel itself, as the runs above and below meet it -----------------------------------------------------------------
+# -- axel itself, with the behaviour that the runs depend on -----------------------------------------------------------
 
 
 def axel_alone(site, output: Path) -> subprocess.Popen:
-    """Start axel as a person would, without anything of this project."""
+    """Start axel as a user would, without this project."""
     query = "download=1&filepath=Segments/mat_gt_bb&filename=SubjectSpecific_1.tgz&downloadname=S1"
     words = ["axel", "--quiet", "--num-connections=24", "--timeout=1", f"--output={output}"]
     words += [f"--header=Cookie: PHPSESSID={site.log_in()}", f"{site.base_url}filebrowser.php?{query}"]
     return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+def status_of_axel(release: Path, pages: range, output: Path) -> int:
+    """Run axel alone until it ends, and return its status; up to five times, because it crashes at times.
+
+    Args:
+        pages: which of its requests get the login page, counted from 1.
+    """
+    for _ in range(5):
+        for file in output.parent.glob(f"{output.name}*"):
+            file.unlink()
+        with faulty_site(release, faults("axel", "login page", pages)) as site:
+            status = axel_alone(site, output).wait(60)
+        if status >= 0:
+            break
+    return status
+
+
 @needs_axel
 def test_axel_accepts_a_login_page_and_exits_0(tmp_path):
-    """Why its exit status counts for nothing here, and why what it brought wrong is not fetched by it again."""
+    """Why axel's exit status is ignored, and why an archive that it downloaded wrong is downloaded with requests."""
     release = listed_release(tmp_path / "site", LARGE)
     right = (release / f"{NAMES[0]}.tgz").read_bytes()
-    with faulty_site(release, lambda request: "login page") as site:
-        assert axel_alone(site, tmp_path / "page").wait(60) == 0
-        assert (tmp_path / "page").read_bytes() == LOGIN_PAGE
-    with faulty_site(release, faults("axel", "login page", range(10, 15))) as site:
-        assert axel_alone(site, tmp_path / "mixed").wait(60) == 0
-        mixed = (tmp_path / "mixed").read_bytes()
-        assert len(mixed) == len(right) and mixed != right
+    assert status_of_axel(release, range(1, 100), tmp_path / "page") == 0
+    assert (tmp_path / "page").read_bytes() == LOGIN_PAGE
+    assert status_of_axel(release, range(10, 15), tmp_path / "mixed") == 0
+    mixed = (tmp_path / "mixed").read_bytes()
+    assert len(mixed) == len(right) and mixed != right
 
 
 @needs_axel
@@ -475,7 +489,7 @@ def test_axel_retries_endlessly_with_an_expired_session(tmp_path):
 
 @needs_axel
 @pytest.mark.slow
-def test_where_a_site_bears_few_connections_axel_comes_back_with_few(tmp_path):
+def test_axel_retries_with_few_connections_where_the_site_accepts_few(tmp_path):
     release = listed_release(tmp_path / "site", LARGE)
 
     def plan(request):
@@ -487,31 +501,33 @@ def test_where_a_site_bears_few_connections_axel_comes_back_with_few(tmp_path):
         downloads = Downloads(tmp_path / "root", site, "axel")
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(downloads, ended)
-        assert count(site, "429") > 2 and ended.stdout.count("fetched by axel") == 2
+        assert count(site, "429") > 2 and ended.stdout.count("downloaded with axel") == 2
         assert ended.stdout.count("did not finish with 24 connections; retrying with 4") == 2
 
 
 @needs_axel
-def test_what_axel_has_mixed_up_is_fetched_again_over_one_connection(tmp_path):
-    """Whenever axel comes, the site answers some of its connections with the login page, as 200."""
+def test_archive_mixed_up_by_axel_is_repeated_over_one_connection(tmp_path):
+    """The site answers some of axel's connections with the login page, as 200."""
     release = listed_release(tmp_path / "site", LARGE)
 
     def plan(request):
         return "login page" if request.is_by_axel and request.number % 20 == 0 else None
 
-    with faulty_site(release, plan) as site:
-        downloads = Downloads(tmp_path / "root", site, "axel")
-        # axel has to end by itself: on a busy machine a second without a byte proves nothing.
-        ended = downloads.run("--subjects", "S1", script=SCRIPT, H36M_STALL_SECONDS="20")
-        assert_all_right(downloads, ended)
+    for number in range(5):
+        with faulty_site(release, plan) as site:
+            downloads = Downloads(tmp_path / f"root {number}", site, "axel")
+            # axel has to exit by itself: on a busy machine a second without a byte proves nothing.
+            ended = downloads.run("--subjects", "S1", script=SCRIPT, H36M_STALL_SECONDS="20")
+            assert_all_right(downloads, ended)
         # It crashes at times; what it did not finish is resumed, and may then come without a page.
-        crashes = ended.stdout.count("axel did not finish it")
-        assert crashes <= 1 and count(site, "login page") >= 2
-        assert 2 - crashes <= ended.stdout.count("fetching it once more") <= 2
-        assert 2 - crashes <= ended.stdout.count("fetched by requests") <= 2
+        if "axel did not finish with" not in ended.stdout:
+            break
+    assert "axel did not finish with" not in ended.stdout and count(site, "login page") >= 2
+    assert ended.stdout.count("downloading it again") == 2
+    assert ended.stdout.count("downloaded with requests") == 2
 
 
-# -- disk and process ------------------------------------------------------------------------------------------------
+# -- disk and process --------------------------------------------------------------------------------------------------
 
 
 def slow_site(release: Path, downloader: str):
@@ -547,13 +563,13 @@ def test_interrupted_run_exits_130_and_keeps_the_partial_download(tmp_path, down
         assert bool(axels_at(downloads.archives)) == (downloader == "axel")
         process.send_signal(signal_number)
         ended = finish(process)
-        assert_one_line(ended, "stopped; run it again", status=130)
+        assert_one_line(ended, "interrupted; run again", status=130)
         assert axels_at(downloads.archives) == []
         assert bytes_lacking(downloads) <= lacking
         hurried(site)
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(downloads, ended)
-        assert "anew" not in ended.stdout
+        assert "restarting" not in ended.stdout
 
 
 @pytest.mark.parametrize("fault", ["503 after 300", slow("stall")])
@@ -565,9 +581,9 @@ def test_run_interrupted_while_it_waits_ends_soon(tmp_path, release, fault):
         if fault == "stall":
             wait_until(lambda: bytes_there(downloads.part(NAMES[0])) > SIZE // 3, "half of the archive")
         else:
-            assert "trying again in 300 s" in process.stdout.readline() + process.stdout.readline()
+            assert "retrying in 300 s" in process.stdout.readline() + process.stdout.readline()
         interrupt(process)
-        assert_one_line(finish(process), "stopped; run it again", status=130)
+        assert_one_line(finish(process), "interrupted; run again", status=130)
         assert count(site, fault) == 1
 
 
@@ -589,7 +605,7 @@ def test_kill_9_at_any_part_of_a_download_costs_no_archive(tmp_path, downloader)
         hurried(site)
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(downloads, ended)
-        assert "anew" not in ended.stdout
+        assert "restarting" not in ended.stdout
 
 
 # Kills the process before a chosen one of the things it does to the folder: opening, renaming or removing a file.
@@ -616,17 +632,17 @@ def state_of(archives: Path) -> dict[str, object]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "downloader, is_new_edition",
+    "downloader, is_new_version",
     [("requests", False), ("requests", True), pytest.param("axel", False, marks=needs_axel)],
     ids=["requests", "requests, kept as changed", "axel"],
 )
-def test_kill_9_at_each_step_costs_nothing_and_leaves_nothing(tmp_path, downloader, is_new_edition):
+def test_kill_9_at_each_step_costs_nothing_and_leaves_nothing(tmp_path, downloader, is_new_version):
     """Steps that leave the same files have one next run, since that knows nothing else of the one before."""
     hooks = tmp_path / "hooks"
     hooks.mkdir()
     (hooks / "sitecustomize.py").write_text(KILL_BEFORE_A_STEP)
     release = listed_release(tmp_path / "site")
-    if is_new_edition:
+    if is_new_version:
         small_archive(release / f"{NAMES[0]}.tgz", BOXES, "S1", SIZE + 1)
     states = []
     for step in itertools.count(1):
@@ -645,17 +661,17 @@ def test_kill_9_at_each_step_costs_nothing_and_leaves_nothing(tmp_path, download
                 continue
             states.append(state)
             ended = downloads.run("--subjects", "S1", script=SCRIPT)
-            if is_new_edition:
-                assert_one_line(ended, "the site has changed this file")
+            if is_new_version:
+                assert_one_line(ended, "so the file on the server has probably changed")
                 assert downloads.leftovers() == [f"{NAMES[0]}.tgz.changed"], step
             else:
                 assert_all_right(downloads, ended)
     assert step > 20 and len(states) > 3, "there are many steps to be killed at"
-    assert ended.returncode == is_new_edition
+    assert ended.returncode == is_new_version
 
 
 @BOTH
-def test_a_disk_that_is_too_small_is_noticed_before_an_archive_is_fetched(tmp_path, downloader, small_disk):
+def test_too_small_disk_is_noticed_before_the_download(tmp_path, downloader, small_disk):
     release = listed_release(tmp_path / "site", 1_400_000)
     disk = small_disk(2)
     with faulty_site(release) as site:
@@ -663,7 +679,7 @@ def test_a_disk_that_is_too_small_is_noticed_before_an_archive_is_fetched(tmp_pa
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         free = shutil.disk_usage(disk).free
         size = (release / f"{NAMES[1]}.tgz").stat().st_size
-        assert_one_line(ended, f"{NAMES[1]}.tgz", "the disk is full", f"{size:,} bytes are still to come", "make room")
+        assert_one_line(ended, f"{NAMES[1]}.tgz", "disk is full", f"{size:,} more bytes are needed", "free some space")
         assert 0 < free < size and downloads.is_right(NAMES[0])
         grow(disk, 4)
         assert_all_right(downloads, downloads.run("--subjects", "S1", script=SCRIPT))
@@ -676,7 +692,7 @@ def test_disk_full_within_an_archive_of_unknown_length(tmp_path, small_disk):
     with faulty_site(release, lambda request: "no length" if request.is_archive else None) as site:
         downloads = Downloads(disk, site)
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
-        assert_one_line(ended, f"{NAMES[1]}.tgz", "the disk is full", "make room and run again")
+        assert_one_line(ended, f"{NAMES[1]}.tgz", "disk is full", "free some space and run again")
         assert shutil.disk_usage(disk).free == 0, "it was written until nothing went in"
         came = downloads.part(NAMES[1]).stat().st_size
         assert downloads.is_right(NAMES[0]) and came > 300_000
@@ -688,7 +704,7 @@ def test_disk_full_within_an_archive_of_unknown_length(tmp_path, small_disk):
 
 
 @BOTH_AXEL_SLOW
-def test_a_disk_that_someone_else_fills_meanwhile_costs_nothing_that_came(tmp_path, downloader, small_disk):
+def test_disk_filled_by_others_costs_no_downloaded_byte(tmp_path, downloader, small_disk):
     release = listed_release(tmp_path / "site", LARGE)
     disk = small_disk(4)
     with slow_site(release, downloader) as site:
@@ -701,14 +717,14 @@ def test_a_disk_that_someone_else_fills_meanwhile_costs_nothing_that_came(tmp_pa
                 file.write(bytes(4096))
         ended = finish(process)
         assert ended.returncode == 1 and len(ended.stderr.splitlines()) == 2
-        assert ended.stderr.count("the disk is full") == 2, ended.text
+        assert ended.stderr.count("disk is full") == 2, ended.text
         assert bytes_lacking(downloads) <= lacking
         ballast.unlink()
         grow(disk, 10)
         hurried(site)
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert_all_right(downloads, ended)
-        assert "anew" not in ended.stdout
+        assert "restarting" not in ended.stdout
 
 
 def test_the_second_of_two_runs_on_one_root_waits_and_says_so(tmp_path, release):
@@ -717,14 +733,14 @@ def test_the_second_of_two_runs_on_one_root_waits_and_says_so(tmp_path, release)
         first = downloads.start("--subjects", "S1", script=SCRIPT)
         wait_until(lambda: bytes_there(downloads.part(NAMES[0])) > 0, "the first bytes")
         second = downloads.start("--subjects", "S1", script=SCRIPT)
-        assert "another run is at work there; waiting" in second.stdout.readline()
+        assert "in use by another run; waiting" in second.stdout.readline()
         assert first.poll() is None
         hurried(site)
         assert_all_right(downloads, finish(first))
         asked = len(site.requests)
         ended = finish(second)
         assert_all_right(downloads, ended)
-        assert "2 archives: 2 were there, 0 fetched" in ended.stdout and len(site.requests) == asked
+        assert "2 archives: 2 already present, 0 downloaded" in ended.stdout and len(site.requests) == asked
 
 
 def test_run_that_waits_for_another_can_be_interrupted(tmp_path, release):

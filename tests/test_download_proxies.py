@@ -74,7 +74,7 @@ def test_proxy_that_does_not_apply_gets_nothing(tmp_path, release, certificate, 
         ended = download(downloads, certificate, **values)
         assert ended.returncode == 0 and all(downloads.is_right(name) for name in NAMES), ended.text
         assert (proxy.targets, proxy.received) == ([], b"")
-        assert ended.text.count(f"fetched by {downloader}") == 2 and "proxy" not in ended.text
+        assert ended.text.count(f"downloaded with {downloader}") == 2 and "proxy" not in ended.text
         assert_secrets_are_not_shown(site, proxy, ended)
 
 

@@ -1,4 +1,4 @@
-"""Cookie and password: where they may be seen, and everywhere else that they are not; and where they come from."""
+"""Cookie and password: where they may appear, that they appear nowhere else, and where they are read from."""
 
 import contextlib
 import os
@@ -107,7 +107,7 @@ def test_cookie_and_password_are_seen_nowhere(tmp_path, release, downloader, end
         slow({}, "404"),
         ({}, "echo"),
         slow({}, "in circles"),
-        ({}, "hang up"),
+        ({}, "disconnect"),
         slow({}, "session ends"),
     ],
 )
@@ -139,7 +139,7 @@ def test_unreadable_configuration_is_named_by_line_only(tmp_path, release, text)
         downloads.config.write_text(text)
         ended = downloads.run("--subjects", "S1", script=SCRIPT)
         assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1, ended.stderr
-        assert re.search(r"config\.ini: line \d cannot be understood", ended.stderr)
+        assert re.search(r"config\.ini: line \d is neither KEY = VALUE nor a comment", ended.stderr)
         assert "se cret" not in ended.text
 
 
@@ -350,7 +350,7 @@ def test_only_the_password_is_asked_for_where_the_file_has_the_user_name(tmp_pat
         assert "E-mail" not in terminal.screen
         terminal.type("the wrong one\n")
         assert terminal.finish() == 2
-        assert "refused the user name or the password" in terminal.screen and "the wrong one" not in terminal.screen
+        assert "wrong user name or password" in terminal.screen and "the wrong one" not in terminal.screen
 
 
 def test_the_question_is_seen_where_the_output_goes_to_a_file(tmp_path, release):
@@ -360,7 +360,7 @@ def test_the_question_is_seen_where_the_output_goes_to_a_file(tmp_path, release)
         terminal.wait_for("E-mail registered with")
         terminal.type(f"{USERNAME}\n")
         assert terminal.finish() == 0, terminal.screen
-        assert "2 fetched" in (downloads.root / "log.txt").read_text()
+        assert "2 downloaded" in (downloads.root / "log.txt").read_text()
 
 
 @pytest.mark.parametrize("key, status", [("\x04", 2), ("\x03", 130)], ids=["Ctrl-D", "Ctrl-C"])

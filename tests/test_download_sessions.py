@@ -7,6 +7,7 @@ from helpers.faulty_site import PAGES, faulty_site
 from helpers.marks import BOTH, BOTH_AXEL_SLOW, needs_axel, slow
 
 from h36m.dataset import BOXES, PART_LABELS
+from h36m.download.axel import FEW_CONNECTIONS
 
 SCRIPT = "download_seg_mat_gt_pl.py"
 NAMES = ("Segments_mat_gt_bb_S1", "Segments_mat_gt_pl_S1")
@@ -26,6 +27,12 @@ def release(tmp_path):
 
 def logins(site) -> int:
     return sum(request.page == "checklogin.php" for request in site.requests)
+
+
+def axel_connections_in_last_session(site) -> int:
+    """Return how many connections axel opened for the first archive in the session of its last request."""
+    by_axel = [request for request in site.requests if request.is_by_axel]
+    return sum((each.archive, each.cookie) == (f"{NAMES[0]}.tgz", by_axel[-1].cookie) for each in by_axel)
 
 
 def run(downloads: Downloads, **options):
@@ -59,7 +66,7 @@ def test_saved_session_that_has_expired_is_replaced(tmp_path, release, downloade
 @BOTH
 @pytest.mark.parametrize("expired", mostly_slow(EXPIRED, "login page"))
 def test_session_expired_during_a_silent_download_is_renewed(tmp_path, release, downloader, expired):
-    """Its connections stay open and no byte comes any more: the stall limit is not waited for."""
+    """Its connections stay open without data: the run does not wait for the stall limit."""
 
     def plan(request):
         is_by_downloader = request.is_archive and request.is_by_axel == (downloader == "axel")
@@ -73,7 +80,8 @@ def test_session_expired_during_a_silent_download_is_renewed(tmp_path, release, 
         assert_all_right(downloads, ended)
         assert any(request.fault == "session dies silently" for request in site.requests)
         assert logins(site) == 2, ended.text
-        assert f"{NAMES[0]}.tgz: axel did not finish" not in ended.stdout, "its connections are not to blame"
+        if downloader == "axel":  # not by its output: at times axel crashes, and is then started with fewer
+            assert axel_connections_in_last_session(site) > 2 * FEW_CONNECTIONS
 
 
 @pytest.mark.parametrize("expired", ["silence", slow("login page")])
@@ -92,7 +100,7 @@ def test_session_expired_between_archives_is_renewed(tmp_path, release, expired)
 
 @BOTH_AXEL_SLOW
 def test_slow_site_with_a_valid_session_is_waited_for(tmp_path, release, downloader):
-    """It is asked about the session, and the download goes on over the connections that it has."""
+    """The site is asked about the session, and the download continues over its open connections."""
     with faulty_site(release, lambda request: "pause" if request.is_archive else None) as site:
         site.pause_seconds = 1.2
         downloads = Downloads(tmp_path / "root", site, downloader, Connections="4")
@@ -104,7 +112,7 @@ def test_slow_site_with_a_valid_session_is_waited_for(tmp_path, release, downloa
 
 
 def test_silence_without_a_password_is_waited_for(tmp_path, release):
-    """Nobody is asked for a password while the site is only slow; the stall limit ends it as ever."""
+    """There is no password prompt while the site is only slow; the stall limit ends the download as usual."""
     silent = []
 
     def plan(request):
@@ -126,7 +134,7 @@ def test_silence_without_a_password_is_waited_for(tmp_path, release):
     "page", mostly_slow([page for page in PAGES if page != "silence"], "login page", "page as a range", "page 404")
 )
 def test_page_that_stays_is_named_and_never_an_archive(tmp_path, release, downloader, page):
-    """The site sends it to everybody: one login for each archive does not help. No secret in it is shown."""
+    """The site sends it to all clients: one login for each archive does not help. No secret in it is shown."""
     with faulty_site(release, lambda request: page if request.is_archive else None) as site:
         downloads = Downloads(tmp_path / "root", site, downloader)
         ended = run(downloads)
@@ -136,7 +144,7 @@ def test_page_that_stays_is_named_and_never_an_archive(tmp_path, release, downlo
             "to login page": "HTML",
             "in circles": "circles",
             "page 404": "404",
-            "echo": "it repeats a secret",
+            "echo": "its text contains a secret",
             "page 403": "403",
             "page 203": "203",
         }
@@ -145,7 +153,7 @@ def test_page_that_stays_is_named_and_never_an_archive(tmp_path, release, downlo
 
 
 @pytest.mark.parametrize("page", [slow("login page"), "page with ranges", "page as a range", slow("compressed page")])
-def test_page_in_the_middle_costs_no_byte_that_came(tmp_path, release, page):
+def test_page_in_the_middle_costs_no_downloaded_byte(tmp_path, release, page):
     """After half of the archive the site sends pages, until the script logs in again."""
 
     def plan(request):
@@ -160,7 +168,7 @@ def test_page_in_the_middle_costs_no_byte_that_came(tmp_path, release, page):
         first = [request for request in site.requests if request.archive == f"{NAMES[0]}.tgz"]
         starts = [int(request.range.removeprefix("bytes=").partition("-")[0]) for request in first]
         assert starts[-1] > LARGE // 3, "it goes on where the cut was"
-        assert "fetching it once more" not in ended.stdout and "anew" not in ended.stdout
+        assert "downloading it again" not in ended.stdout and "restarting" not in ended.stdout
 
 
 def test_without_a_password_a_404_costs_its_archive_only(tmp_path, release):
@@ -186,4 +194,4 @@ def test_expired_session_does_not_cost_axel_its_connections(tmp_path, release):
         downloads = Downloads(tmp_path / "root", site, "axel")
         ended = run(downloads)
         assert_all_right(downloads, ended)
-        assert logins(site) == 2 and "axel did not finish" not in ended.stdout
+        assert logins(site) == 2 and axel_connections_in_last_session(site) > 2 * FEW_CONNECTIONS

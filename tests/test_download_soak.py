@@ -26,10 +26,10 @@ EXPIRED = ("to login page", "login page", "compressed page", "page with ranges",
 KILLED_RUNS = 4  # of each script, where the downloaders take turns: then many partial downloads are left to the other
 MOST_RUNS = 20  # of each script; most seeds need two or three
 SEEDS = 10
-FAULTS_OF_A_SEED = 3  # at least; all of them come about over the ten seeds
+FAULTS_OF_A_SEED = 3  # at least; all of them happen over the ten seeds
 
 # No pages: after logging in they would mean a wrong password.
-EVERYWHERE = ("500", "503", "503 after 1", "429", "429 after 1", "hang up", "stall before", "session ends")
+EVERYWHERE = ("500", "503", "503 after 1", "429", "429 after 1", "disconnect", "stall before", "session ends")
 ANY_ARCHIVE = (
     *EVERYWHERE,
     *("login page", "to login page", "in circles", "compressed page", "page with ranges", "page as a range"),

@@ -128,10 +128,7 @@ def test_files_are_unpacked_to_where_processing_looks(root):
         first, second, *_ = file_names(kind, "S1").values()
         expected = {first: b"one", second: b"two", "readme.txt": b"three"}
         assert files_below(root / "extracted" / "S1" / kind) == expected
-        assert (
-            f"{kind}_S1.tgz: unpacked; skipped 1 file that systems and archivers leave: 'S1/.DS_Store'\n"
-            in ended.stdout
-        )
+        assert f"{kind}_S1.tgz: unpacked; skipped 1 file created by operating systems: 'S1/.DS_Store'\n" in ended.stdout
 
 
 def test_processing_finds_what_was_unpacked_from_an_archive_with_a_stray(demo_run, tmp_path):
@@ -209,7 +206,7 @@ def test_it_works_from_another_directory_with_a_relative_root(root, tmp_path):
 # -- what is not there, and what is there already ----------------------------------------------------------------------
 
 
-def test_absent_archives_are_named_with_the_script_that_fetches_them(root):
+def test_absent_archives_are_named_with_their_script(root):
     (root / "archives" / "Videos_S1.tgz").rename(root / "archives" / "Videos_S1.tgz.part")
     ended = extract(root)
     assert ended.returncode == 1
@@ -289,7 +286,7 @@ def test_new_version_of_an_archive_replaces_its_folder(root):
     assert leftovers_in_extracted(root) == []
 
 
-def test_a_bad_new_edition_leaves_the_old_ones_folder_in_place(root):
+def test_bad_new_version_leaves_the_old_folder_in_place(root):
     assert extract(root).returncode == 0
     before = files_below(root / "extracted" / "S1" / "Videos")
     (root / "archives" / "Videos_S1.tgz").write_bytes(b"\x1f\x8bnothing of a gzip file")
@@ -308,7 +305,7 @@ def test_folder_of_another_tool_is_renamed_and_kept(root):
     assert files_below(root / "extracted" / "S1" / "Videos.old") == {"half.mp4": b"left by another tool"}
 
 
-def test_a_lost_or_spoilt_record_costs_another_unpacking_and_no_file(root):
+def test_lost_or_damaged_record_costs_another_unpacking_and_no_file(root):
     assert extract(root).returncode == 0
     before = files_below(root / "extracted" / "S1" / "Videos")
     (root / "extracted" / UNPACKED_RECORD).write_text('{"Videos_S1.tgz": 3')
@@ -338,15 +335,15 @@ def test_delete_archives_also_deletes_what_an_earlier_run_has_unpacked(root):
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ("truncated", "is cut off"),
-        ("without its last byte", "is cut off"),
+        ("truncated", "is truncated"),
+        ("without its last byte", "is truncated"),
         ("flipped bit", "is damaged"),
         ("flipped bit in the CRC", "is damaged"),
         ("login page", "is not a gzip file; it looks like an HTML page: 'Please log in"),
         ("empty file", "is empty"),
     ],
 )
-def test_a_spoilt_archive_costs_itself_only_and_leaves_no_folder(root, how, words):
+def test_damaged_archive_costs_itself_only_and_leaves_no_folder(root, how, words):
     archive = root / "archives" / "Videos_S1.tgz"
     archive.write_bytes(spoil(archive.read_bytes(), how))
     assert_only_videos_failed(extract(root), root, words)
@@ -356,26 +353,26 @@ def test_a_spoilt_archive_costs_itself_only_and_leaves_no_folder(root, how, word
 def test_truncated_tar_in_a_whole_gzip_is_rejected(root, length):
     archive = root / "archives" / "Videos_S1.tgz"
     archive.write_bytes(gzip.compress(gzip.decompress(archive.read_bytes())[:length]))
-    assert_only_videos_failed(extract(root), root, "is no whole tar archive")
+    assert_only_videos_failed(extract(root), root, "is not a complete tar archive")
 
 
-def test_a_broken_header_between_members_is_not_taken_for_the_end(root):
+def test_broken_header_between_members_is_not_mistaken_for_the_end(root):
     archive = write_archive(root / "archives" / "Videos_S1.tgz", ("S1/Videos/a", b"a"), ("S1/Videos/b", b"b"))
     content = bytearray(gzip.decompress(archive.read_bytes()))
     content[1024 + 10] ^= 1  # in the name of the second member; a header has a checksum
     archive.write_bytes(gzip.compress(content))
-    assert_only_videos_failed(extract(root), root, "is no whole tar archive")
+    assert_only_videos_failed(extract(root), root, "is not a complete tar archive")
 
 
 def test_an_archive_under_a_wrong_subjects_name_is_not_unpacked(root):
     write_archive(root / "archives" / "Videos_S1.tgz", ("S5/Videos/a.mp4", b"of S5"))
-    assert_only_videos_failed(extract(root), root, "holds the folder S5 where its name says S1")
+    assert_only_videos_failed(extract(root), root, "contains the folder S5, but its name says S1")
 
 
 def test_poses_under_the_name_of_videos_are_not_unpacked(root):
     """A line names what the archive holds."""
     shutil.copy(root / "archives" / "Poses_D2_Positions_S1.tgz", root / "archives" / "Videos_S1.tgz")
-    assert_only_videos_failed(extract(root), root, "holds S1/MyPoseFeatures/D2_Positions where its name says Videos")
+    assert_only_videos_failed(extract(root), root, "contains S1/MyPoseFeatures/D2_Positions, but its name says Videos")
 
 
 def special(name: str, kind: bytes, link: str = "") -> tarfile.TarInfo:
@@ -387,20 +384,20 @@ def special(name: str, kind: bytes, link: str = "") -> tarfile.TarInfo:
 @pytest.mark.parametrize(
     ("member", "words"),
     [
-        (("../../../outside", b"x"), "lies outside"),
-        (("S1/Videos/../../../../outside", b"x"), "lies outside"),
-        (("/tmp/outside of the archive", b"x"), "lies outside"),
-        (("C:\\outside", b"x"), "lies outside"),
-        (("S1\\..\\..\\outside", b"x"), "lies outside"),
-        (special("S1/Videos/link", tarfile.SYMTYPE, "../../../../outside"), "lies outside"),
-        (special("S1/Videos/link", tarfile.SYMTYPE, "/etc/hostname"), "lies outside"),
-        (special("S1/Videos/link", tarfile.SYMTYPE, "."), "leads to no file"),
-        (special("S1/Videos/link", tarfile.SYMTYPE, "link"), "leads to no file"),
-        (special("S1/Videos/link", tarfile.LNKTYPE, "../outside"), "lies outside"),
-        (special("S1/Videos/link", tarfile.LNKTYPE, "S1/Videos/absent"), "leads to no file"),
-        (special("S1/Videos/device", tarfile.CHRTYPE), "neither file nor folder"),
-        (special("S1/Videos/device", tarfile.BLKTYPE), "neither file nor folder"),
-        (special("S1/Videos/pipe", tarfile.FIFOTYPE), "neither file nor folder"),
+        (("../../../outside", b"x"), "is outside"),
+        (("S1/Videos/../../../../outside", b"x"), "is outside"),
+        (("/tmp/outside of the archive", b"x"), "is outside"),
+        (("C:\\outside", b"x"), "is outside"),
+        (("S1\\..\\..\\outside", b"x"), "is outside"),
+        (special("S1/Videos/link", tarfile.SYMTYPE, "../../../../outside"), "is outside"),
+        (special("S1/Videos/link", tarfile.SYMTYPE, "/etc/hostname"), "is outside"),
+        (special("S1/Videos/link", tarfile.SYMTYPE, "."), "target is not in the archive"),
+        (special("S1/Videos/link", tarfile.SYMTYPE, "link"), "target is not in the archive"),
+        (special("S1/Videos/link", tarfile.LNKTYPE, "../outside"), "is outside"),
+        (special("S1/Videos/link", tarfile.LNKTYPE, "S1/Videos/absent"), "target is not in the archive"),
+        (special("S1/Videos/device", tarfile.CHRTYPE), "neither a file nor a folder"),
+        (special("S1/Videos/device", tarfile.BLKTYPE), "neither a file nor a folder"),
+        (special("S1/Videos/pipe", tarfile.FIFOTYPE), "neither a file nor a folder"),
         ((MEMBER, b"other"), "twice"),
         (("S1//Videos/./Directions 1.54138969.mp4", b"other"), "twice"),
         ((f"{MEMBER}/below a file", b"other"), "twice"),
@@ -419,9 +416,9 @@ def test_unsafe_member_costs_the_archive_and_writes_nothing_outside(root, member
     assert not Path("/tmp/outside of the archive").exists()
 
 
-def test_an_archive_without_a_file_is_not_taken_for_done(root):
+def test_archive_without_a_file_does_not_count_as_done(root):
     write_archive(root / "archives" / "Videos_S1.tgz", special("S1/Videos", tarfile.DIRTYPE))
-    assert_only_videos_failed(extract(root), root, "holds no file")
+    assert_only_videos_failed(extract(root), root, "contains no file")
 
 
 # -- disk and process --------------------------------------------------------------------------------------------------
@@ -455,7 +452,7 @@ def test_ctrl_c_and_sigterm_end_with_130_and_leave_nothing_half_unpacked(root, s
     process.send_signal(signal.SIGCONT)
     ended = finish(process)
     assert ended.returncode == 130, ended.text
-    assert ended.stderr == "extract_all.py: stopped; run it again to go on from here\n"
+    assert ended.stderr == "extract_all.py: interrupted; run again to resume\n"
     assert leftovers_in_extracted(root) == [] and (root / "archives" / "Videos_S1.tgz").exists()
     assert extract(root).returncode == 0
 
@@ -465,7 +462,7 @@ def test_a_second_run_on_one_root_waits_and_says_so(root):
     first = start_extract(root)
     run_until(first, (root / "extracted" / "S1" / ".Videos.unpacking").exists)
     second = start_extract(root)
-    assert "another run is at work there" in second.stdout.readline()
+    assert "in use by another run" in second.stdout.readline()
     first.send_signal(signal.SIGCONT)
     ended = finish(first)
     assert (ended.returncode, ended.stderr) == (0, "") and "7 of 7 archives unpacked" in ended.stdout
@@ -474,7 +471,7 @@ def test_a_second_run_on_one_root_waits_and_says_so(root):
     assert files_below(root / "extracted" / "S1" / "Videos") == contents
 
 
-def test_what_cannot_fit_is_not_begun_and_both_figures_are_said(root, small_disk):
+def test_too_small_disk_is_noticed_before_unpacking(root, small_disk):
     disk = small_disk(megabytes=4)
     (root / "extracted").symlink_to(disk)
     large_archive(root / "archives" / "Videos_S1.tgz", files=10)
@@ -500,7 +497,7 @@ def test_disk_full_costs_the_archive_and_leaves_no_half_folder(root, small_disk)
     (root / "archives" / "Videos_S1.tgz").write_bytes(gzip.compress(content[:-512]) + gzip.compress(content[-512:]))
     ended = extract(root, "--jobs", "1")
     assert ended.returncode == 1 and len(ended.stderr.splitlines()) == 1, ended.stderr
-    assert "Videos_S1.tgz: not unpacked: the disk is full" in ended.stderr
+    assert "Videos_S1.tgz: not unpacked: disk is full" in ended.stderr
     assert {path.name for path in (root / "extracted" / "S1").iterdir()} == set(KINDS) - {VIDEOS}
 
 
@@ -522,7 +519,7 @@ def test_unpacked_size_of_more_than_4_gb_is_known(tmp_path):
     assert unpacked_size(archive) == 9_001_000_000
 
 
-def test_a_read_only_folder_is_told_in_one_line(root, read_only):
+def test_read_only_folder_is_one_line(root, read_only):
     (root / "extracted").mkdir()
     read_only(root / "extracted")
     ended = extract(root)

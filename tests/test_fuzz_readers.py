@@ -1,4 +1,4 @@
-"""Files of others' making, with an unexpected object, number or box in them: each costs itself only and is named.
+"""Files with an unexpected object, number or box in them: each is named, and affects no other file.
 
 `python3 tests/fuzz_readers.py` runs them by hand.
 """
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the limit of me
 MAY_CRASH = {"cdf": 10, "mat": 0, "video": 0}
 
 
-def assert_told(kind: str, cases: int, first: int = 0) -> None:
+def assert_reported(kind: str, cases: int, first: int = 0) -> None:
     """Read cases of a kind; only files that are good or refused, and both of them, are right."""
     found = counts(fuzz(kind, first, cases))
     print(f"{kind}: {dict(found)}")
@@ -27,10 +27,10 @@ def assert_told(kind: str, cases: int, first: int = 0) -> None:
 
 @pytest.mark.parametrize("kind", MAY_CRASH)
 def test_wrong_file_is_refused_or_read_right(kind):
-    assert_told(kind, 30)
+    assert_reported(kind, 30)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", MAY_CRASH)
 def test_thousand_wrong_files_are_refused_or_read_right(kind):
-    assert_told(kind, 1000, first=30)
+    assert_reported(kind, 1000, first=30)

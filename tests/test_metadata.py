@@ -81,7 +81,7 @@ def test_every_number_of_the_calibration_reads_back_for_all_44_cameras(metadata)
         k1, k2, k3, p1, p2 = *intrinsics["k"], *intrinsics["p"]
         assert camera.distortion.tolist() == [k1, k2, p1, p2, k3]
         extrinsics = FACTS["extrinsics"][subject][camera_id]
-        # The camera stands at T: that point is the origin of its coordinates.
+        # The camera is at T: that point is the origin of its coordinates.
         np.testing.assert_allclose(to_camera(np.array(extrinsics["translation"]), camera), 0, atol=1e-9)
         _, b, c = extrinsics["rotation"]
         # Row 0 of Rx(a) Ry(b) Rz(c), multiplied out by hand.
@@ -92,7 +92,7 @@ def test_every_number_of_the_calibration_reads_back_for_all_44_cameras(metadata)
 
 
 def test_size_of_each_view_is_that_of_the_facts(metadata, official_style):
-    """The official file has none: then it is one of the two that the dataset's videos have."""
+    """The official file has no sizes: then it is one of the two that the dataset's videos have."""
     for subject in ALL_SUBJECTS:
         for camera, size in zip(FACTS["cameras"], FACTS["image_sizes_hw"][subject], strict=True):
             assert metadata.sizes_of(subject, camera) == (tuple(size),)
@@ -101,7 +101,7 @@ def test_size_of_each_view_is_that_of_the_facts(metadata, official_style):
 
 
 @pytest.mark.parametrize("cell", ["", "1000", "wide", "1000 x 1002</td><td>1000 x 1002"])
-def test_broken_table_of_sizes_is_told_in_one_line(tmp_path, cell):
+def test_broken_table_of_sizes_is_one_line(tmp_path, cell):
     file = tmp_path / "metadata.xml"
     text = METADATA_FILE.read_text(encoding="utf-8")
     assert text.count("<td>S1</td><td>1000 x 1002</td>") == 1
@@ -152,7 +152,7 @@ def test_each_subject_has_thirty_sequences_without_all(metadata):
 @pytest.mark.parametrize(
     "text", ["", "<metadata/>", "no xml", "<metadata><mapping><tr><td/></tr></mapping></metadata>"]
 )
-def test_a_broken_metadata_file_is_told_in_one_line(tmp_path, text):
+def test_broken_metadata_file_is_one_line(tmp_path, text):
     file = tmp_path / "metadata.xml"
     file.write_text(text)
     with pytest.raises(UsageError, match=r"metadata\.xml cannot be read") as raised:
@@ -160,6 +160,6 @@ def test_a_broken_metadata_file_is_told_in_one_line(tmp_path, text):
     assert "\n" not in str(raised.value)
 
 
-def test_a_missing_metadata_file_is_told(tmp_path):
-    with pytest.raises(UsageError, match="there is no"):
+def test_missing_metadata_file_exits_2(tmp_path):
+    with pytest.raises(UsageError, match="no such file"):
         load_metadata(tmp_path / "metadata.xml")

@@ -1,4 +1,4 @@
-"""tests/mutations.py: each of its faults is noticed, and it tells when one is not."""
+"""tests/mutations.py: each of its faults is noticed, and it reports one that is not."""
 
 import subprocess
 import sys

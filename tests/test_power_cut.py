@@ -64,7 +64,7 @@ def names_at(downloads: Downloads) -> set[str]:
 def assert_true(downloads: Downloads) -> None:
     """Compare what the files in `archives/` claim with the site's archives.
 
-    The archive that was put there by hand may be incomplete until it is recorded: nobody has promised more.
+    The archive that was put there by hand may be incomplete until it is recorded.
     """
     recorded = set(Record(downloads.archives / VERIFIED_RECORD).entries)
     for name in names_at(downloads) - {PLACED_BY_HAND}:
@@ -131,7 +131,7 @@ def downloads_on(copy: Path, site: FaultyServer, downloader: str, **configuratio
 
 
 def test_power_cut_after_a_run_costs_no_archive(tmp_path, disk):
-    """Nothing is synced but by the script, and what it says is there is there."""
+    """Only the script syncs, and what it reports as complete is on the disk."""
     with faulty_site(release_at(tmp_path / "site", 300_000)) as site:
         downloads = downloads_on(disk, site, "requests")
         put_by_hand(downloads)

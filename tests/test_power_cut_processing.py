@@ -148,17 +148,17 @@ def finish_each(
 # -- extract_all.py ----------------------------------------------------------------------------------------------------
 
 
-def files_of(kind: str, edition: int) -> dict[str, bytes]:
-    """Return the files of an edition of an archive, by their names."""
-    chance = random.Random(f"{kind} {edition}")
+def files_of(kind: str, version: int) -> dict[str, bytes]:
+    """Return the files of a version of an archive, by their names."""
+    chance = random.Random(f"{kind} {version}")
     names = list(file_names(kind, "S1").values())[:FILES]
-    return {name: chance.randbytes(BYTES + number + edition) for number, name in enumerate(names)}
+    return {name: chance.randbytes(BYTES + number + version) for number, name in enumerate(names)}
 
 
-def write_archive(root: Path, kind: str, edition: int) -> None:
+def write_archive(root: Path, kind: str, version: int) -> None:
     path = archive_file(root, kind, "S1")
     source = root / "source"
-    for name, content in files_of(kind, edition).items():
+    for name, content in files_of(kind, version).items():
         file = source / "S1" / KIND_FACTS[kind].inner_folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
@@ -173,7 +173,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 MINE = {"mine.cdf": b"of another tool"}
 NEWEST = {kind: files_of(kind, 2 if kind == VIDEOS else 1) for kind in KINDS}
-# What each folder may be, complete: the videos have an older edition, some poses are of another tool.
+# What each folder may be, complete: the videos have an older version, some poses are of another tool.
 KNOWN = {kind: [NEWEST[kind]] for kind in KINDS}
 KNOWN[VIDEOS] = [NEWEST[VIDEOS], files_of(VIDEOS, 1)]
 KNOWN[POSES_3D] = [NEWEST[POSES_3D], MINE]
@@ -182,7 +182,7 @@ KNOWN[POSES_3D] = [NEWEST[POSES_3D], MINE]
 def put_archives(root: Path) -> None:
     """Put the archives of a subject on a disk, with what earlier runs have left, all of it written down.
 
-    Two archives are unpacked; of one of these there is a new edition. One folder is of another tool.
+    Two archives are unpacked; of one of these there is a new version. One folder is of another tool.
     """
     archive_file(root, VIDEOS, "S1").parent.mkdir(parents=True)
     for kind in (VIDEOS, POSES_2D):

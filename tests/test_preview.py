@@ -1,4 +1,4 @@
-"""The preview: everything that is drawn lies where the numbers say, and what is not there is not drawn."""
+"""The preview: everything is drawn where the numbers say, and nothing else is drawn."""
 
 import h5py
 import numpy as np
@@ -17,7 +17,7 @@ JOINT = {name: index for index, name in enumerate(METADATA.joint_names)}
 
 
 def write_folder(folder, cameras=(54138969,), frames=(1,), box=(100, 50, 300, 350), labels=True):
-    """Write a processed sequence of grey pictures, with a person whose right and left side are lines of their own."""
+    """Write a processed sequence of grey pictures, with a figure whose right and left side are lines of their own."""
     pose = np.zeros((32, 2))
     pose[:] = (200, 40)
     # 320 pixels tall: the preview shows 1.25 times that, which is all of the picture.
@@ -55,7 +55,7 @@ def colour_at(sheet: Image.Image, x: float, y: float) -> np.ndarray:
 
 
 def is_about(colour, expected) -> bool:
-    """Tell whether a colour is more like this one than like any other that is drawn; edges are blurred."""
+    """Return whether a colour is more like this one than like any other that is drawn; edges are blurred."""
     drawn = {RIGHT, LEFT, MIDDLE, BOX, LABEL, (GREY,) * 3}
     assert expected in drawn
     return min(drawn, key=lambda other: np.linalg.norm(colour - np.array(other))) == expected
@@ -92,7 +92,7 @@ def test_cameras_stand_beside_and_up_to_three_moments_below_each_other(tmp_path,
     [(150, [(300, 370, RIGHT), (60, 200, None)]), (-150, [(100, 100, LEFT), (60, 300, None)]), (2000, [])],
     ids=["at the lower right", "at the upper left", "outside"],
 )
-def test_person_at_the_edge_or_outside_is_drawn_where_visible(tmp_path, offset, seen):
+def test_figure_at_the_edge_or_outside_is_drawn_where_visible(tmp_path, offset, seen):
     """What is shown is all of the picture then, with the part of the skeleton that is in it."""
     folder = write_folder(tmp_path / "a", box=None, labels=False)
     with h5py.File(folder / "annot.h5", "r+") as annotations:

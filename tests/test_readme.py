@@ -1,4 +1,4 @@
-"""What README.md says is so: its loader runs, and its options are those that the scripts have."""
+"""README.md and docs/options.md match the code: the loader runs, and the options are those of the scripts."""
 
 import fnmatch
 import re
@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from helpers.pages import OPTION
 from helpers.releases import make_extracted
 from helpers.scripts import PROJECT, process, run_script
 from PIL import Image
@@ -14,18 +15,18 @@ from PIL import Image
 from demo.release import DEMO
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
+OPTIONS = (PROJECT / "docs" / "options.md").read_text(encoding="utf-8")
 SCRIPTS = ("download_all.py", "download_seg_mat_gt_pl.py", "extract_all.py", "process_all.py", "export_all.py")
-OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 
 
 def section(title: str) -> str:
-    """Return a section of the README, from its heading to the next one of its level."""
-    return re.search(rf"^## {re.escape(title)}$(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)[1]
+    """Return a section of docs/options.md, from its heading to the next one of its level."""
+    return re.search(rf"^## {re.escape(title)}$(.*?)(?=^## |\Z)", OPTIONS, re.MULTILINE | re.DOTALL)[1]
 
 
 @pytest.fixture(scope="module")
 def options():
-    """The options of each script, as its --help tells them."""
+    """The options in the --help of each script."""
     found = {}
     for script in SCRIPTS:
         ended = run_script(script, "--help")
@@ -56,10 +57,10 @@ def test_readme_loader_is_ten_lines_and_yields_each_frame(demo_run):
                 np.testing.assert_array_equal(values, annotations[f"{dataset}/{camera_id}"][...])
 
 
-def test_the_readme_names_every_option_of_every_script_and_no_other(options):
+def test_options_table_has_every_option_of_every_script(options):
     introduction, _, table = section("Options").partition("\n| ")
     common = set(OPTION.findall(introduction))
-    told = {script: set(common) for script in SCRIPTS}
+    documented = {script: set(common) for script in SCRIPTS}
     which = ""
     for row in table.splitlines():
         cells = [cell.strip() for cell in row.strip("| ").split("|")]
@@ -67,19 +68,13 @@ def test_the_readme_names_every_option_of_every_script_and_no_other(options):
             continue
         which = re.sub(r"`", "", cells[0]) if cells[0].startswith("`") and ".py" in cells[0] else which
         for script in fnmatch.filter(SCRIPTS, which):
-            told[script] |= set(OPTION.findall(row))
-    assert told == options
+            documented[script] |= set(OPTION.findall(row))
+    assert documented == options
 
 
-def test_options_of_commands_in_the_readme_exist(options):
-    commands = re.findall(rf"({'|'.join(map(re.escape, SCRIPTS))})((?:[^\n`|]|\\\n)*)", README)
-    assert len([arguments for _, arguments in commands if OPTION.search(arguments)]) > 4
-    for script, arguments in commands:
-        assert set(OPTION.findall(arguments)) <= options[script]
-
-
-def test_the_readme_names_the_three_shifted_sequences_beside_the_option():
-    (part,) = [part for part in README.split("\n#") if "200 mm" in part]
+@pytest.mark.parametrize("page", [README, OPTIONS], ids=["README", "options"])
+def test_docs_name_the_offset_sequences_with_the_option(page):
+    (part,) = [part for part in page.split("\n#") if "200 mm" in part]
     for word in ("Greeting-2", "SittingDown-2", "Waiting-1", "--correct-s9"):
         assert word in part
 

@@ -66,7 +66,7 @@ def test_empty_and_missing_cells_are_named_and_have_no_box(tmp_path):
     assert notices == ["3 of 4 frames have no box; the first is frame 1: an empty mask"]
 
 
-def test_a_missing_file_is_told_and_all_its_boxes_are_minus_one(tmp_path):
+def test_missing_file_is_reported_and_its_boxes_are_minus_one(tmp_path):
     boxes, problems, notices = read_boxes(tmp_path / "Walking 1.54138969.mat", np.array([0, 64]), SIZE)
     assert boxes.tolist() == [[*NO_BOX], [*NO_BOX]]
     assert problems == [] and len(notices) == 1 and "Walking 1.54138969.mat" in notices[0]
@@ -116,7 +116,7 @@ def test_file_with_any_bytes_damaged_never_raises(tmp_path):
     masks = [mask_with(3, 20, 5, 6 + number) for number in range(5)]
     good = write_mat(tmp_path / "good.mat", "Masks", masks).read_bytes()
     random = np.random.default_rng(36)
-    told = right = 0
+    reported = right = 0
     for number in range(200):
         content = bytearray(good)
         start = int(random.integers(512, len(good) - 64))
@@ -125,9 +125,9 @@ def test_file_with_any_bytes_damaged_never_raises(tmp_path):
         file.write_bytes(content)
         boxes, problems, notices = read_boxes(file, np.arange(5), SIZE)
         assert boxes.shape == (5, 4) and not any("\n" in line for line in problems + notices)
-        told += bool(problems)
+        reported += bool(problems)
         right += boxes.tolist() == [[5, 3, 6 + number, 20] for number in range(5)]
-    assert told > 20 and right > 20
+    assert reported > 20 and right > 20
 
 
 def test_damaged_or_missing_part_labels_are_named(tmp_path):

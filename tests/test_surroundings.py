@@ -43,7 +43,7 @@ ASCII = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONIO
 
 
 def folder_with_their_modules(folder: Path) -> Path:
-    """Make a folder that breaks whoever takes modules or settings from it."""
+    """Make a folder that breaks every program that reads modules or settings from it."""
     folder.mkdir(parents=True)
     for name in THEIR_NAMES:
         (folder / f"{name}.py").write_text(f"raise SystemExit('{folder / name}.py was run')\n")
@@ -86,7 +86,7 @@ def root(demo_run, tmp_path) -> Path:
 
 
 @needs_seccomp
-def test_processing_is_the_same_whatever_surrounds_it(root, expected, tmp_path):
+def test_processing_does_not_depend_on_its_surroundings(root, expected, tmp_path):
     """All at once, and without file locks where an earlier run has left a lock file."""
     locks = root / "processed" / ".locks"
     locks.mkdir(parents=True)
@@ -99,7 +99,7 @@ def test_processing_is_the_same_whatever_surrounds_it(root, expected, tmp_path):
         preexec_fn=lambda: take_locks_away(errno.ENOLCK),  # HDF5 itself knows ENOSYS
     )
     assert_processed(ended, root, expected)
-    assert ended.stdout.count("this file system has no locks; do not start a second run on it") == 1
+    assert ended.stdout.count("this file system does not support file locks; do not start a second run on it") == 1
     assert not list(filter(Path.is_dir, (tmp_path / "here").iterdir())), "nothing was left there"
 
 
@@ -134,7 +134,7 @@ def test_no_temporary_folder_changes_what_is_processed(root, expected, tmp_path,
 
 
 @pytest.mark.slow
-def test_temporary_folder_that_is_all_but_full_is_told_in_one_line(root, small_disk):
+def test_nearly_full_temporary_folder_is_one_line(root, small_disk):
     folder = small_disk(1)
     (folder / "filler").write_bytes(bytes((1 << 20) - os.sysconf("SC_PAGE_SIZE")))
     ended = process(root, *ONE, environment={"TMPDIR": str(folder)})
@@ -191,7 +191,7 @@ def test_unpacking_goes_on_without_locks_and_says_so_once(demo_run, tmp_path, nu
         preexec_fn=lambda: take_locks_away(number),
     )
     assert (ended.returncode, ended.errors) == (0, []), ended.text
-    assert ended.stdout.count("this file system has no locks; do not start a second run on it") == 1
+    assert ended.stdout.count("this file system does not support file locks; do not start a second run on it") == 1
     assert list((root / "extracted" / "S1" / "Poses_D2_Positions").glob("*.cdf"))
 
 
@@ -215,8 +215,8 @@ def test_a_run_goes_on_whatever_its_streams_are(root, expected, streams):
     assert contents(root / "processed") == contents(expected / "processed")
 
 
-def test_nobody_has_to_read_to_the_end(expected):
-    """As with `| head`: neither an error nor a complaint of Python's at its end, with status 120."""
+def test_output_may_be_closed_early(expected):
+    """As with `| head`: neither an error nor Python's message at exit, with status 120."""
     file = expected / "processed" / "S1" / "Walking-1" / "annot.h5"
     ended = shell('{ "$@"; echo $? >&2; } | true', "--describe", file)
     assert ended.stderr == "0\n"
@@ -237,8 +237,10 @@ def test_death_of_the_fork_server_is_one_error_and_ends_its_workers(tmp_path):
     files = [tmp_path / "a", tmp_path / "b"]
     with pytest.raises(TaskError) as caught:
         list(run_in_processes(kill_parent, files, jobs=2))
-    told = str(caught.value)
-    assert told.startswith("the process that forks the workers was killed (out of memory?") and "\n" not in told
+    reported = str(caught.value)
+    assert (
+        reported.startswith("the process that starts the workers was killed (out of memory?") and "\n" not in reported
+    )
     workers = {int(file.read_text()) for file in files if file.exists() and file.read_text()}
     assert workers
     wait_until(lambda: not workers & parents_in_session(os.getsid(0)).keys(), "the end of the workers")
@@ -246,7 +248,7 @@ def test_death_of_the_fork_server_is_one_error_and_ends_its_workers(tmp_path):
 
 @needs_proc
 def test_killed_helper_ends_a_run_in_one_line(root):
-    """It is killed at once, and whatever moment that is, no traceback is seen."""
+    """It is killed at once; at no moment is a traceback printed."""
     options = [*ONE[:-3], "--all-frames", "--no-segments"]
     run = start_script("process_all.py", "--root", root, *options, start_new_session=True)
     helpers = wait_until(
@@ -255,7 +257,7 @@ def test_killed_helper_ends_a_run_in_one_line(root):
     os.kill(helpers[0], signal.SIGKILL)
     ended = finish(run)
     assert ended.returncode == 1 and len(ended.errors) == 1, ended.text
-    assert "the process that forks the workers was killed" in ended.stderr
+    assert "the process that starts the workers was killed" in ended.stderr
     wait_until(lambda: not parents_in_session(run.pid), "the end of the workers")
 
 
@@ -267,11 +269,11 @@ def test_module_that_cannot_be_imported_is_one_error():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("limit", "told"), [(10, "cannot start a process: Too many open files; "), (64, None)])
-def test_few_open_files_are_told_or_enough(root, expected, limit, told):
+@pytest.mark.parametrize(("limit", "reported"), [(10, "cannot start a process: Too many open files; "), (64, None)])
+def test_few_open_files_are_reported_or_enough(root, expected, limit, reported):
     ended = process(root, *ONE, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
-    if told:
-        assert ended.returncode == 1 and len(ended.errors) == 1 and told in ended.stderr
+    if reported:
+        assert ended.returncode == 1 and len(ended.errors) == 1 and reported in ended.stderr
     else:
         assert_processed(ended, root, expected)
 

@@ -69,7 +69,7 @@ def below(folder: Path) -> dict[str, bytes | None]:
 
 
 def try_to_unpack(outer: Path, archive: bytes) -> dict[str, bytes] | None:
-    """Unpack an archive deep in a folder; return the files that came of it, None if it was not accepted.
+    """Unpack an archive deep in a folder; return the resulting files, None if it was not accepted.
 
     Everything else in the outer folder must stay as it is.
     """

@@ -1,1 +1,1 @@
-"""Download archives: log in to the site, fetch, resume, verify."""
+"""Download archives: log in to the site, download, resume, verify."""

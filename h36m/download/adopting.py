@@ -1,4 +1,4 @@
-"""Downloads that axel, run by older tools, left unfinished under an archive's own name: they become ours.
+"""Adopt downloads that axel, run by older tools, left unfinished under an archive's own name.
 
 Videos_S1.tgz       with holes
 Videos_S1.tgz.st    axel's state file
@@ -33,7 +33,7 @@ def adopt(unfinished: Path, path: Path, kind: str, subject: str) -> bool:
     noted = None if size is None else unpack_state(state, size)
     if size is None or not noted or unfinished.stat().st_size > size:
         return False
-    with unfinished.open("rb") as file:  # the bytes before the first that is missing are the archive's, or it is none
+    with unfinished.open("rb") as file:  # the bytes before the first missing one show whether this is the archive
         beginning = file.read(min(BEGINNING_BYTES, noted[0][0]))
     if fault_in_beginning(beginning, kind, subject):
         return False

@@ -25,7 +25,7 @@ from h36m.download.verify import Verdict, beginning_fault, check_archive
 from h36m.near_misses import browser_download
 from h36m.storage import Record, free_name, rename_durably, sync
 
-# A downloaded file that fails its check is downloaded again until two agree; three that differ are no accident.
+# A download that fails verification is repeated until two are identical; three different ones are no coincidence.
 MOST_DOWNLOADS = 3
 
 
@@ -54,7 +54,7 @@ def check_existing(run: Run, kind: str, subject: str) -> list[Verdict] | None:
     """Verify the files of one archive that are in the folder.
 
     Returns:
-        None if the archive is there and good; else what was wrong with the one that was there, if there was one.
+        None if the archive is present and good; else the verdict on the file under its name, if there was one.
 
     Raises:
         TaskError: the archive has changed on the server, and its new version is not accepted yet.
@@ -70,17 +70,17 @@ def check_existing(run: Run, kind: str, subject: str) -> list[Verdict] | None:
         line = browser_download(target)
         if line:
             raise TaskError(line)
-        run.say(f"{target.name}: there; checking it ({target.stat().st_size:,} bytes)")
+        run.say(f"{target.name}: already present, verifying ({target.stat().st_size:,} bytes)")
         verdict = check_archive(target, kind, subject, expected)
         if verdict.fault is None:
             _discard_partial(target)
             run.record.add(target, verdict.md5)
             return None
         if not verdict.is_whole and adopt(target, partial, kind, subject):
-            run.say(f"{target.name}: an unfinished download of axel: resuming it")
+            run.say(f"{target.name}: an unfinished axel download; resuming it")
             return []
         aside = _set_aside(target)
-        run.say(f"{target.name} {verdict.fault}: renamed to {aside.name}, fetching it")
+        run.say(f"{target.name} {verdict.fault}: renamed to {aside.name}, downloading it again")
         return [verdict]
     if changed.exists():
         _discard_partial(target)
@@ -92,11 +92,11 @@ def check_existing(run: Run, kind: str, subject: str) -> list[Verdict] | None:
             if verdict.fault is None:
                 rename_durably(changed, target)
                 run.record.add(target, md5)
-                run.say(f"{target.name}: the site's new edition, now accepted")
+                run.say(f"{target.name}: the server's new version, now accepted")
                 return None
-            if not verdict.is_whole:  # no edition of this archive, whoever put it there
+            if not verdict.is_whole:  # no version of this archive, whoever put it there
                 aside = _set_aside(target, changed)
-                run.say(f"{changed.name} {verdict.fault}: renamed to {aside.name}, fetching {target.name}")
+                run.say(f"{changed.name} {verdict.fault}: renamed to {aside.name}, downloading {target.name} again")
                 return [verdict]
             run.record.add(changed, md5)
         raise TaskError(_changed_message(run, target, md5))
@@ -134,28 +134,31 @@ def obtain(run: Run, kind: str, subject: str, verdicts: list[Verdict]) -> None:
         verdict = _check_and_sync(partial.path, kind, subject, expected)
         if verdict.fault is None:
             _keep(run, partial, target, verdict)
-            run.say(f"{target.name}: fetched by {by}, {'MD5' if expected else 'gzip stream'} checked")
+            run.say(f"{target.name}: downloaded with {by}, {'MD5' if expected else 'gzip stream'} verified")
             return
         if verdict in verdicts:
             if not verdict.is_whole or verdict.md5 is None:
                 partial.discard()
                 raise TaskError(
-                    f"{target.name} {verdict.fault}; fetched again, it was the same. Try again on another day"
+                    f"{target.name} {verdict.fault}; a second download was identical; try again on another day"
                 )
             _keep(run, partial, with_extension(target, CHANGED_EXTENSION), verdict)
             raise TaskError(_changed_message(run, target, verdict.md5))
         verdicts = [*verdicts, verdict]
         partial.discard()
         if downloads_left:
-            run.say(f"{target.name} {verdict.fault}: fetching it once more")
-        # axel may have put a page between the bytes of an archive, and a server may send wrong ranges.
+            run.say(f"{target.name} {verdict.fault}: downloading it again")
+        # axel may have written a page into the archive, and a server may send wrong ranges.
         transfer.uses_axel, transfer.connections, transfer.most_connections = False, 1, 1
         transfer.downloaders.clear()
-    raise TaskError(f"{target.name} {verdict.fault}; fetched {MOST_DOWNLOADS} times, it was never the same twice")
+    raise TaskError(
+        f"{target.name} {verdict.fault}; downloaded {MOST_DOWNLOADS} times with {MOST_DOWNLOADS} different results; "
+        "try again on another day"
+    )
 
 
 def _download(transfer: Transfer, quiet: bool) -> str:
-    """Download what is missing; return who did it, in words."""
+    """Download what is missing; return the names of the downloaders, in words."""
     try:
         with Progress(desc=transfer.file_name, unit="B", unit_scale=True, disable=quiet) as bar:
             return complete(transfer, bar)
@@ -164,7 +167,7 @@ def _download(transfer: Transfer, quiet: bool) -> str:
 
 
 def _check_and_sync(path: Path, kind: str, subject: str, expected_md5: str | None) -> Verdict:
-    """Verify a downloaded file while its bytes go to the disk, which takes as long again."""
+    """Verify a downloaded file while its bytes are synced to the disk, which takes as long."""
     with ThreadPoolExecutor(1) as pool:
         synced = pool.submit(sync, path)
         verdict = check_archive(path, kind, subject, expected_md5)
@@ -183,14 +186,14 @@ def _keep(run: Run, partial: PartialDownload, path: Path, verdict: Verdict) -> N
 
 
 def with_extension(target: Path, extension: str) -> Path:
-    """Return the path beside an archive whose name has an extension more: `Videos_S1.tgz.part`."""
+    """Return the path next to an archive with another extension appended: `Videos_S1.tgz.part`."""
     return target.with_name(target.name + extension)
 
 
 def _set_aside(target: Path, path: Path | None = None) -> Path:
-    """Rename a file under an archive's name (or `path`) that is not the archive, with axel's state; return where to.
+    """Rename a file (and axel's state) that has an archive's name but is not the archive; return the new path.
 
-    Somebody put it there and may want to keep it: it is never deleted.
+    A user may want to keep it, so it is never deleted.
     """
     path = path or target
     aside = free_name(with_extension(target, REJECTED_EXTENSION))
@@ -209,7 +212,8 @@ def _discard_partial(target: Path) -> None:
 
 def _changed_message(run: Run, target: Path, md5: str | None) -> str:
     return (
-        f"{target.name}: the site has changed this file: its MD5 is {md5}, not {run.checksums.get(target.name)}; "
-        f"it is kept as {with_extension(target, CHANGED_EXTENSION)}. To accept it, put this line in place of the old "
-        f"one into {run.checksums_file} and run again: {md5}  {ARCHIVES}/{target.name}"
+        f"{target.name}: checksum mismatch: expected {run.checksums.get(target.name)}, got {md5}. A second download "
+        f"was identical, so the file on the server has probably changed. Saved as "
+        f"{with_extension(target, CHANGED_EXTENSION)}. To accept it, replace its line in {run.checksums_file} with "
+        f"this one and run again: {md5}  {ARCHIVES}/{target.name}"
     )

@@ -1,4 +1,4 @@
-"""axel, the download accelerator: let it complete a partial download, watch that its file grows, and stop it.
+"""Run axel, the download accelerator, on a partial download; watch that its file grows, and stop it.
 
 Its state file is read and written in h36m.download.partial.
 
@@ -27,13 +27,13 @@ from h36m.download.response import STALL_SECONDS, ArchiveResponse
 from h36m.download.transfer import QUIET_SECONDS, SessionState, Transfer
 from h36m.storage import sync
 
-# When axel's many connections do not finish an archive, it gets these few, and then requests goes on.
+# When axel does not finish an archive with many connections, it gets these few, and then requests continues.
 FEW_CONNECTIONS = 4
-WATCH_SECONDS = 0.2  # how often a running axel's file is looked at
+WATCH_SECONDS = 0.2  # interval of checks on a running axel's file
 SYNC_SECONDS = 1  # between two syncs: little to lose, and few interruptions for a disk that has to seek
-STOP_SECONDS = 5  # axel writes its state when it is asked to stop, and needs no time for it
+STOP_SECONDS = 5  # axel writes its state at once when it is terminated
 
-# The folder of an .axelrc of ours: the user's own could name a proxy, to which axel sends the cookie in clear text.
+# Contains our .axelrc: the user's own could name a proxy, to which axel would send the cookie in clear text.
 HOME = Path(__file__).resolve().parent / "axel_home"
 # The variables that axel needs to be found and loaded; LD_PRELOAD is how programs such as proxychains wrap others.
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "DYLD_INSERT_LIBRARIES", "SYSTEMROOT")
@@ -55,7 +55,7 @@ def download_with_axel(transfer: Transfer, url: str, session: str | None, bar: P
     """Let axel download what is missing; if it does not finish, it gets fewer connections next time.
 
     A site may send a login page with status 200 once the session has expired, and axel takes that for the archive. So
-    the site is asked about the session all along, and what axel wrote after the last good answer does not count.
+    the session is checked meanwhile, and what axel wrote after the last successful check does not count.
 
     Args:
         url: of the archive at the site itself.
@@ -81,7 +81,7 @@ def download_with_axel(transfer: Transfer, url: str, session: str | None, bar: P
 
     def is_session_expired(is_quiet: bool) -> bool:
         nonlocal good, is_expired
-        missing_before_answer = PartialDownload(partial.path).missing  # None while axel just writes its state
+        missing_before_answer = PartialDownload(partial.path).missing  # None while axel is writing its state
         state = transfer.ask_about_session(session)
         if state is SessionState.VALID and missing_before_answer is not None:
             good = missing_before_answer
@@ -105,7 +105,7 @@ def download_with_axel(transfer: Transfer, url: str, session: str | None, bar: P
         raise RunStoppedError
     partial.reload()
     if not partial.has_state and partial.length not in (0, size):
-        partial.discard()  # axel has finished something else, such as a login page
+        partial.discard()  # axel has downloaded something else, such as a login page
     if is_expired or is_session_expired(is_quiet=False):
         partial.mark_missing(good)
         return
@@ -119,7 +119,7 @@ def download_with_axel(transfer: Transfer, url: str, session: str | None, bar: P
 
 
 def bytes_on_disk(part: Path) -> int:
-    """Return how many bytes of a file with holes are there: what grows while axel makes progress."""
+    """Return how many bytes of a file with holes are allocated, which grows while axel makes progress."""
     try:
         return part.stat().st_blocks * 512  # POSIX counts in units of 512 whatever the disk's blocks are
     except FileNotFoundError:
@@ -158,19 +158,19 @@ def run_axel(
     progress: Callable[[int], None],
     is_useless: Callable[[bool], bool],
 ) -> None:
-    """Let axel work on an unfinished file until it ends, does not get on, or `stop` is set.
+    """Run axel on an unfinished file until it ends, stalls, or `stop` is set.
 
-    How it ended tells nothing (axel exits with 0 on a login page, too): look at what it left behind.
+    Its exit status is ignored (axel exits with 0 on a login page, too): check the file that it left.
 
     Args:
-        url: an address that answers with the file itself; axel follows no redirect, for it would take the cookie along.
-        part: where to put the file, and to go on from its state file.
-        cookie: the PHPSESSID; it stands on axel's command line, for axel has no other way to take it.
-        stall_seconds: without a new byte for this long axel is stopped; it may be going round without end.
+        url: of the file itself; axel follows no redirects, since it would send the cookie along.
+        part: the file to write, resumed from its state file.
+        cookie: the PHPSESSID; it is on axel's command line, since axel accepts it in no other way.
+        stall_seconds: axel is stopped after this long without a new byte; it may loop endlessly.
         check_seconds: `is_useless` is called this often.
-        progress: called with the number of bytes on disk now and then.
-        is_useless: returns whether axel gets no more bytes of the archive, and is to be stopped; its argument says
-            whether no byte has come for `check_seconds`.
+        progress: called from time to time with the number of bytes on disk.
+        is_useless: returns whether axel receives no more bytes of the archive and must be stopped; its argument says
+            whether no byte has arrived for `check_seconds`.
     """
     command = ["axel", "--quiet", "--no-proxy", "--max-redirect=0", f"--num-connections={connections}"]
     command += [f"--timeout={max(1, round(stall_seconds))}", f"--output={part.resolve()}"]
@@ -183,7 +183,7 @@ def run_axel(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C is for the script, which then stops axel
-        restore_signals=False,  # SIGPIPE stays ignored: axel dies of it, its state unsaved, when the site hangs up
+        restore_signals=False,  # SIGPIPE stays ignored: it would kill axel with its state unsaved
         preexec_fn=functools.partial(_die_with_parent, os.getpid()) if sys.platform == "linux" else None,
     )
     try:
@@ -197,7 +197,7 @@ def run_axel(
                 if time.monotonic() - synced > SYNC_SECONDS:
                     sync(part)
                     synced = time.monotonic()
-                grown, last = time.monotonic(), now  # after the sync, for a slow disk is no stalled download
+                grown, last = time.monotonic(), now  # after the sync: a slow disk is not a stalled download
                 progress(now)
             if axel.returncode is not None:
                 break
@@ -212,7 +212,7 @@ def run_axel(
 
 
 def _end(axel: subprocess.Popen) -> None:
-    """Ask axel to stop, which makes it write its state, and then make sure."""
+    """Terminate axel, which makes it write its state; kill it if that does not help."""
     if axel.poll() is None:
         axel.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -230,5 +230,5 @@ def _die_with_parent(parent: int) -> None:
     """Have the kernel kill axel when the script is killed, so that two never write one file."""
     pr_set_pdeathsig = 1  # from the kernel's <linux/prctl.h>
     _libc.prctl(pr_set_pdeathsig, signal.SIGKILL)
-    if os.getppid() != parent:  # the script was gone before that
+    if os.getppid() != parent:  # the script had already ended
         os._exit(1)

@@ -30,7 +30,7 @@ MOST_RESTARTS = 5
 
 
 def complete(transfer: Transfer, bar: Progress) -> str:
-    """Download until no byte is missing, in as many attempts as it takes; return who did it, in words.
+    """Download until no byte is missing, in as many attempts as needed; return the names of the downloaders, in words.
 
     Raises:
         TaskError: it failed, and why. What was downloaded is kept.
@@ -57,14 +57,14 @@ def complete(transfer: Transfer, bar: Progress) -> str:
             break
         if fruitless == TRIES_WITHOUT_PROGRESS:
             raise TaskError(
-                f"{trouble}; tried {fruitless} times without a byte more. What came is kept: run again later"
+                f"{trouble}; no progress after {fruitless} attempts. The partial download is kept; run again later"
             )
         pause(trouble, max(0, fruitless - 1), transfer.say, transfer.stop)
     return " and ".join(transfer.downloaders) or "an earlier run"
 
 
 def _is_good_as_it_is(transfer: Transfer) -> bool:
-    """Return whether a file whose last bytes never come is complete all the same: some servers promise too many."""
+    """Return whether a file whose last bytes never arrive is complete: some servers announce too many."""
     partial = transfer.partial
     if not partial.path.exists() or partial.has_state:
         return False
@@ -76,7 +76,7 @@ def _transfer_some(transfer: Transfer, bar: Progress) -> None:
 
     Raises:
         TemporaryError: it ended too early; what was downloaded is kept.
-        TaskError: trying again does not help.
+        TaskError: a retry does not help.
     """
     partial, session = transfer.partial, transfer.site.session
     try:
@@ -98,7 +98,7 @@ def _transfer_some(transfer: Transfer, bar: Progress) -> None:
         _renew_session(transfer, session, error)
         return
     except TemporaryError as error:
-        if error.status:  # some sites show an expired session in that way
+        if error.status:  # some sites answer so when the session has expired
             transfer.renew_expired_session(session, is_quiet=False)
         raise
     download_with_axel(transfer, response.url, session, bar)  # with no other connection beside axel's
@@ -110,19 +110,19 @@ def _request_first(transfer: Transfer, session: str | None) -> ArchiveResponse |
     """Request the first bytes that are missing; return None if the session was renewed since the site kept silent."""
     partial = transfer.partial
     start, end = partial.missing[0] if partial.missing else (0, None)
-    answers: queue.SimpleQueue = queue.SimpleQueue()
+    responses: queue.SimpleQueue = queue.SimpleQueue()
 
     def ask() -> None:
         try:
-            answers.put(transfer.site.open_archive(transfer.kind, transfer.subject, start, end, partial.version))
-        except Exception as error:  # handed to the thread that waits
-            answers.put(error)
+            responses.put(transfer.site.open_archive(transfer.kind, transfer.subject, start, end, partial.version))
+        except Exception as error:  # passed to the waiting thread
+            responses.put(error)
 
     threading.Thread(target=ask, daemon=True).start()
     asked_at = time.monotonic()
     while True:
         try:
-            answer = answers.get(timeout=WATCH_SECONDS)
+            response = responses.get(timeout=WATCH_SECONDS)
         except queue.Empty:
             if transfer.stop.is_set():
                 raise RunStoppedError from None
@@ -131,23 +131,25 @@ def _request_first(transfer: Transfer, session: str | None) -> ArchiveResponse |
                     return None
                 asked_at = time.monotonic()
         else:
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
+            if isinstance(response, Exception):
+                raise response
+            return response
 
 
 def _renew_session(transfer: Transfer, session: str | None, error: NotAnArchiveError) -> None:
-    """Log in again since the site sent something else than the archive; that is done once for each archive.
+    """Log in again because the site sent something other than the archive; done once for each archive.
 
     Raises:
-        TemporaryError: with a valid session the site sends it, too; it may pass.
-        TaskError: it does not pass.
+        TemporaryError: the site sends it with a valid session, too; that may pass.
+        TaskError: that does not pass.
     """
     site = transfer.site
     if transfer.is_session_renewed or not site.has_credentials:
         if not site.is_valid(session):
             if transfer.is_session_renewed:
-                raise TaskError(f"{error}; the session ended twice during this archive: run again to go on") from None
+                raise TaskError(
+                    f"{error}; the session expired twice during this archive; run again to resume"
+                ) from None
         elif isinstance(error, RefusedArchiveError):
             raise TaskError(f"{error}; is it still published?") from None
         else:
@@ -160,7 +162,7 @@ def _renew_session(transfer: Transfer, session: str | None, error: NotAnArchiveE
 
 
 def _is_usable(transfer: Transfer, response: ArchiveResponse) -> bool:
-    """Make the partial download fit a response; return whether the response has the bytes that are missing first.
+    """Make the partial download fit a response; return whether the response begins with the first missing byte.
 
     Raises:
         TemporaryError: the server sent another range.
@@ -169,22 +171,22 @@ def _is_usable(transfer: Transfer, response: ArchiveResponse) -> bool:
     partial, name, host = transfer.partial, transfer.file_name, transfer.site.host
     outcome = reconcile(partial.missing, partial.version, response)
     if outcome is Outcome.OTHER_RANGE:
-        raise TemporaryError(f"{name}: {host} sent another range than it was asked for")
+        raise TemporaryError(f"{name}: {host} sent another byte range than requested")
     if outcome is Outcome.COMPLETE:
         partial.trust_length()
     elif outcome is Outcome.CHANGED:
         _require_other_version(transfer, response)
         transfer.restarts += 1
         if transfer.restarts > MOST_RESTARTS:
-            raise TaskError(f"{name}: it changes on the site while it is fetched; try again on another day")
-        transfer.say(f"{name}: it has changed on the site since it was begun: beginning anew")
+            raise TaskError(f"{name}: keeps changing on the server during the download; try again on another day")
+        transfer.say(f"{name}: changed on the server during the download; restarting")
         partial.discard()
         if response.is_past_end:
             return False
     elif outcome is Outcome.NO_RANGES and transfer.has_seen_ranges:
-        raise TemporaryError(f"{name}: {host} sent all of it in place of a byte range")
+        raise TemporaryError(f"{name}: {host} sent the whole archive instead of a byte range")
     elif outcome is Outcome.NO_RANGES:
-        transfer.say(f"{name}: {host} sends no byte ranges: beginning anew")
+        transfer.say(f"{name}: {host} does not support resuming (no byte ranges); restarting")
         partial.discard()
     transfer.has_seen_ranges |= response.has_ranges
     partial.set_version(response.version)
@@ -199,15 +201,15 @@ def _require_other_version(transfer: Transfer, response: ArchiveResponse) -> Non
 
     Raises:
         NotAnArchiveError: the server sends a page.
-        TemporaryError: what it sends from the archive's beginning is of another version again.
+        TemporaryError: the archive's beginning is of a third version.
     """
     if response.start == 0 and not response.is_past_end:
-        return  # its first bytes were looked at
+        return  # its first bytes were checked
     site = transfer.site
     beginning = site.open_archive(transfer.kind, transfer.subject, 0, None, Version())
     beginning.close()
     if beginning.version.contradicts(response.version):
-        raise TemporaryError(f"{transfer.file_name}: {site.host} sent a range of something else")
+        raise TemporaryError(f"{transfer.file_name}: {site.host} sent a byte range of another file")
 
 
 def _has_space(partial: PartialDownload) -> bool:
@@ -220,7 +222,8 @@ def _disk_full_error(partial: PartialDownload) -> TaskError:
     size, done, folder = partial.version.size, partial.bytes_done, partial.path.parent
     free = shutil.disk_usage(folder).free
     lacks = "an unknown number of" if size is None else f"{size - done:,}"
+    kept = f", the {done:,} bytes already downloaded are kept" if done else ""
     return TaskError(
-        f"{partial.path.stem}: the disk is full: {lacks} bytes are still to come, and {free:,} are free in "
-        f"{folder}; make room and run again, the {done:,} bytes that came are kept"
+        f"{partial.path.stem}: disk is full: {lacks} more bytes are needed, but {free:,} are free in {folder}; free "
+        f"some space and run again{kept}"
     )

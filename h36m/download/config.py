@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from h36m.cli import UsageError
 from h36m.storage import PRIVATE, write_atomically
 
-CONFIGURATION_FILE = "config.ini"  # the default of --config, in the current directory
+CONFIGURATION_FILE = "config.ini"  # the default of --config, in the current folder
 SECTION = "General"
 DEFAULTS = {
     "PHPSESSID": "",
@@ -34,8 +34,8 @@ BOOLEANS = dict.fromkeys(("yes", "true", "on", "1"), True) | dict.fromkeys(("no"
 DOWNLOADERS = ("auto", "axel", "requests")
 MOST_CONNECTIONS = 100
 
-# Over bytes, so that comments in any encoding are harmless; there \s is an ASCII blank or a line end. A byte order mark
-# counts as a blank.
+# On bytes, so that comments in any encoding are harmless; there \s is an ASCII space or a line end. A byte order mark
+# counts as a space.
 MARGIN = rb"(?:\xef\xbb\xbf)?\s*"
 COMMENT = re.compile(MARGIN + rb"([;#].*)?", re.DOTALL)
 HEADER = re.compile(MARGIN + rb"\[([^\[\]]*)\]\s*")
@@ -47,7 +47,7 @@ WORD = re.compile(r"[^\W\d][\w.-]*")
 class Meaning(Enum):
     """What a line of `config.ini` is."""
 
-    COMMENT = auto()  # or blank
+    COMMENT = auto()  # or empty
     HEADER = auto()  # of a section
     SETTING = auto()  # KEY = VALUE
     UNKNOWN = auto()
@@ -62,7 +62,7 @@ class Line(NamedTuple):
     before: bytes  # up to the value; the whole line if it is no setting
     key: str = ""
     value: bytes = b""
-    after: bytes = b""  # blanks and line end
+    after: bytes = b""  # spaces and line end
 
 
 @dataclass
@@ -110,13 +110,13 @@ def read_configuration(path: Path, environment: Mapping[str, str] = os.environ) 
     if downloader not in DOWNLOADERS:
         raise wrong_value("Downloader", "auto, axel or requests")
     if downloader == "axel" and not shutil.which("axel"):
-        raise UsageError(f"{path}: Downloader is axel, which is not installed here; install it or say auto")
+        raise UsageError(f"{path}: Downloader is axel, which is not installed; install it or set Downloader = auto")
     digits = re.fullmatch(r"0*([0-9]{1,3})", values["Connections"])
     if not digits or not 1 <= int(digits[1]) <= MOST_CONNECTIONS:
         raise wrong_value("Connections", f"a number from 1 to {MOST_CONNECTIONS}")
     if re.search(r"\s", values["Username"]):
         warnings.append(
-            f"{path}: line {numbers['Username']}: Username has a blank in it; if a comment follows it, put the comment "
+            f"{path}: line {numbers['Username']}: Username contains a space; if a comment follows it, put the comment "
             "on a line of its own"
         )
     variables = {key: _variable(environment, name) for key, name in VARIABLES.items()}
@@ -134,9 +134,9 @@ def read_configuration(path: Path, environment: Mapping[str, str] = os.environ) 
 
 
 def save_session(path: Path, session: str) -> None:
-    """Put a PHPSESSID into `config.ini`, made if there is none; everything else in it stays, byte for byte.
+    """Save a PHPSESSID in `config.ini`, created if absent; everything else in the file stays, byte for byte.
 
-    The file is replaced as a whole and can then be read by its owner only.
+    The file is replaced as a whole, and then only its owner can read it.
 
     Raises:
         OSError: the file cannot be read or written, or is no text in UTF-8 any more.
@@ -157,10 +157,10 @@ def save_session(path: Path, session: str) -> None:
 
 
 def lines_of(content: bytes) -> Iterator[Line]:
-    """Yield the lines of a configuration, those that are not understood too.
+    """Yield the lines of a configuration, including those that are not understood.
 
-    A line that begins, after blanks, with `;` or `#` is a comment. Nothing else is: a value begins after the first `=`
-    or `:` and ends with the line, and the ASCII blanks around it do not belong to it.
+    A line whose first character other than spaces is `;` or `#` is a comment. A value begins after the first `=`
+    or `:` and ends with the line, without the ASCII spaces around it.
     """
     section = None
     for number, raw in enumerate(io.BytesIO(content), 1):
@@ -189,7 +189,7 @@ def _read_file(path: Path) -> tuple[dict[str, str], dict[str, int], list[str]]:
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     if _is_wide(content):
-        raise UsageError(f"{path}: is not UTF-8 text, but UTF-16 or no text; save it as UTF-8")
+        raise UsageError(f"{path}: is not UTF-8 text (UTF-16 or binary?); save it as UTF-8")
     values: dict[str, str] = {}
     numbers: dict[str, int] = {}
     warnings: list[str] = []
@@ -197,15 +197,15 @@ def _read_file(path: Path) -> tuple[dict[str, str], dict[str, int], list[str]]:
     for line in lines_of(content):
         where = f"{path}: line {line.number}"
         if not _is_understood(line, seen):
-            # Without a word of the line: it may hold the password.
-            raise UsageError(f"{where} cannot be understood; see config.ini.example")
+            # Without any word of the line: it may contain the password.
+            raise UsageError(f"{where} is neither KEY = VALUE nor a comment; see config.ini.example")
         if line.meaning is Meaning.HEADER and line.section != SECTION:
             name, hint = f"[{line.section}]", _hint(line.section or "", {SECTION.lower(): f"[{SECTION}]"})
-            warnings.append(f"{where}: ignoring the section {name!a}, which is not known{hint}")
+            warnings.append(f"{where}: ignoring the unknown section {name!a}{hint}")
         if line.meaning is not Meaning.SETTING or line.section != SECTION:
             continue
         if line.key.lower() not in KEYS:
-            warnings.append(f"{where}: ignoring the key {line.key!a}, which is not known{_hint(line.key, KEYS)}")
+            warnings.append(f"{where}: ignoring the unknown key {line.key!a}{_hint(line.key, KEYS)}")
             continue
         key = KEYS[line.key.lower()]
         try:
@@ -269,7 +269,7 @@ def _hint(name: str, known: Mapping[str, str]) -> str:
 
 
 def _variable(environment: Mapping[str, str], name: str) -> str:
-    """Return the value of an environment variable as it stands; "" if it is not set.
+    """Return the unchanged value of an environment variable; "" if it is not set.
 
     Raises:
         UsageError: it is not text in the encoding of the environment, and so cannot be sent.
@@ -283,15 +283,15 @@ def _variable(environment: Mapping[str, str], name: str) -> str:
 
 
 def _fault_of_url(url: str) -> str | None:
-    """Return what BaseURL must be and is not, without the address itself, which may hold a password; None if it is."""
+    """Return what is wrong with BaseURL, without the URL itself, which may contain a password; None if nothing is."""
     try:
         parts = urlsplit(url)
     except ValueError:  # such as brackets that are no IPv6 address
         return "be a valid address, such as https://vision.imar.ro/human3.6m/"
     if "@" in parts.netloc:  # axel would show it in `ps`, and messages name the host
-        return "not contain a user name or password; remove what is before the @, and use Username and Password"
+        return "not contain a user name or password; remove everything before the @, and use Username and Password"
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return "begin with https:// and a host"
-    if re.search(r"[\s?#]", url):  # names of pages are put behind it
-        return "have no blanks, ? or # in it"
+    if re.search(r"[\s?#]", url):  # names of pages are appended to it
+        return "not contain spaces, ? or #"
     return None

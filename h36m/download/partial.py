@@ -5,7 +5,7 @@
                            file's length are present: only ranges that are downloaded side by side leave holes.
     NAME.tgz.part.about    the version: size, ETag and date, as the server sent them
 
-A run may be killed between any two steps here, and the next run believes what it finds. So each step keeps this true:
+A run may be killed between any two steps, and the next run trusts these files. So this always holds:
 the files claim no byte that is not in `NAME.tgz.part`. After a power cut too: the bytes are on the disk before a state
 claims them. (axel keeps its own state, and syncs nothing: see h36m.download.axel.)
 """
@@ -31,14 +31,14 @@ Ranges = list[tuple[int, int | None]]
 
 
 class Version(NamedTuple):
-    """What tells one version of an archive on the server from another; None for what the server did not say."""
+    """The version of an archive on the server, as the server describes it; None for what it did not send."""
 
     size: int | None = None
     etag: str | None = None
     last_modified: str | None = None
 
     def contradicts(self, other: "Version") -> bool:
-        """Return whether two descriptions cannot be of one version; what one of them does not know does not count."""
+        """Return whether two descriptions cannot be of one version; what either of them lacks does not count."""
         return any(None not in pair and pair[0] != pair[1] for pair in zip(self, other, strict=True))
 
 
@@ -49,7 +49,7 @@ class PartialDownload:
         path: the file with the bytes; it may not exist yet.
         version: that the bytes come from, as recorded beside the file.
         missing: the byte ranges that are missing, [] for a complete file; None where the files cannot be trusted (too
-            long, or a state file that is cut off or belongs to another file). Then `discard` is all that is left.
+            long, or a state file that is truncated or belongs to another file). Then only `discard` helps.
         has_state: whether axel's state file exists; without one, the file's length says what is missing.
     """
 
@@ -114,14 +114,14 @@ class PartialDownload:
         """
         rest = memoryview(data)
         missing, _ = self._range_with(position, len(rest))
-        # This write leaves a hole, which the file's length would claim: from now on there has to be a state.
+        # This write leaves a hole, which the file's length would claim: from now on a state file is needed.
         if position > missing[0][0] and not self._is_noted:
             self.note()
         with self._lock:
             if self._file is None:
                 self._file = self.path.open("r+b" if self.path.exists() else "xb", buffering=0)
             self._file.seek(position)
-            while rest:  # a disk that fills up takes only a part
+            while rest:  # a disk that fills up accepts only a part
                 written = self._file.write(rest)
                 self._mark_present(position, position + written)
                 position, rest = position + written, rest[written:]
@@ -129,7 +129,7 @@ class PartialDownload:
     def note(self) -> None:
         """Record in axel's state file what is missing, so that axel, or a later run without it, resumes from there.
 
-        Waits for the disk, which takes as long as writing what came since the last time; other threads can go on
+        Waits for the disk, as long as writing the bytes since the last call takes; other threads can continue
         writing meanwhile.
 
         Raises:
@@ -147,9 +147,9 @@ class PartialDownload:
             self.has_state = self._is_noted = True
 
     def split(self, count: int, smallest: int = 1) -> None:
-        """Cut the missing ranges evenly into `count`, so that as many connections have as much to do; not on disk yet.
+        """Split the missing ranges evenly into `count` parts, one for each connection; not on disk yet.
 
-        Ranges beside each other are joined before.
+        Adjacent ranges are joined first.
 
         Args:
             smallest: bytes that the parts have at least; there may be fewer of them for that.
@@ -184,7 +184,7 @@ class PartialDownload:
         Raises: as `note`.
         """
         with self._noting, self._lock:
-            if self.length:  # else there is nothing to take away
+            if self.length:  # else nothing is marked
                 self.missing = [*ranges]
                 self.note()
 
@@ -237,7 +237,7 @@ class PartialDownload:
             self._is_noted = self.missing == noted
 
     def _range_with(self, position: int, length: int) -> tuple[Ranges, int]:
-        """Return the missing ranges and the index of the one that holds these bytes."""
+        """Return the missing ranges and the index of the one that contains these bytes."""
         missing = self.missing or []
         for index, (start, end) in enumerate(missing):
             if start <= position and (end is None or position + length <= end):
@@ -254,7 +254,7 @@ class PartialDownload:
 
 
 def remove_temporary_files(folder: Path) -> None:
-    """Remove what killed runs were just writing beside partial downloads."""
+    """Remove temporary files that killed runs left next to partial downloads."""
     for path in folder.glob(f"*{ARCHIVE_EXTENSION}{PARTIAL_EXTENSION}.*.tmp"):
         path.unlink()
 

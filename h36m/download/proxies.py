@@ -1,4 +1,4 @@
-"""Proxies: which one applies to an address, and their failures in one line, without passwords.
+"""Proxies: find which one applies to an address, and describe their failures in one line, without passwords.
 
 Which proxy applies follows requests' own rules: https_proxy, all_proxy and no_proxy in either case, or the system's
 settings on macOS and Windows.
@@ -24,13 +24,13 @@ SCHEME_AND_REST = re.compile(r"(?:([a-zA-Z][\w+.-]*)://)?(.*)", re.DOTALL)
 HOST_AND_PORT = re.compile(r"([\w.-]+|\[[0-9a-zA-Z:.%]+\])(:\d+)?")
 SUPPORTED_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 # How OpenSSL's versions put it, as urllib3 looks for it, too.
-ANSWER_WITHOUT_TLS = re.compile("wrong.version.number|unknown.protocol|record.layer.failure", re.IGNORECASE)
+RESPONSE_WITHOUT_TLS = re.compile("wrong.version.number|unknown.protocol|record.layer.failure", re.IGNORECASE)
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # in the order in which requests looks at them
 
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy as messages may show it: its user name and password are not kept.
+    """A proxy as messages may show it, without its user name and password.
 
     Attributes:
         scheme: `http`, `socks5`, ...
@@ -91,11 +91,11 @@ def check_proxy(url: str, downloader: str) -> str | None:
     proxy = find_proxy(url)
     if proxy and urlsplit(url).scheme == "http":
         raise UsageError(
-            f"{host_of(url)}: {proxy} would read the password and the cookie, since BaseURL begins with http://; "
+            f"{host_of(url)}: {proxy} could read the password and the cookie, since BaseURL begins with http://; "
             f"use https:// in BaseURL, or add {urlsplit(url).hostname} to no_proxy"
         )
     if proxy and downloader != "requests" and shutil.which("axel"):
-        return f"{host_of(url)}: {proxy} applies; downloading with requests, since axel would show it the cookie"
+        return f"{host_of(url)}: {proxy} applies; downloading with requests, since axel would send it the cookie"
     return None
 
 
@@ -126,13 +126,13 @@ def _malformed(proxy: Proxy) -> TaskError:
 def proxy_error(error: Exception, proxy: Proxy, host: str) -> Exception:
     """Return the error to raise for a request that failed while a proxy applied.
 
-    requests and urllib3 tell most failures of a proxy by a ProxyError; a few look like those of the site.
+    requests and urllib3 raise a ProxyError for most failures of a proxy; a few look like failures of the site.
 
     Args:
         host: of the site.
     """
     if isinstance(error, requests.exceptions.InvalidSchema) and proxy.scheme.startswith("socks"):
-        return TaskError(f"{proxy}: SOCKS needs another package; install it: pip install 'requests[socks]'")
+        return TaskError(f"{proxy}: SOCKS needs another package; run: pip install 'requests[socks]'")
     if not isinstance(error, requests.exceptions.RequestException) or isinstance(error, ValueError):
         return _malformed(proxy)
     is_at_proxy = is_caused_by(error, urllib3.exceptions.ProxyError)
@@ -146,9 +146,9 @@ def proxy_error(error: Exception, proxy: Proxy, host: str) -> Exception:
             "set REQUESTS_CA_BUNDLE to a file that has its CA"
         )
     if is_caused_by(error, ssl.SSLError):
-        if is_at_proxy and ANSWER_WITHOUT_TLS.search(str(error)):
+        if is_at_proxy and RESPONSE_WITHOUT_TLS.search(str(error)):
             return TaskError(f"{proxy}: does not accept TLS; use http:// in {proxy.source}")
-        return TemporaryError(f"{host}: the encrypted connection through {proxy} failed")
+        return TemporaryError(f"{host}: the TLS connection through {proxy} failed")
     if is_caused_by(error, socket.gaierror) and proxy.scheme in ("socks4", "socks5"):
         # These have the host of the site looked up on this machine, which may know none but the proxy.
         return UnreachableError(
@@ -171,7 +171,7 @@ def proxy_error(error: Exception, proxy: Proxy, host: str) -> Exception:
 
 def _refused_tunnel(error: Exception) -> int | None:
     """Return the status with which a proxy refused to connect to the site; None if that is not what happened."""
-    # http.client tells it in the text of an OSError only.
+    # http.client gives it only in the text of an OSError.
     found = re.search(r"Tunnel connection failed: (\d{3})\b", str(error))
     return int(found[1]) if found else None
 
@@ -186,4 +186,6 @@ def refusal(proxy: Proxy, host: str, status: int) -> Exception:
         )
     if is_temporary(status):
         return TemporaryError(f"{proxy}: cannot connect to {host} ({name})")
-    return TaskError(f"{proxy}: refused to connect to {host} ({name}); ask who runs it, or add the host to no_proxy")
+    return TaskError(
+        f"{proxy}: refused to connect to {host} ({name}); ask its administrator, or add the host to no_proxy"
+    )

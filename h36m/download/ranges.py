@@ -1,4 +1,4 @@
-"""requests over several connections: threads write byte ranges of one archive into its partial download.
+"""Download with requests over several connections: threads write byte ranges into one partial download.
 
 In reading order: `download_ranges` opens connections, and `_watch` watches over them; each thread does `_work`.
 """
@@ -18,7 +18,7 @@ SMALLEST_RANGE = 1 << 18
 # A connection that has finished takes over half of another's rest, if that has a second's work for both, at the
 # 2 MB/s that a site may allow each.
 SMALLEST_REST_TO_SHARE = 4_000_000
-WATCH_SECONDS = 0.1  # between two looks at the connections
+WATCH_SECONDS = 0.1  # between two checks of the connections
 NOTE_SECONDS = 1  # how much of a download a killed run loses
 SECONDS_TO_GROW = 30  # after the site refused a connection, before more are tried again
 # A site may count a connection for a moment after its end, and refuse the next one: that is tried again.
@@ -34,8 +34,8 @@ class Connection:
         position: of the next byte to write.
         end: of its range, lowered when another connection takes over the rest; None where the size is unknown.
         response: None until the server has answered.
-        is_second_try: it has taken over the rest of a quiet connection, and is waited for: the site may be slow.
-        active_at: when its last byte came, in seconds of this machine's running clock.
+        is_second_try: it has taken over the rest of a silent connection, and gets more time: the site may be slow.
+        active_at: when its last byte arrived, in seconds of this machine's running clock.
     """
 
     position: int
@@ -122,7 +122,7 @@ def download_ranges(transfer: Transfer, response: ArchiveResponse, session: str 
 
 
 def _watch(attempt: Attempt, bar: Progress) -> None:
-    """Keep connections open until all have ended: show and note what came, and ask about the session in silence."""
+    """Keep connections open until all have ended: show and record progress, and check the session during silence."""
     transfer, partial, limit = attempt.transfer, attempt.transfer.partial, attempt.limit
     trouble: TemporaryError | None = None
     seen = partial.bytes_done
@@ -165,7 +165,7 @@ def _open_connections(attempt: Attempt) -> None:
 
 
 def _open_later(limit: Limit, others: int, error: TemporaryError) -> None:
-    """Have the next connection wait after one has failed; where the site refused it, fewer may be open at a time.
+    """Delay the next connection after one has failed; if the site refused it, allow fewer at a time.
 
     Args:
         others: connections that are still at work.
@@ -202,7 +202,7 @@ def _next_error(attempt: Attempt) -> Exception | None:
 
 
 def _next_connection(attempt: Attempt) -> Connection | None:
-    """Return one more connection, for an even share of what nobody works on, or a part of another's; None for none."""
+    """Return another connection, for a share of the free ranges or a part of another's; None if neither is left."""
     with attempt.lock:
         free = _free_ranges(attempt)
         if not free:
@@ -228,7 +228,7 @@ def _free_ranges(attempt: Attempt) -> list[tuple[int, int]]:
 
 
 def _part_of_another(connections: list[Connection]) -> Connection | None:
-    """Take over all of the rest of a connection that is quiet, or half of the largest rest."""
+    """Take over the whole rest of a silent connection, or half of the largest rest."""
     now = time.monotonic()
     for each in sorted(connections, key=lambda each: each.position):
         is_quiet = now - each.active_at >= QUIET_SECONDS and not each.is_second_try
@@ -281,7 +281,7 @@ def _work(attempt: Attempt, connection: Connection, response: ArchiveResponse | 
         with attempt.lock:
             connection.response, attempt.limit.refusals = response, 0
         _write_chunks(attempt, connection, response)
-    except Exception as caught:  # handed to the watching thread, which knows what to do with each kind
+    except Exception as caught:  # passed to the watching thread, which handles each kind
         error = caught
     finally:
         if response:
@@ -300,7 +300,7 @@ def _request_range(attempt: Attempt, connection: Connection) -> ArchiveResponse:
     response.close()
     if outcome is Outcome.CHANGED:
         raise ChangedError(f"{name}: changed on {host} during the download")
-    raise TooManyError(f"{name}: {host} sent another range than it was asked for")
+    raise TooManyError(f"{name}: {host} sent another byte range than requested")
 
 
 def _write_chunks(attempt: Attempt, connection: Connection, response: ArchiveResponse) -> None:
@@ -325,8 +325,8 @@ def _write_chunks(attempt: Attempt, connection: Connection, response: ArchiveRes
         if attempt.is_over:
             return
         end, position = connection.end, connection.position
-        if end is None:  # the server does not say how long the archive is: the check will tell whether this was all
+        if end is None:  # the server did not send the archive's size: verification shows whether it is complete
             partial.set_version(response.version._replace(size=position))
         elif position < end:
             name, host = transfer.file_name, transfer.site.host
-            raise TemporaryError(f"{name}: {host} stopped {end - position:,} bytes too early")
+            raise TemporaryError(f"{name}: {host} closed the connection {end - position:,} bytes too early")

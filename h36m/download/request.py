@@ -54,12 +54,12 @@ def _certificates_error() -> TaskError:
 
 
 def _without_password(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Authenticate by nothing: in place of None, requests takes a password from `~/.netrc` or the address."""
+    """Send no credentials: with None, requests would use a password from `~/.netrc` or the URL."""
     return request
 
 
 def _is_valid(url: str) -> bool:
-    """Return whether requests can ask an address, whatever its proxy; a redirect may lead to any."""
+    """Return whether requests accepts an address, whatever its proxy; a redirect may lead to any."""
     try:
         requests.Session().get_adapter(requests.Request("GET", url).prepare().url or "")
     except ValueError:
@@ -71,21 +71,21 @@ def _direct_error(error: Exception, host: str, configuration_file: Path, seconds
     """Return the error to raise for a request that failed while no proxy applied.
 
     Args:
-        seconds: that the server had for its answer.
+        seconds: that the server had to respond.
     """
     if isinstance(error, requests.exceptions.SSLError):
         if not is_caused_by(error, ssl.SSLCertVerificationError):
-            return TemporaryError(f"{host}: the encrypted connection failed")
+            return TemporaryError(f"{host}: the TLS connection failed")
         return TaskError(
-            f"{host}: its certificate is not trusted; someone may be listening. If you know why and trust the "
-            f"network, set VerifyTLS = no in {configuration_file}"
+            f"{host}: its certificate is not trusted, and the connection may be intercepted; if you know why and trust "
+            f"the network, set VerifyTLS = no in {configuration_file}"
         )
     if isinstance(error, requests.exceptions.ReadTimeout):
-        return TemporaryError(f"{host}: no answer for {seconds:g} seconds")
+        return TemporaryError(f"{host}: no response for {seconds:g} s")
     if isinstance(error, requests.exceptions.ConnectionError):
         if is_caused_by(error, socket.gaierror):
             return UnreachableError(f"{host}: host not found; check BaseURL and the network")
         if is_caused_by(error, urllib3.exceptions.NewConnectionError, requests.exceptions.ConnectTimeout):
             return UnreachableError(f"{host}: cannot be reached; check BaseURL and the network")
-        return TemporaryError(f"{host}: hung up")
-    return TaskError(f"{host}: not an address that can be asked; check BaseURL")
+        return TemporaryError(f"{host}: connection closed by the server")
+    return TaskError(f"{host}: invalid URL; check BaseURL")

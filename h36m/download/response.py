@@ -1,4 +1,4 @@
-"""A response to a request for an archive: which bytes of which version it holds, and whether it is one at all."""
+"""A response to a request for an archive: which bytes of which version it has, or whether it is something else."""
 
 import contextlib
 import os
@@ -16,9 +16,9 @@ from h36m.dataset import archive_file_name
 from h36m.download.partial import Version
 from h36m.download.retry import NotAnArchiveError, RefusedArchiveError, TemporaryError
 
-# No byte for this long means that none will come: people see servers pause for 10 to 20 seconds. Tests set it lower.
+# No byte for this long means that none will arrive: real servers pause for 10 to 20 seconds. Tests set it lower.
 STALL_SECONDS = float(os.environ.get("H36M_STALL_SECONDS", "60"))
-# Bytes read at a time: as many as come in about a tenth of a second, so that a slow connection shows progress and loses
+# Bytes read at a time: what arrives in about a tenth of a second, so that a slow connection shows progress and loses
 # little when it breaks, and a fast one costs little: on loopback, pieces of 64 kB took twice the CPU time of 512 kB.
 SMALLEST_CHUNK, LARGEST_CHUNK = 1 << 14, 1 << 19
 CHUNK_SECONDS = 0.1
@@ -34,10 +34,10 @@ class ArchiveResponse:
         is_past_end: the archive has no bytes at the requested offset (HTTP 416); `chunks` yields nothing.
         has_ranges: the server sent the requested range, so resuming and several connections work.
         version: which version of the archive this is.
-        url: where the response came from, after redirects.
-        is_own_host: the response came from the site itself, which may receive the cookie.
+        url: of the response, after redirects.
+        is_own_host: the response is from the site itself, which may receive the cookie.
         chunks: yields the bytes; raises TemporaryError when they end too early.
-        connection: that the bytes come over; None in a test that needs none.
+        connection: that the bytes are read from; None in a test that needs none.
     """
 
     start: int
@@ -56,7 +56,7 @@ class ArchiveResponse:
 
     def abort(self) -> None:
         """Disconnect while another thread waits for bytes; its `chunks` then end or raise TemporaryError."""
-        # A response that is closed already has no file number, or none that is a socket's.
+        # A closed response has no file number, or not that of a socket.
         with contextlib.suppress(OSError, ValueError, AttributeError):
             if self.connection:
                 with socket.fromfd(self.connection.raw.fileno(), socket.AF_INET, socket.SOCK_STREAM) as same:
@@ -72,21 +72,21 @@ def read_response(
         host: of the site, for messages.
 
     Raises:
-        NotAnArchiveError: it is something else than this archive, whatever its status, encoding and content type.
+        NotAnArchiveError: it is something other than this archive, whatever its status, encoding and content type.
         TemporaryError: it cannot be read.
     """
     name, status = archive_file_name(kind, subject), response.status_code
     if response.is_redirect:
         raise NotAnArchiveError(f"{host} redirects {name} in circles")
     if status not in (200, 206, 416):
-        problem = "does not let us have" if status in (401, 403) else "does not have"
-        raise RefusedArchiveError(f"{host} {problem} {name} (status {status} {response.reason})")
+        problem = "refused" if status in (401, 403) else "does not have"
+        raise RefusedArchiveError(f"{host} {problem} {name} (HTTP {status} {response.reason})")
     content_range = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", ""))
     length = response.headers.get("Content-Length", "")
     start, size = 0, int(length) if length.isdecimal() else None
     if status in (206, 416):
         if not content_range or (status == 206) != bool(content_range[1]):
-            raise TemporaryError(f"{name}: {host} sent a range without saying which")
+            raise TemporaryError(f"{name}: {host} sent a byte range without a valid Content-Range")
         size = int(content_range[2]) if content_range[2] != "*" else None
         start = int(content_range[1]) if content_range[1] else size or 0
     chunks: Iterator[bytes] = iter(())
@@ -96,7 +96,7 @@ def read_response(
         first = next(chunks, b"")
         fault = fault_in_beginning(first, kind, subject) if start == 0 else page_fault(first)
         if fault or not first:
-            raise NotAnArchiveError(f"{host} sent something else than {name}: it {fault or 'is empty'}")
+            raise NotAnArchiveError(f"{host} sent something other than {name}: it {fault or 'is empty'}")
         chunks = _with_first(first, chunks)
     return ArchiveResponse(
         start=start,
@@ -121,7 +121,7 @@ def read_chunks(
         decode: whether to undo a Content-Encoding.
 
     Raises:
-        TemporaryError: the connection broke, or no byte came for STALL_SECONDS.
+        TemporaryError: the connection broke, or no byte arrived for STALL_SECONDS.
     """
     size = first_size
     try:
@@ -132,7 +132,7 @@ def read_chunks(
             yield chunk
             asked_at = time.monotonic()
     except urllib3.exceptions.ReadTimeoutError:
-        raise TemporaryError(f"{name}: no byte for {STALL_SECONDS:g} seconds") from None
+        raise TemporaryError(f"{name}: no data received for {STALL_SECONDS:g} s") from None
     except (urllib3.exceptions.HTTPError, OSError):
         raise TemporaryError(f"{name}: the connection to {host} broke") from None
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from h36m.cli import RunStoppedError, Say, TaskError
 
-# How many attempts in a row may fail without a byte more of an archive, and the first of the pauses between them: 5,
+# How many attempts in a row may fail without progress, and the first of the pauses between them: 5,
 # 10, 20, 40, 80 and 160 seconds give a server that restarts five minutes. Tests set the first pause lower.
 TRIES_WITHOUT_PROGRESS = 7
 FIRST_PAUSE_SECONDS = float(os.environ.get("H36M_RETRY_SECONDS", "5"))
@@ -14,7 +14,7 @@ LONGEST_RETRY_AFTER = 600  # seconds; a server that wants more than ten minutes 
 
 
 class TemporaryError(Exception):
-    """The site failed in a way that may pass. The message is one line.
+    """The site failed, but a retry may succeed. The message is one line.
 
     Attributes:
         wait: seconds that the server asked to wait; None where it did not say.
@@ -48,7 +48,7 @@ class RefusedArchiveError(NotAnArchiveError):
 
 
 def is_temporary(status: int) -> bool:
-    """Return whether an HTTP status means: not now, but perhaps later."""
+    """Return whether an HTTP status means that a retry may succeed."""
     return status in (408, 425, 429) or status >= 500
 
 
@@ -74,13 +74,13 @@ def pause(error: TemporaryError, number: int, say: Say, stop: threading.Event) -
         RunStoppedError: `stop` was set meanwhile.
     """
     seconds = pause_seconds(number, error.wait)
-    say(f"{error}; trying again in {seconds:g} s")
+    say(f"{error}; retrying in {seconds:g} s")
     if stop.wait(seconds):
         raise RunStoppedError
 
 
 def retry(action: Callable[[], None], say: Say, stop: threading.Event) -> None:
-    """Do something at the site, again and again while the site fails; give up at once if it cannot be reached.
+    """Call a function that needs the site, with retries while the site fails; give up at once if it cannot be reached.
 
     Raises:
         TaskError: the site keeps failing or cannot be reached.
@@ -92,7 +92,7 @@ def retry(action: Callable[[], None], say: Say, stop: threading.Event) -> None:
             raise TaskError(str(error)) from None
         except TemporaryError as error:
             if number == TRIES_WITHOUT_PROGRESS - 1:
-                raise TaskError(f"{error}; tried {TRIES_WITHOUT_PROGRESS} times") from None
+                raise TaskError(f"{error}; {TRIES_WITHOUT_PROGRESS} attempts failed, run again later") from None
             pause(error, number, say, stop)
 
 

@@ -29,7 +29,7 @@ from h36m.storage import Record, is_read_only
 
 CHECKSUMS = PROJECT / "checksums.txt"
 
-# How long a thread may take to stop axel and note its state after Ctrl-C. One that waits for the network is left.
+# Seconds for a thread to stop axel and record its state after Ctrl-C. One that waits for the network is abandoned.
 SECONDS_TO_STOP = 8
 
 Archive = tuple[str, str]  # kind, subject
@@ -49,10 +49,10 @@ def download_parser(description: str, kinds: Sequence[str]) -> argparse.Argument
         type=Path,
         default=Path(CONFIGURATION_FILE),
         metavar="FILE",
-        help=f"default: {CONFIGURATION_FILE} in the current directory",
+        help=f"default: {CONFIGURATION_FILE} in the current folder",
     )
     parser.add_argument(
-        "--checksums", type=Path, default=CHECKSUMS, metavar="FILE", help="default: checksums.txt beside the scripts"
+        "--checksums", type=Path, default=CHECKSUMS, metavar="FILE", help="default: checksums.txt next to the scripts"
     )
     parser.add_argument(
         "--jobs",
@@ -65,7 +65,7 @@ def download_parser(description: str, kinds: Sequence[str]) -> argparse.Argument
 
 
 def download(arguments: argparse.Namespace, kinds: Sequence[str]) -> list[str]:
-    """Make the archives of a script complete and verified in `archives/`.
+    """Download and verify all archives of a script into `archives/`.
 
     Args:
         arguments: as read by `download_parser`.
@@ -88,7 +88,7 @@ def download(arguments: argparse.Namespace, kinds: Sequence[str]) -> list[str]:
     folder = arguments.root / ARCHIVES
     if _are_all_verified(folder, wanted, checksums):
         count = f"all {len(wanted)} archives" if len(wanted) > 1 else count_of(len(wanted), "archive")
-        say(f"nothing to do: {count} {is_or_are(len(wanted))} there and checked")
+        say(f"nothing to do: {count} {is_or_are(len(wanted))} downloaded and verified")
         return []
     try:
         folder.mkdir(exist_ok=True)
@@ -119,7 +119,7 @@ def _are_all_verified(folder: Path, wanted: Sequence[Archive], checksums: dict[s
 
 
 def _remove_temporary_files(folder: Path) -> None:
-    """Remove what a run that was killed was just writing."""
+    """Remove temporary files of a killed run."""
     for path in folder.glob(f"{VERIFIED_RECORD}.*.tmp"):
         path.unlink()
     remove_temporary_files(folder)
@@ -127,21 +127,19 @@ def _remove_temporary_files(folder: Path) -> None:
 
 def _check_and_download(run: Run, wanted: Sequence[Archive], jobs: int) -> list[str]:
     """Verify what is there, download the rest; return a line for each archive that failed."""
-    if _may_need_the_site(run.folder, wanted):  # ask for a password now, not after an hour of checking files
+    if _may_need_the_site(run.folder, wanted):  # prompt for a password now, not after an hour of verifying files
         retry(run.site.start_session, run.say, run.stop)
     missing, problems = _plan(run, wanted)
-    there = len(wanted) - len(missing) - len(problems)
+    present = len(wanted) - len(missing) - len(problems)
     for line in near_misses(run.folder, missing):
         run.say(line)
     if missing:
         if run.site.session is None:
             retry(run.site.start_session, run.say, run.stop)
         problems |= _download_in_threads(run, missing, jobs)
-    fetched = len([archive for archive in missing if archive not in problems])
-    were = "was" if there == 1 else "were"
-    run.say(
-        f"{count_of(len(wanted), 'archive')}: {there} {were} there, {fetched} fetched, {len(problems)} not to be had"
-    )
+    downloaded = len([archive for archive in missing if archive not in problems])
+    counts = f"{present} already present, {downloaded} downloaded, {len(problems)} failed"
+    run.say(f"{count_of(len(wanted), 'archive')}: {counts}")
     return [problems[archive] for archive in wanted if archive in problems]
 
 
@@ -188,7 +186,7 @@ def _download_in_threads(run: Run, missing: dict[Archive, list[Verdict]], jobs: 
             try:
                 obtain(run, archive[0], archive[1], verdicts)
                 results.put((archive, None))
-            except Exception as error:  # handed to the main thread, which knows what to do with each kind
+            except Exception as error:  # passed to the main thread, which handles each kind
                 results.put((archive, error))
 
     # Daemons, so that one that waits for the network does not keep a stopped script alive.
@@ -201,7 +199,7 @@ def _download_in_threads(run: Run, missing: dict[Archive, list[Verdict]], jobs: 
             archive, error = results.get()
             if isinstance(error, TaskError | OSError):
                 problems[archive] = str(error)
-                run.say(f"not to be had for now: {error}")
+                run.say(f"failed: {error}")
             elif isinstance(error, UsageError):
                 left = len([archive for archive in missing if not (run.folder / archive_file_name(*archive)).exists()])
                 raise UsageError(f"{error}; {count_of(left, 'archive')} {is_or_are(left)} still missing") from None

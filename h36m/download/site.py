@@ -26,10 +26,10 @@ from h36m.download.request import send
 from h36m.download.response import STALL_SECONDS, ArchiveResponse, read_chunks, read_response
 from h36m.download.retry import NotAnArchiveError, TemporaryError, TooManyError, is_temporary, seconds_to_wait
 
-# What PHP makes session names of. Anything else, such as an e-mail address, was put there by mistake.
+# The characters of PHP's session IDs. Anything else, such as an e-mail address, was entered by mistake.
 PHPSESSID_PATTERN = re.compile(r"[A-Za-z0-9,-]+")
 
-CONNECT_SECONDS = 30  # a far-away server answers the first packet in well under a second, or is not there
+CONNECT_SECONDS = 30  # a distant server responds in well under a second, or is down
 MOST_REDIRECTS = 5  # http to https, www, a login page: the site needs two
 SECRET_BEGINNING = 6  # characters of a secret that are not shown either
 PAGE_BYTES = 1 << 16  # of the file browser's page: enough to tell it from a login page
@@ -37,7 +37,7 @@ LOGIN_FORM = re.compile(rb"checklogin\.php|type=.?password", re.IGNORECASE)
 
 
 class Site:
-    """The site and the session there; threads may share it."""
+    """The dataset's site and the current session; threads may share it."""
 
     def __init__(self, configuration: Configuration, say: Say):
         self.configuration = configuration
@@ -57,7 +57,7 @@ class Site:
         """Find a valid session: a configured one, or else log in.
 
         Raises:
-            UsageError: no valid session, and no user name and password, or wrong ones.
+            UsageError: no valid session, and the user name or password is missing or wrong.
             TemporaryError: the site failed.
         """
         if self.base_url.startswith("http://"):
@@ -66,20 +66,18 @@ class Site:
             self._say_once(notice)
         for session in self.configuration.sessions:
             if not PHPSESSID_PATTERN.fullmatch(session):
-                self._say(
-                    "the configured PHPSESSID is not one (letters and digits only; a user name, perhaps?): not used"
-                )
+                self._say("ignoring the configured PHPSESSID: not a valid session ID (did you enter your user name?)")
             elif self.is_valid(session):
                 self.session = session
                 return
             else:
-                self._say("the configured PHPSESSID is no longer alive: logging in")
+                self._say("the saved session has expired; logging in")
         self._log_in()
 
     def _learn_of_https(self) -> None:
         """Ask a plain http site for its first page, and follow a redirect to https before any secret is sent."""
         with self._get(self.base_url, None) as response:
-            self._raise_for_failure(response, "asking for the first page")
+            self._raise_for_failure(response, "requesting the first page")
         base, target = urlsplit(self.base_url), urlsplit(response.url)
         is_same_port = base.port == target.port or (base.port in (None, 80) and target.port in (None, 443))
         is_same_host = base.hostname == target.hostname and is_same_port
@@ -93,7 +91,7 @@ class Site:
         """
         with self._login_lock:
             if self.session == expired_session:
-                self._say(f"{self.host}: the session has ended: logging in again")
+                self._say(f"{self.host}: the session has expired; logging in again")
                 self._log_in()
 
     @property
@@ -115,13 +113,13 @@ class Site:
             return False
         try:
             return page != self._file_browser(None, seconds)
-        except TemporaryError:  # such as silence, which is not what the session got
+        except TemporaryError:  # such as silence, which differs from the response with the session
             return True
 
     def _file_browser(self, session: str | None, seconds: float | None = None) -> bytes | None:
         """Return the beginning of the file browser's page; None where the site shows another page in its place."""
         with self._get(self.base_url + "filebrowser.php", session, seconds=seconds) as response:
-            self._raise_for_failure(response, "asking whether the session is alive")
+            self._raise_for_failure(response, "checking the session")
             if response.status_code != 200 or not urlsplit(response.url).path.endswith("/filebrowser.php"):
                 return None
             return next(read_chunks(response, "filebrowser.php", self.host, PAGE_BYTES, decode=True), b"")
@@ -137,14 +135,17 @@ class Site:
             target = urljoin(url, response.headers["Location"]) if response.is_redirect else url
         if urlsplit(target).path.endswith("checklogin.php"):
             raise UsageError(
-                f"{self.host} refused the user name or the password; check them in {self.configuration.path} "
+                f"{self.host}: wrong user name or password; check them in {self.configuration.path} "
                 "(the user name is the e-mail address registered with the site)"
             )
         session = cookies.get("PHPSESSID", "")
         if not PHPSESSID_PATTERN.fullmatch(session):
-            raise TaskError(f"{self.host} let us in and sent no PHPSESSID; log in with a browser and configure its one")
+            raise TaskError(
+                f"{self.host}: login succeeded but returned no PHPSESSID; log in with a browser and copy its PHPSESSID "
+                f"into {self.configuration.path}"
+            )
         if self._file_browser(session) is None:
-            raise TaskError(f"{self.host} let us in, but its session is not alive; try again later")
+            raise TaskError(f"{self.host}: login succeeded but its session is not valid; try again later")
         self.session = session
         try:
             save_session(self.configuration.path, session)
@@ -159,17 +160,20 @@ class Site:
         if not (configuration.username and configuration.password):
             if not (sys.stdin and sys.stdin.isatty()):
                 raise UsageError(
-                    f"no live session for {self.host}, and no user name and password to log in with: put them into "
+                    f"no valid session for {self.host}, and no user name and password to log in; put them into "
                     f"{configuration.path}, or into H36M_USERNAME and H36M_PASSWORD"
                 )
             if termios:
-                # Ctrl-C may end the script while a thread still reads a password: what is typed next shall be seen.
+                # Ctrl-C may end the script while a thread still reads a password: turn the terminal's echo on again.
                 atexit.register(termios.tcsetattr, sys.stdin, termios.TCSANOW, termios.tcgetattr(sys.stdin))
             try:
                 configuration.username = configuration.username or _ask(f"E-mail registered with {self.host}: ")
                 configuration.password = configuration.password or getpass.getpass(f"Password at {self.host}: ")
             except EOFError:
-                raise UsageError(f"not logged in at {self.host}: the question was not answered") from None
+                raise UsageError(
+                    f"not logged in at {self.host}: no user name or password was entered; put them into "
+                    f"{configuration.path}"
+                ) from None
         return configuration.username, configuration.password
 
     def archive_url(self, kind: str, subject: str) -> str:
@@ -186,7 +190,7 @@ class Site:
         """Request an archive's bytes from `start` to before `end` (None: to its end). The caller closes the response.
 
         Args:
-            version: that earlier bytes came from; if the server has another one now, it is asked to send that from
+            version: of the earlier bytes; if the server has another one now, it is asked to send that from
                 the beginning.
 
         Raises:
@@ -201,7 +205,7 @@ class Site:
             headers["If-Range"] = version.last_modified
         response = self._get(self.archive_url(kind, subject), self.session, headers)
         try:
-            self._raise_for_failure(response, f"asking for {name}")
+            self._raise_for_failure(response, f"requesting {name}")
             return read_response(response, kind, subject, self.host, self._is_own(response.url))
         except NotAnArchiveError as error:
             response.close()
@@ -211,11 +215,11 @@ class Site:
             raise
 
     def _without_secrets(self, text: str) -> str:
-        """Return a line that quotes a page of the site; some pages repeat what they were sent."""
+        """Return a line that may quote a page of the site without secrets; some pages repeat what they were sent."""
         secrets = (self.session, self.configuration.password)
         # Their beginnings, since a quotation may end within one.
         if any(secret and secret[:SECRET_BEGINNING] in text for secret in secrets):
-            return f"{text.partition(': ')[0]}: it repeats a secret"
+            return f"{text.partition(': ')[0]}: its text contains a secret"
         return text
 
     def _get(
@@ -232,7 +236,7 @@ class Site:
         return response
 
     def _is_own(self, url: str) -> bool:
-        """Say whether an address is at the site itself: same scheme, host and port."""
+        """Return whether an address is at the site itself: same scheme, host and port."""
         return urlsplit(url)[:2] == urlsplit(self.base_url)[:2]
 
     def _own_cookies(self, response: requests.Response) -> dict[str, str]:
@@ -241,7 +245,7 @@ class Site:
     def _send(
         self, method: str, url: str, headers: dict[str, str], data=None, seconds: float | None = None
     ) -> requests.Response:
-        """Send one request, without cookies of its own and without following redirects; say failures in one line."""
+        """Send one request, without other cookies and without following redirects; failures are one line."""
         seconds = min(seconds or STALL_SECONDS, STALL_SECONDS)
         return send(
             method,
@@ -254,15 +258,15 @@ class Site:
         )
 
     def _raise_for_failure(self, response: requests.Response, doing: str) -> None:
-        """Raise TemporaryError for the answers that mean: not now."""
+        """Raise TemporaryError for a status after which a retry may succeed."""
         status = response.status_code
         if is_temporary(status):
             wait = seconds_to_wait(response.headers.get("Retry-After", ""))
             error = TooManyError if status in (429, 503) else TemporaryError
-            raise error(f"{doing}: {self.host} answered {status} {response.reason}", wait, status)
+            raise error(f"{doing}: {self.host} returned HTTP {status} {response.reason}", wait, status)
 
 
 def _ask(question: str) -> str:
-    """Ask at the terminal, also where standard output goes to a file."""
+    """Prompt at the terminal, also where standard output goes to a file."""
     print(question, end="", file=sys.stderr, flush=True)
     return input().strip()

@@ -1,4 +1,4 @@
-"""What the download of one archive works on, and what a response means for it."""
+"""The state of one archive's download, and what a response means for it."""
 
 import enum
 import os
@@ -11,10 +11,10 @@ from h36m.download.response import ArchiveResponse
 from h36m.download.retry import TemporaryError, UnreachableError
 from h36m.download.site import Site
 
-# After so long without a byte the site is asked about the session. Tests set it lower.
+# After this long without a byte the session is checked. Tests set it lower.
 QUIET_SECONDS = float(os.environ.get("H36M_QUIET_SECONDS", "10"))
-# How long that answer may take: with QUIET_SECONDS and a login an expired session costs 15 s at most.
-ANSWER_SECONDS = 2
+# How long that check may take: with QUIET_SECONDS and a login, an expired session costs 15 s at most.
+SESSION_CHECK_SECONDS = 2
 
 
 @dataclass
@@ -57,11 +57,11 @@ class Transfer:
             self.downloaders.append(name)
 
     def ask_about_session(self, session: str | None) -> "SessionState":
-        """Ask the site whether a session is valid, and wait for the answer no longer than ANSWER_SECONDS."""
+        """Check whether a session is valid, and wait for the response no longer than SESSION_CHECK_SECONDS."""
         if self.site.session != session:  # another archive's download has renewed it
             return SessionState.EXPIRED
         try:
-            return SessionState.VALID if self.site.is_valid(session, ANSWER_SECONDS) else SessionState.EXPIRED
+            return SessionState.VALID if self.site.is_valid(session, SESSION_CHECK_SECONDS) else SessionState.EXPIRED
         except TemporaryError as error:
             is_silent = not error.status and not isinstance(error, UnreachableError)
             return SessionState.SILENT if is_silent else SessionState.UNKNOWN
@@ -71,7 +71,7 @@ class Transfer:
 
         Args:
             session: that was in use.
-            is_quiet: no byte has come for a while; then no answer counts as an expired session, too.
+            is_quiet: no byte has arrived for a while; then no response counts as an expired session, too.
             state: of that session; None to ask the site.
 
         Returns:
@@ -84,7 +84,7 @@ class Transfer:
         if self.is_session_renewed:
             return False
         state = state or self.ask_about_session(session)
-        # A silent site is no reason to ask the user for a password.
+        # A silent site is no reason to prompt for a password.
         is_silent = is_quiet and state is SessionState.SILENT and self.site.has_credentials
         if state is not SessionState.EXPIRED and not is_silent:
             return False
@@ -97,7 +97,7 @@ class Transfer:
 
 
 class SessionState(enum.Enum):
-    """What the site says about a session."""
+    """The state of a session, as the site shows it."""
 
     VALID = "valid"
     EXPIRED = "expired"

@@ -1,4 +1,4 @@
-"""Is this archive what it should be? Its first bytes and the published MD5 tell, or all that it holds."""
+"""Verify an archive by its first bytes and the published MD5, or by reading its whole content."""
 
 import hashlib
 import re
@@ -30,7 +30,7 @@ def read_checksums(path: Path) -> dict[str, str]:
     """Read lines `MD5  archives/NAME.tgz`, as md5sum writes them, and return MD5s by file name.
 
     Raises:
-        UsageError: the file cannot be read or a line is no such line.
+        UsageError: the file cannot be read, or a line has another form.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -48,7 +48,7 @@ def read_checksums(path: Path) -> dict[str, str]:
 
 
 def check_archive(path: Path, kind: str, subject: str, expected_md5: str | None) -> Verdict:
-    """Read an archive once and say whether it is what its name says.
+    """Read an archive once and check whether it is what its name says.
 
     Args:
         path: the file, which may still have another name.
@@ -65,13 +65,15 @@ def check_archive(path: Path, kind: str, subject: str, expected_md5: str | None)
     md5 = md5_of(path)
     if md5 == expected_md5:
         return Verdict(None, md5, is_whole=True)
-    # A cut or garbled file differs too; only a whole one can be a new edition of the archive.
+    # A truncated or damaged file differs too; only a complete one can be a new version of the archive.
     fault = archive_fault(path, kind, subject)
-    return Verdict(fault or f"has the MD5 {md5}, and {expected_md5} was expected", md5, is_whole=fault is None)
+    return Verdict(
+        fault or f"has a checksum mismatch (expected {expected_md5}, got {md5})", md5, is_whole=fault is None
+    )
 
 
 def beginning_fault(path: Path, kind: str, subject: str) -> str | None:
-    """Return why a file cannot be the archive, as far as its first bytes tell; None if they do not."""
+    """Return why a file cannot be the archive, as far as its first bytes show; None if it can."""
     with path.open("rb") as file:
         beginning = file.read(BEGINNING_BYTES)
     return fault_in_beginning(beginning, kind, subject) if beginning else "is empty"
@@ -89,7 +91,7 @@ def archive_fault(path: Path, kind: str, subject: str) -> str | None:
 
 def md5_of(path: Path) -> str:
     """Return a file's MD5 in hexadecimal."""
-    # The site publishes MD5s, so MD5 it is; it guards against accidents, not against an attacker.
+    # The published checksums are MD5s; they protect against accidents, not against an attacker.
     md5 = hashlib.md5(usedforsecurity=False)
     with path.open("rb", buffering=0) as file:
         while chunk := file.read(CHUNK_BYTES):

@@ -1,4 +1,4 @@
-"""What is in an unpacked folder, and whether it is still all that was unpacked: by names and sizes, without reading."""
+"""Check by names and sizes, without reading, whether an unpacked folder still has everything that was unpacked."""
 
 import os
 from pathlib import Path, PurePosixPath
@@ -22,7 +22,7 @@ def lost_files(folder: Path, unpacked: dict[str, int] | None, extension: str) ->
     """Return the files of a folder that are not what was unpacked: missing, empty, or shorter.
 
     A power cut can leave such files where they were not synced: by an older version of these scripts, or by a disk that
-    promises more than it does. A file that has grown is a user's own, and is none of them.
+    does not do what it confirms. A file that has grown was changed by the user, and is not lost.
 
     Args:
         unpacked: sizes as of `sizes_in`; None where they were not recorded. Then only empty files are known for lost.
@@ -35,9 +35,9 @@ def lost_files(folder: Path, unpacked: dict[str, int] | None, extension: str) ->
 
 
 def holds_other_files(folder: Path, unpacked: Path) -> bool:
-    """Return whether a folder holds anything that is lost if what is unpacked now takes its place.
+    """Return whether a folder has anything that would be lost if the newly unpacked folder replaced it.
 
-    Files of the same name, size and time stamp, which archives keep, are taken for the same, in whatever folder they
+    Files with the same name, size and time stamp (which archives keep) count as the same, in whatever folder they
     are: earlier versions unpacked some archives to folders of their own. Empty files and strays are no loss.
     """
     if not folder.is_dir():

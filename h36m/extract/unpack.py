@@ -1,4 +1,4 @@
-"""One archive: unpacked in one pass, inside its folder, complete or not there."""
+"""Unpack one archive in one pass, inside its folder, completely or not at all."""
 
 import contextlib
 import io
@@ -15,7 +15,7 @@ from h36m.gzip_stream import CHUNK_BYTES
 from h36m.storage import free_name, start_writing
 
 # RFC 1952: the last four bytes of a gzip file are the length of its content, modulo 2**32. RFC 1951: content that
-# cannot be compressed grows by 5 bytes in each block, less than a thousandth; and 2 bits stand for 258 bytes at most.
+# cannot be compressed grows by 5 bytes in each block, less than a thousandth; and 2 bits encode 258 bytes at most.
 LENGTH_BYTES, LENGTH_MODULUS = 4, 2**32
 SMALLEST_FACTOR, LARGEST_FACTOR = 0.999, 1032
 
@@ -60,14 +60,14 @@ def unpacked(
 
 
 def unfinished_folder(folder: Path) -> Path:
-    """Return where a folder is unpacked before it appears."""
+    """Return the path under which a folder is unpacked before it appears."""
     return folder.with_name(f".{folder.name}.unpacking")
 
 
 def unpacked_size(archive: Path) -> int:
     """Return about how many bytes the content of an archive takes, from its last bytes and its length.
 
-    Of a file that cannot be a gzip file of one piece, it is what the file itself takes.
+    For a file that cannot be a single gzip member, it is the size of the file itself.
     """
     compressed = archive.stat().st_size
     if compressed < LENGTH_BYTES:
@@ -130,9 +130,9 @@ def write_file(source: IO[bytes], folder: Path, path: PurePosixPath, changed: fl
         target.parent.mkdir(parents=True, exist_ok=True)
         file = target.open("xb")
     except (FileExistsError, NotADirectoryError):
-        raise UnsafeArchiveError(f"holds {str(path)!r} twice") from None
+        raise UnsafeArchiveError(f"contains {str(path)!r} twice") from None
     with file:
         shutil.copyfileobj(source, file, CHUNK_BYTES)
         file.flush()
-        start_writing(file.fileno())  # the disk works while the next files are decompressed
+        start_writing(file.fileno())  # the disk writes while the next files are decompressed
     os.utime(target, (changed, changed))

@@ -1,4 +1,4 @@
-"""One run of the demo for all tests, whatever the number of processes that they are spread over."""
+"""One run of the demo for all tests, however many processes run them."""
 
 import subprocess
 import sys

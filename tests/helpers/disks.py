@@ -1,4 +1,4 @@
-"""Small disks and read-only ones, real ones; they need Linux and root."""
+"""Real disks, small or read-only; they need Linux and root."""
 
 import contextlib
 import os
@@ -11,20 +11,20 @@ import pytest
 
 CANNOT_CUT_POWER = "cannot mount an {0} file system from a file: that needs Linux with {0}, root, loop devices, mkfs"
 
-# With commit=600 ext4 writes down only what somebody syncs, within the minutes that a test takes. XFS does so for 30 s.
+# With commit=600 ext4 writes only what a program syncs, within the minutes that a test takes. XFS does so for 30 s.
 # A copy of an XFS disk has the same UUID, and is not mounted beside it without nouuid.
 MOUNT_OPTIONS = {"ext4": "loop,commit=600", "xfs": "loop,nouuid"}
 MKFS_OPTIONS = {"ext4": ["-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", "-m", "0"], "xfs": ["-f"]}
-SMALLEST_XFS = 300  # megabytes, of mkfs.xfs; as a file with holes it takes few
+SMALLEST_XFS = 300  # megabytes, the least that mkfs.xfs accepts; as a sparse file it uses few
 
 
 def can_mount(*arguments) -> bool:
-    """Run mount, which needs Linux and root; return whether it could."""
+    """Run mount, which needs Linux and root; return whether it succeeded."""
     return bool(shutil.which("mount")) and subprocess.run(["mount", *arguments], capture_output=True).returncode == 0
 
 
 def unmount(folder: Path) -> None:
-    """Take a mounted folder away, even while somebody uses it."""
+    """Unmount a folder, even while a process uses it."""
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
@@ -35,7 +35,7 @@ def grow(disk: Path, megabytes: int) -> None:
 
 @contextlib.contextmanager
 def nobody_may_write(disk: Path) -> Iterator[None]:
-    """Let nobody write to a small disk while the `with` block runs; not even root, whom modes do not stop."""
+    """Make a small disk read-only while the `with` block runs, even for root, whom file modes do not stop."""
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     try:
         yield
@@ -49,7 +49,7 @@ def nobody_may_write(disk: Path) -> Iterator[None]:
 
 
 def make_disk(image: Path, megabytes: int, file_system: str = "ext4") -> None:
-    """Make a file that holds an empty file system, on which nothing is written but what a test writes."""
+    """Make a file with an empty file system that nothing but a test writes to."""
     if not shutil.which(f"mkfs.{file_system}"):
         pytest.skip(CANNOT_CUT_POWER.format(file_system))
     with image.open("wb") as file:
@@ -70,14 +70,14 @@ def mounted(image: Path, folder: Path, file_system: str = "ext4") -> Iterator[Pa
 
 
 def sync_disk(disk: Path) -> None:
-    """Write all of a disk down, which is where a test begins."""
+    """Write all data to a disk: the state in which a test begins."""
     subprocess.run(["sync", "-f", disk], check=True)
 
 
 def commit_names(disk: Path) -> None:
-    """Write down the names, sizes and times of all files, but of no file its content that was not synced.
+    """Write the names, sizes and times of all files to the disk, but no content that was not synced.
 
-    It is what these file systems do when any program syncs any file of its own, and ext4 by itself every 5 seconds.
+    These file systems do so when a program syncs any file, and ext4 every 5 seconds.
     """
     file = os.open(disk / "of another program", os.O_WRONLY | os.O_CREAT)
     os.write(file, b"words")

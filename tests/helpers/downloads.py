@@ -1,4 +1,4 @@
-"""What the tests of downloading share: a root with a `config.ini`, and the scripts run in it as people run them."""
+"""Shared by the tests of downloading: a root with a `config.ini`, and the scripts run in it as users run them."""
 
 import signal
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 from helpers.faulty_site import FaultyServer, write_configuration
 from helpers.scripts import Ended, finish, start_script
 
-# Faults are told from success within seconds here, where a person's run waits for minutes.
+# Faults are noticed within seconds here, while a user's run waits for minutes.
 QUICK = {"H36M_STALL_SECONDS": "1.5", "H36M_RETRY_SECONDS": "0.01"}
 
 
@@ -34,7 +34,7 @@ class Downloads:
         return finish(self.start(*options, script=script, **variables), seconds=seconds)
 
     def is_right(self, name: str) -> bool:
-        """Say whether an archive is the site's, to the last byte."""
+        """Return whether an archive is the site's, to the last byte."""
         path = self.archives / f"{name}.tgz"
         return path.is_file() and path.read_bytes() == (self.site.archives / path.name).read_bytes()
 
@@ -48,7 +48,7 @@ class Downloads:
 
 
 def bytes_there(path: Path) -> int:
-    """Return how many bytes of a file are on disk, holes not counted."""
+    """Return how many bytes of a file are on disk, without its holes."""
     return path.stat().st_blocks * 512 if path.exists() else 0
 
 

@@ -1,4 +1,4 @@
-"""The tables of tests/facts, and what follows from them, written once more for the tests."""
+"""The tables of tests/facts, and computations from them that are independent of the package."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""The stand-in of the site, misbehaving on demand, and small archives for it to send.
+"""The fake server with faults on demand, and small archives for it to send.
 
 A plan is a function that is asked at every request for the fault to commit, by name, or None to behave:
 
@@ -27,7 +27,7 @@ from urllib.parse import parse_qs, urlsplit
 from demo.site import BASE_PATH, LOGIN_PAGE, Handler, Server
 from h36m.dataset import KIND_FACTS, archive_name
 
-# Every character that an INI file could take for one of its own.
+# Every character that has a meaning in an INI file.
 USERNAME, PASSWORD = "someone@example.org", ';se"cr%et ; #p[a]ss='
 
 
@@ -38,7 +38,7 @@ class Request:
     Attributes:
         number: which one it is of its page (for an archive: of that archive), from 1.
         fault: what was done to it.
-        time: when it came, in seconds of this machine's running clock.
+        time: when it arrived, in seconds of this machine's running clock.
     """
 
     page: str
@@ -72,7 +72,7 @@ PAGES = (
 
 
 class FaultyServer(Server):
-    """The stand-in with a plan of faults, and a memory of what was asked."""
+    """The fake server with a plan of faults and a record of its requests."""
 
     def __init__(self, archives: Path, plan: Plan, handler: type[Handler] | None = None):
         super().__init__(archives, USERNAME, PASSWORD, handler or FaultyHandler)
@@ -106,7 +106,7 @@ class FaultyServer(Server):
 
 
 class FaultyHandler(Handler):
-    """Commits the faults. Each name stands for one of them; what is not named here is good behaviour."""
+    """Performs the faults by their names; without one it behaves correctly."""
 
     server: FaultyServer
     disable_nagle_algorithm = True
@@ -118,7 +118,7 @@ class FaultyHandler(Handler):
         self.commit()
 
     def commit(self) -> None:
-        """Note the request, and do to it what the plan says."""
+        """Record the request, and perform the fault that the plan names."""
         self.request_fault = None
         body = self.rfile.read(int(self.headers.get("Content-Length", 0))) if self.command == "POST" else b""
         fault = self.note(body.decode())
@@ -137,8 +137,8 @@ class FaultyHandler(Handler):
             self.send_page_of(fault)
         elif fault == "other host":
             self.redirect(self.server.other_host + self.path.removeprefix(BASE_PATH))
-        elif fault == "hang up":
-            self.hang_up()
+        elif fault == "disconnect":
+            self.disconnect()
         elif fault == "stall before":
             self.server.closing.wait(60)
             self.close_connection = True
@@ -148,7 +148,7 @@ class FaultyHandler(Handler):
             behave()
 
     def send_page_of(self, name: str) -> None:
-        """Send one of the PAGES, as a site does that sends something else than was asked for."""
+        """Send one of the PAGES in place of the archive."""
         wanted = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
         if name == "to login page":
             self.redirect("login.php")
@@ -261,8 +261,8 @@ class FaultyHandler(Handler):
                     return
         elif "reset" in fault:
             super().send_bytes(file, start, middle)
-            time.sleep(0.05)  # a reset throws away what the other side has not taken from its buffer yet
-            self.hang_up()
+            time.sleep(0.05)  # a reset throws away what the other side has not read from its buffer yet
+            self.disconnect()
         elif "cut" in fault:
             super().send_bytes(file, start, middle)
             self.close_connection = True
@@ -286,7 +286,7 @@ class FaultyHandler(Handler):
         else:
             super().send_bytes(file, start, end)
 
-    def hang_up(self) -> None:
+    def disconnect(self) -> None:
         """Reset the connection, as a router does that has forgotten it."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
@@ -297,7 +297,7 @@ class FaultyHandler(Handler):
 def faulty_site(
     archives: Path, plan: Plan = lambda request: None, tls: ssl.SSLContext | None = None
 ) -> Iterator[FaultyServer]:
-    """Run the misbehaving site while the `with` block runs."""
+    """Run the faulty site while the `with` block runs."""
     with FaultyServer(archives, plan) as server:
         server.tls = tls
         server.scheme = "https" if tls else "http"
@@ -320,7 +320,7 @@ def made_certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
     """Make a certificate for 127.0.0.1 that nobody has signed; return the server's side of it and its file."""
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
-    # requests looks for the address among the IP addresses, axel among the names.
+    # requests compares the address with the IP addresses, axel with the names.
     command += ["-addext", "subjectAltName=IP:127.0.0.1,DNS:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
     subprocess.run(command, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -329,7 +329,7 @@ def made_certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
 
 
 def write_configuration(root: Path, base_url: str, downloader: str = "requests", **more: str) -> Path:
-    """Write a `config.ini` with the stand-in's account; return its path."""
+    """Write a `config.ini` with the fake server's account; return its path."""
     values = {"Username": USERNAME, "Password": PASSWORD, "BaseURL": base_url, "Downloader": downloader} | more
     path = root / "config.ini"
     path.write_text("[General]\n" + "".join(f"{key} = {value}\n" for key, value in values.items()))

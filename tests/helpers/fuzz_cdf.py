@@ -1,4 +1,4 @@
-"""CDF files with something else in the place of their poses: cases for fuzzing h36m/poses.py."""
+"""CDF files with something else in place of their poses: cases for fuzzing h36m/poses.py."""
 
 import ctypes
 import datetime

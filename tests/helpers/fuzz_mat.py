@@ -1,4 +1,4 @@
-"""MATLAB files with something else in the place of an object: cases for fuzzing h36m/segments.py."""
+"""MATLAB files with something else in place of an object: cases for fuzzing h36m/segments.py."""
 
 import functools
 import zlib
@@ -18,7 +18,7 @@ CELLS = 4
 BOXES = [(1, 2, 3 + number, 5) for number in range(CELLS)]
 REFERENCE = h5py.ref_dtype
 HUGE = 10**12
-# Types that a dataset may have in the place of uint8 or references.
+# Types that a dataset may have in place of uint8 or references.
 TYPES = {
     "int8": np.dtype("i1"),
     "big-endian uint16": np.dtype(">u2"),
@@ -67,12 +67,12 @@ def write_case(file: Path, chance: Random) -> str:
 
 
 def read_case(file: Path) -> bool:
-    """Read a case; return whether all in it is good. What is not right has to be told, in one line for each."""
+    """Read a case; return whether everything in it is good. Each fault must be reported in one line."""
     frames = np.arange(CELLS + 1)
     boxes, problems, notices = read_boxes(file, frames, SIZE)
-    told = problems + notices + compare_count(file, BOX_VARIABLE, CELLS)
-    assert boxes.shape == (CELLS + 1, 4) and told, "the frame after the last cell has none"
-    assert not any("\n" in line or len(line) > 700 for line in told), told
+    reported = problems + notices + compare_count(file, BOX_VARIABLE, CELLS)
+    assert boxes.shape == (CELLS + 1, 4) and reported, "the frame after the last cell has none"
+    assert not any("\n" in line or len(line) > 700 for line in reported), reported
     right = [tuple(box) == expected for box, expected in zip(boxes.tolist(), BOXES, strict=False)]
     labels = file.with_suffix("")
     label_problems, label_notices = write_part_labels(file, frames, SIZE, labels)
@@ -131,7 +131,7 @@ def odd_storage(parent: h5py.Group, name: str, chance: Random) -> str:
         parent.create_virtual_dataset(name, layout)
     elif kind == "large chunks":
         parent.create_dataset(name, shape, "u1", maxshape=(None, None), chunks=(2**16, 2**15), compression="gzip")
-    elif kind == "filter":  # which nobody has
+    elif kind == "filter":  # that does not exist
         settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         settings.set_chunk(shape)
         settings.set_filter(32001, h5py.h5z.FLAG_OPTIONAL, (1, 2))

@@ -52,7 +52,7 @@ def write_case(file: Path, chance: Random) -> str:
 
 
 def read_case(file: Path) -> bool:
-    """Read a case; return whether the wanted frames came out, which then are those of a full decode."""
+    """Read a case; return whether the wanted frames were decoded, which then are those of a full decode."""
     folder = file.with_suffix("")
     folder.mkdir(exist_ok=True)
     try:
@@ -64,7 +64,7 @@ def read_case(file: Path) -> bool:
     expected = decode_in_full(file)
     assert frames >= 8 and list(found) == WANTED and min(size) > 0, (frames, size)
     for index, pixels in found.items():
-        # Where a full decode loses a frame without a word, it counts the later ones wrong.
+        # Where a full decode silently loses a frame, its later frame numbers are wrong.
         candidates = [expected[index]] if frames == len(expected) else expected
         assert any(all(map(np.array_equal, pixels, of_frame)) for of_frame in candidates), f"frame {index}"
     return True
@@ -256,7 +256,7 @@ def change_codec(content: bytes, chance: Random) -> tuple[bytes, str]:
 
 
 def rotate(content: bytes, chance: Random) -> tuple[bytes, str]:
-    """Let players turn the video."""
+    """Set a rotation for players."""
     at = content.find(b"tkhd")
     if at < 0:
         return content, "nothing"
@@ -279,7 +279,7 @@ def cut(content: bytes, chance: Random) -> tuple[bytes, str]:
 
 
 def other_file(content: bytes, chance: Random) -> tuple[bytes, str]:
-    """Take a file that leads FFmpeg's libraries to other files, or is no video."""
+    """Use a file that refers FFmpeg's libraries to other files, or is no video."""
     text = chance.choice(
         [
             "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///dev/zero\n#EXT-X-ENDLIST\n",

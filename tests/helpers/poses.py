@@ -85,18 +85,19 @@ def calibrations(metadata: Path = PROJECT / "metadata.xml") -> dict[tuple[str, s
     }
 
 
-def make_poses(extracted: Path, frames: dict[Sequence, int], seed: int = 0) -> None:
+def make_poses(extracted: Path, frames: dict[Sequence, int], seed: int = 0, speed: float = 5) -> None:
     """Write the poses of some sequences, any motion, each frame another, as extract_all.py leaves them.
 
     Args:
         extracted: the folder, with one for each subject and kind of poses below.
         frames: how many each sequence has.
+        speed: at which the bodies walk, mm for each frame; 0 for long sequences, which would walk through a camera.
     """
     random, cameras = np.random.default_rng(seed), calibrations()
     for sequence, count in frames.items():
         # A body of two metres, walking about where some joints leave some images.
         body = random.uniform((-400, -400, 0), (400, 400, 1800), (count, 32, 3))
-        way = random.uniform(-800, 800, (1, 1, 3)) + 5 * np.arange(count)[:, None, None]
+        way = random.uniform(-800, 800, (1, 1, 3)) + speed * np.arange(count)[:, None, None]
         world = (body + way * (1, 1, 0)).astype(np.float32)
         write(extracted, WORLD, sequence, None, world)
         for camera_id in CAMERA_IDS:

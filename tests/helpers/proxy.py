@@ -22,7 +22,7 @@ class RecordingProxy(socketserver.ThreadingTCPServer):
         received: every byte from clients, of the requests to the proxy itself and through its tunnels.
         targets: what was asked for, such as `CONNECT 127.0.0.1:443` or `GET http://127.0.0.1/`.
         credentials: `user:password` that clients must send; None asks for none.
-        fault: a status to refuse requests with, `hang up`, `stall`, or None to behave.
+        fault: a status to refuse requests with, `disconnect`, `stall`, or None to behave.
         intercepts: the server's side of a certificate, to end the client's TLS at the proxy; None for real tunnels.
     """
 
@@ -71,7 +71,7 @@ class _Connection(socketserver.BaseRequestHandler):
         method, target, _ = first_line.split(" ", 2)
         proxy.targets.append(f"{method} {target}")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        if proxy.fault == "hang up":
+        if proxy.fault == "disconnect":
             return
         if proxy.fault == "stall":
             proxy.closing.wait(60)

@@ -11,7 +11,7 @@ from helpers.scripts import PROJECT
 
 from demo import release
 from demo.release import Recording
-from h36m.dataset import KIND_FACTS, KINDS
+from h36m.dataset import KIND_FACTS, KINDS, SAME_FRAMES, SEQUENCE_LOCKS
 
 
 def make_extracted(root: Path, recordings: Sequence[Recording]) -> Path:
@@ -65,10 +65,9 @@ def edit(script: Path, old: str, new: str) -> None:
 
 
 def times_of_files(folder: Path) -> dict[Path, int]:
-    """Return when each file below a folder was written, locks left out."""
-    return {
-        path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and ".locks" not in path.parts
-    }
+    """Return when each file below a folder was written, without locks and the record of an edited rule."""
+    own = {SEQUENCE_LOCKS, SAME_FRAMES}
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and not own & {*path.parts}}
 
 
 def leftovers_in_extracted(root: Path) -> list[str]:

@@ -38,7 +38,7 @@ class Ended(subprocess.CompletedProcess):
 
 
 def environment_without_settings(**more: str) -> dict[str, str]:
-    """Return this process's environment without a person's own settings for the scripts."""
+    """Return this process's environment without the user's own settings for the scripts."""
     return {key: value for key, value in os.environ.items() if not key.startswith("H36M_")} | more
 
 

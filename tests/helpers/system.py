@@ -1,4 +1,4 @@
-"""What Linux can be asked to do to one thread: take away its file locks, or have it be another user."""
+"""What Linux can change for one thread: no file locks, or another user."""
 
 import ctypes
 import errno

@@ -18,7 +18,7 @@ SHAPES = {
     "h264 with open groups": ("libx264", {"g": "30", "bf": "3", "x264-params": "open-gop=1:b-adapt=0"}, {}),
     "h264 with intra refresh": ("libx264", {"g": "30", "bf": "0", "x264-params": "intra-refresh=1"}, {}),
     "h264 in several slices": ("libx264", {"g": "30", "bf": "2", "x264-params": "slices=4"}, {}),
-    # Where such a slice begins is written like the kind of a B slice.
+    # The position of such a slice is encoded like the type of a B slice.
     "h264 in slices of four blocks": ("libx264", {"g": "30", "bf": "2", "x264-params": "slice-max-mbs=4"}, {}),
     "h264 interlaced": ("libx264", {"g": "30", "bf": "2", "x264-params": "interlaced=1"}, {}),
     "h264 in fragments": ("libx264", {"g": "30", "bf": "2"}, {"movflags": "frag_keyframe+empty_moov"}),
@@ -74,7 +74,7 @@ def make_video(
 def rename_box(path: Path, name: bytes, new_name: bytes = b"free") -> None:
     """Rename a box of an MP4 file, so that readers pass over it."""
     content = path.read_bytes()
-    assert content.count(name) == 1, f"{name} stands {content.count(name)} times in {path}"
+    assert content.count(name) == 1, f"{name} is there {content.count(name)} times in {path}"
     path.write_bytes(content.replace(name, new_name))
 
 
@@ -90,7 +90,7 @@ def hide_first_frames(path: Path, frames: int, units_per_frame: int) -> None:
 
 
 def cut_first_packets(path: Path, packets: int) -> Path:
-    """Leave out the first packets of a video, as one does who cuts a piece out of it without decoding."""
+    """Leave out the first packets of a video, as programs do that cut a piece out of it without decoding."""
     cut = path.with_stem(f"{path.stem}, cut")
     with av.open(str(path)) as source, av.open(str(cut), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
@@ -102,7 +102,7 @@ def cut_first_packets(path: Path, packets: int) -> Path:
 
 
 def end_sequences(path: Path) -> Path:
-    """Say after each group of an H.264 video that a sequence ends there, in a NAL unit of one byte."""
+    """Mark the end of a sequence after each group of an H.264 video, with a NAL unit of one byte."""
     ended = path.with_stem(f"{path.stem}, ended")
     with av.open(str(path)) as source, av.open(str(ended), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
@@ -117,7 +117,7 @@ def end_sequences(path: Path) -> Path:
 
 
 def forget_reorder_depth(path: Path) -> Path:
-    """Take out of an H.264 file how many pictures its decoder has to hold back, as some encoders do not say it."""
+    """Remove the number of pictures that the decoder reorders from an H.264 file, as some encoders leave it out."""
     content = path.read_bytes()
     at = content.index(b"avcC") + 4 + 6
     length = int.from_bytes(content[at : at + 2], "big")
@@ -257,6 +257,6 @@ def planes(frame: av.VideoFrame) -> list[np.ndarray]:
 
 
 def decode_in_full(video: Path) -> list[list[np.ndarray]]:
-    """Return the pixels of all frames of a video, as a decoder gives them that decodes everything."""
+    """Return the pixels of all frames of a video from a full decode."""
     with av.open(str(video), metadata_errors="ignore") as container:
         return [planes(frame) for frame in container.decode(video=0)]

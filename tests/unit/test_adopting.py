@@ -114,7 +114,7 @@ def test_archive_of_another_kind_is_not_adopted(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a process to kill is made with fork")
 def test_a_kill_at_each_step_of_adopting_leads_to_the_same(tmp_path):
-    """And at no moment is there a file with holes under the name of a partial download without its state."""
+    """At no moment is there a file with holes under the name of a partial download without its state."""
     for step in itertools.count(1):
         folder = tmp_path / str(step)
         unfinished, path = leave_by_axel(folder)

@@ -69,7 +69,7 @@ OTHERS_LONG_NAME = f"S11/Videos/{'x' * 150}.mp4"
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("length", [0, 1, 2, 5, 18, 100, 300, 512, 2000, BEGINNING_BYTES])
 def test_beginning_of_a_real_archive_has_no_fault(kind, length):
-    """However few bytes of it there are: nothing is said too early."""
+    """However few bytes of it there are: nothing is rejected too early."""
     for level in (0, 1, 9):
         archive = gzip.compress(tar((inner_file(kind, "S11"), bytes(range(256)) * 99)), level)
         assert fault_in_beginning(archive[:length], kind, "S11") is None
@@ -123,31 +123,31 @@ def test_gzip_header_with_name_and_comment_is_accepted():
         (gzip.compress(PAGE), "is a compressed HTML page: 'Please log in'"),
         (gzip.compress(LONG_PAGE), "is a compressed HTML page: 'Human3.6M Please log in Please log in"),
         (gzip.compress(LONG_PAGE, 0)[:200], "is a compressed HTML page: 'Human3.6M"),
-        (gzip.compress(b"no tar"), "is gzip, but holds no tar archive; it begins with b'no tar'"),
-        (gzip.compress(b"x" * 5000), "is gzip, but holds no tar archive; it begins with b'xxxxxxxx'"),
-        (gzip.compress(b"x" * 5000, 0)[:600], "is gzip, but holds no tar archive"),
-        (gzip.compress(b""), "is gzip, but holds no tar archive; it is empty"),
-        (gzip.compress(tar(VIDEO)[:300]), "is gzip, but holds no tar archive"),
+        (gzip.compress(b"no tar"), "is gzip, but contains no tar archive; it begins with b'no tar'"),
+        (gzip.compress(b"x" * 5000), "is gzip, but contains no tar archive; it begins with b'xxxxxxxx'"),
+        (gzip.compress(b"x" * 5000, 0)[:600], "is gzip, but contains no tar archive"),
+        (gzip.compress(b""), "is gzip, but contains no tar archive; it is empty"),
+        (gzip.compress(tar(VIDEO)[:300]), "is gzip, but contains no tar archive"),
         (gzip.compress(gzip.compress(tar(VIDEO))), "is compressed twice"),
-        (gzip.compress(b"\1" + tar(VIDEO)[1:]), "is gzip, but holds no tar archive"),
-        (gzip.compress(tar()), "holds no file"),
-        (gzip.compress(bytes(10**8)), "holds no file"),
+        (gzip.compress(b"\1" + tar(VIDEO)[1:]), "is gzip, but contains no tar archive"),
+        (gzip.compress(tar()), "contains no file"),
+        (gzip.compress(bytes(10**8)), "contains no file"),
         (b"\x1f\x8bnothing of a gzip file", "is damaged: its gzip stream cannot be decompressed"),
         (gzip.compress(PAGE)[:-8] + bytes(8), "is damaged: its gzip stream cannot be decompressed"),
         (zlib.compress(tar(VIDEO)), "is not a gzip file"),
-        (gzip.compress(tar((inner_file(VIDEOS, "S11"), b"abc"))), "holds the folder S11 where its name says S1"),
-        (gzip.compress(tar(("S11", FOLDER))), "holds the folder S11 where its name says S1"),
-        (gzip.compress(tar((OTHERS_LONG_NAME, b""))), "holds the folder S11 where its name says S1"),
+        (gzip.compress(tar((inner_file(VIDEOS, "S11"), b"abc"))), "contains the folder S11, but its name says S1"),
+        (gzip.compress(tar(("S11", FOLDER))), "contains the folder S11, but its name says S1"),
+        (gzip.compress(tar((OTHERS_LONG_NAME, b""))), "contains the folder S11, but its name says S1"),
         (
             gzip.compress(tar((OTHERS_LONG_NAME, b""), format=tarfile.PAX_FORMAT)),
-            "holds the folder S11 where its name says S1",
+            "contains the folder S11, but its name says S1",
         ),
-        (gzip.compress(tar(("S1", FOLDER), ("S5/a", b""))), "holds the folder S5 where its name says S1"),
+        (gzip.compress(tar(("S1", FOLDER), ("S5/a", b""))), "contains the folder S5, but its name says S1"),
         (
             gzip.compress(tar((inner_file(POSES_3D), b"abc"))),
-            "holds S1/MyPoseFeatures/D3_Positions_mono where its name says Videos",
+            "contains S1/MyPoseFeatures/D3_Positions_mono, but its name says Videos",
         ),
-        (gzip.compress(tar(("../a", b""))), "holds '../a', which lies outside of its folder"),
+        (gzip.compress(tar(("../a", b""))), "contains '../a', which is outside of its folder"),
     ],
     # The bytes would be in the tests' names.
     ids=[
@@ -185,7 +185,7 @@ WITH_KNOWN_FOLDER = [kind for kind in KINDS if kind != PART_LABELS]
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("other", WITH_KNOWN_FOLDER)
 def test_member_of_another_kind_is_a_fault(kind, other):
-    expected = f"holds S1/{KIND_FACTS[other].inner_folder} where its name says {kind}"
+    expected = f"contains S1/{KIND_FACTS[other].inner_folder}, but its name says {kind}"
     found = {fault_of_member(f"{start}{inner_file(other)}", kind, "S1") for start in ("", "./", "././")}
     assert found == ({None} if kind == other else {expected})
 
@@ -208,7 +208,7 @@ def test_member_of_another_kind_is_a_fault(kind, other):
         ("S1/MyPoseFeatures/D3_Positions_mono_universal/a", [POSES_3D_UNIVERSAL]),
         ("S1/MySegmentsMat", [BOXES, PART_LABELS]),
         ("S1/MySegmentsMat/ground_truth_bb", [BOXES]),
-        # Nobody has published which of the two another folder belongs to.
+        # It is not published which of the two another folder belongs to.
         ("S1/MySegmentsMat/ground_truth_pl/a.mat", [BOXES, PART_LABELS]),
         ("S1/MySegmentsMat/PartLabels/a.mat", [BOXES, PART_LABELS]),
         ("S1/Videos", [VIDEOS]),
@@ -221,7 +221,7 @@ def test_member_is_accepted_by_the_kinds_that_it_does_not_contradict(name, kinds
 @pytest.mark.parametrize("name", ["S11", "S11/", "./S11/Videos/a", "S11//a", ".//S11/a", "S2/a"])
 def test_member_of_another_subject_is_a_fault(name):
     subject = "S2" if "S2" in name else "S11"
-    assert fault_of_member(name, VIDEOS, "S1") == f"holds the folder {subject} where its name says S1"
+    assert fault_of_member(name, VIDEOS, "S1") == f"contains the folder {subject}, but its name says S1"
 
 
 @pytest.mark.parametrize("name", ["", "/S1/a", "S1/../../a", "..\\a", "C:a", "S1/a\0b"])
@@ -248,30 +248,33 @@ FIFO.type = tarfile.FIFOTYPE
         (ARCHIVE + b"\x1f", None),
         (gzip.compress(tar(VIDEO)[:9000]) + gzip.compress(tar(VIDEO)[9000:]) + b"\n", None),
         (gzip.compress(tar(VIDEO)[:-1024]) + gzip.compress(bytes(400)) + gzip.compress(bytes(624)) + b"\n", None),
-        (gzip.compress(tar(VIDEO)[:9000]) + b"\n", "is damaged: other bytes follow its gzip stream"),
-        (gzip.compress(tar(VIDEO)[:-9500]) + b"\n", "is damaged: other bytes follow its gzip stream"),
-        (ARCHIVE + b"\x1f\x8b", "is cut off"),
+        (gzip.compress(tar(VIDEO)[:9000]) + b"\n", "is damaged: its gzip stream contains no complete tar archive"),
+        (gzip.compress(tar(VIDEO)[:-9500]) + b"\n", "is damaged: its gzip stream contains no complete tar archive"),
+        (ARCHIVE + b"\x1f\x8b", "is truncated"),
         (ARCHIVE + b"\x1f\x8b garbage", "is damaged"),
-        (ARCHIVE[:-1], "is cut off"),
+        (ARCHIVE[:-1], "is truncated"),
         (ARCHIVE[:-5] + b"\x55" + ARCHIVE[-4:], "is damaged"),
         (b"", "is empty"),
         (PAGE, "is not a gzip file"),
         (gzip.compress(PAGE), "is a compressed HTML page"),
-        (gzip.compress(b"no tar"), "is gzip, but holds no tar archive"),
-        (gzip.compress(tar(VIDEO)[:9000]), "is no whole tar archive"),
-        (gzip.compress(tar(("S1/a", b""), pax={"GNU.sparse.size": "many"})), "is no whole tar archive"),
-        (gzip.compress(tar(("S1/a", b""), size=1 << 70)), "is no whole tar archive"),
-        (gzip.compress(tar(VIDEO, VIDEO)), f"holds {VIDEO[0]!r} twice"),
-        (gzip.compress(tar(("S1/a", b""), ("S1/a/b", b""))), "holds 'S1/a/b' twice"),
-        (gzip.compress(tar(("S1/a/b", b""), ("S1/a", b""))), "holds 'S1/a' twice"),
-        (gzip.compress(tar(VIDEO, ("../a", b""))), "holds '../a', which lies outside"),
-        (gzip.compress(tar(VIDEO, ("S5/a", b""))), "holds the folder S5 where its name says S1"),
-        (gzip.compress(tar(VIDEO, (inner_file(BOXES), b""))), "holds S1/MySegmentsMat/ground_truth_bb where its name"),
+        (gzip.compress(b"no tar"), "is gzip, but contains no tar archive"),
+        (gzip.compress(tar(VIDEO)[:9000]), "is not a complete tar archive"),
+        (gzip.compress(tar(("S1/a", b""), pax={"GNU.sparse.size": "many"})), "is not a complete tar archive"),
+        (gzip.compress(tar(("S1/a", b""), size=1 << 70)), "is not a complete tar archive"),
+        (gzip.compress(tar(VIDEO, VIDEO)), f"contains {VIDEO[0]!r} twice"),
+        (gzip.compress(tar(("S1/a", b""), ("S1/a/b", b""))), "contains 'S1/a/b' twice"),
+        (gzip.compress(tar(("S1/a/b", b""), ("S1/a", b""))), "contains 'S1/a' twice"),
+        (gzip.compress(tar(VIDEO, ("../a", b""))), "contains '../a', which is outside"),
+        (gzip.compress(tar(VIDEO, ("S5/a", b""))), "contains the folder S5, but its name says S1"),
+        (
+            gzip.compress(tar(VIDEO, (inner_file(BOXES), b""))),
+            "contains S1/MySegmentsMat/ground_truth_bb, but its name",
+        ),
         (
             gzip.compress(tar(VIDEO)[: 512 + len(VIDEO[1])] + FIFO.tobuf() + bytes(1024)),
-            "holds 'S1/Videos/fifo', which is neither",
+            "contains 'S1/Videos/fifo', which is neither",
         ),
-        (gzip.compress(tar(("S1", FOLDER))), "holds no file"),
+        (gzip.compress(tar(("S1", FOLDER))), "contains no file"),
     ],
     ids=[
         *[
@@ -313,7 +316,7 @@ def test_download_and_extract_judge_a_file_alike(tmp_path, content, fault):
     except BadArchiveError as error:
         unpacking = str(error)
     assert unpacking == found
-    # With the right MD5, what both accept stays accepted.
+    # With the right MD5, an archive that both accept stays accepted.
     if fault is None:
         assert check_archive(archive, VIDEOS, "S1", hashlib.md5(content).hexdigest()).fault is None
 

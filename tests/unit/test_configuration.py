@@ -1,4 +1,4 @@
-"""config.ini: read as it stands, warned about, and saved with the session so that all else stays byte for byte."""
+"""config.ini: read unchanged, with warnings, and saved with the session so that all else stays byte for byte."""
 
 import os
 import stat
@@ -62,7 +62,7 @@ PASSWORDS = {
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", ""], ids=["LF", "CRLF", "end of file"])
 @pytest.mark.parametrize("password", PASSWORDS.values(), ids=PASSWORDS.keys())
-def test_password_is_taken_as_it_stands(path, password, end):
+def test_password_is_used_unchanged(path, password, end):
     found = configured(path, f"[General]\nUsername = a@b.c\nPassword = {password} \t{end}")
     assert (found.username, found.password, found.warnings) == ("a@b.c", password, [])
 
@@ -133,7 +133,7 @@ def test_comments_are_harmless_in_any_encoding(path, comment):
         assert (found.password, found.warnings) == ("a", [])
 
 
-def test_the_environment_goes_before_the_file_and_is_taken_as_it_stands(path):
+def test_environment_overrides_the_file_and_is_used_unchanged(path):
     text = "[General]\nPHPSESSID = filesession\nUsername = file\nPassword = filepassword\n"
     variables = {"H36M_USERNAME": " ;user ", "H36M_PASSWORD": "", "H36M_PHPSESSID": "variable"}
     found = configured(path, text, variables)
@@ -186,13 +186,13 @@ def test_variable_that_is_not_text_is_named_without_its_value(path, variable):
     ],
 )
 def test_line_that_is_not_understood_is_named_and_not_quoted(path, text, number):
-    assert error_of(path, text) == f"line {number} cannot be understood; see config.ini.example"
+    assert error_of(path, text) == f"line {number} is neither KEY = VALUE nor a comment; see config.ini.example"
 
 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("VerifyTLS = perhaps", "VerifyTLS must be yes or no, not 'perhaps'"),
+        ("VerifyTLS = maybe", "VerifyTLS must be yes or no, not 'maybe'"),
         ("Downloader = wget", "Downloader must be auto, axel or requests, not 'wget'"),
         ("Connections = 0", "Connections must be a number from 1 to 100, not '0'"),
         ("Connections = 101", "Connections must be a number from 1 to 100, not '101'"),
@@ -274,22 +274,22 @@ def test_file_that_cannot_be_read_is_named(tmp_path):
     [
         (
             "[general]\nPassword = a\n",
-            ["line 1: ignoring the section '[general]', which is not known; did you mean [General]?"],
+            ["line 1: ignoring the unknown section '[general]'; did you mean [General]?"],
         ),
-        ("[Server]\nx = y\n", ["line 1: ignoring the section '[Server]', which is not known"]),
-        ("[\x1b\xfc]\n".encode("latin-1"), ["line 1: ignoring the section '[\\x1b\\\\xfc]', which is not known"]),
+        ("[Server]\nx = y\n", ["line 1: ignoring the unknown section '[Server]'"]),
+        ("[\x1b\xfc]\n".encode("latin-1"), ["line 1: ignoring the unknown section '[\\x1b\\\\xfc]'"]),
         (
             "[General]\nUser = a\nPasswort: b\nEmail = c\nKlu\u00e7 = d\n",
             [
-                "line 2: ignoring the key 'User', which is not known; did you mean Username?",
-                "line 3: ignoring the key 'Passwort', which is not known; did you mean Password?",
-                "line 4: ignoring the key 'Email', which is not known",
-                "line 5: ignoring the key 'Klu\\xe7', which is not known",
+                "line 2: ignoring the unknown key 'User'; did you mean Username?",
+                "line 3: ignoring the unknown key 'Passwort'; did you mean Password?",
+                "line 4: ignoring the unknown key 'Email'",
+                "line 5: ignoring the unknown key 'Klu\\xe7'",
             ],
         ),
         (
             "[General]\nUsername = a@b.c ; me\n",
-            ["line 2: Username has a blank in it; if a comment follows it, put the comment on a line of its own"],
+            ["line 2: Username contains a space; if a comment follows it, put the comment on a line of its own"],
         ),
     ],
     ids=["section in lower case", "other section", "other encoding", "keys", "comment after the user name"],

@@ -1,4 +1,4 @@
-"""The parts of downloading that need no script: checks, responses, retries, errors, README's numbers."""
+"""The parts of downloading that need no script: checks, responses, retries, errors, the numbers in docs/."""
 
 import contextlib
 import functools
@@ -101,39 +101,49 @@ def md5_of(data: bytes) -> str:
     [
         (GOOD, None, None, True),
         (GOOD, md5_of(GOOD), None, True),
-        (GOOD, MD5, f"has the MD5 {md5_of(GOOD)}, and {MD5} was expected", True),
-        (GOOD[:-1], None, "is cut off", False),
-        (GOOD[:-1], MD5, "is cut off", False),
-        (GOOD[:3000], None, "is cut off", False),
+        (GOOD, MD5, f"has a checksum mismatch (expected {MD5}, got {md5_of(GOOD)})", True),
+        (GOOD[:-1], None, "is truncated", False),
+        (GOOD[:-1], MD5, "is truncated", False),
+        (GOOD[:3000], None, "is truncated", False),
         (FLIPPED, None, "is damaged", False),
         (FLIPPED, MD5, "is damaged", False),
         (LOGIN_PAGE, None, "is not a gzip file; it looks like an HTML page: 'Please log in'", False),
         (LOGIN_PAGE, md5_of(LOGIN_PAGE), "is not a gzip file", False),
         (b"", None, "is empty", False),
         (b"", md5_of(b""), "is empty", False),
-        (b"\x1f\x8b", None, "is cut off", False),
-        (OTHER_SUBJECT, None, "holds the folder S11 where its name says S1", False),
-        (OTHER_SUBJECT, md5_of(OTHER_SUBJECT), "holds the folder S11 where its name says S1", False),
-        (OTHER_KIND, None, "holds S1/MySegmentsMat/ground_truth_bb where its name says Videos", False),
-        (OTHER_KIND, MD5, "holds S1/MySegmentsMat/ground_truth_bb where its name says Videos", False),
-        (compress(tar(["S1/Videos/a.mp4", "S11/Videos/a.mp4"], 30_000)), None, "holds the folder S11", False),
-        (compress(tar(["S1/Videos/a.mp4", "S11/Videos/a.mp4"], 30_000)), MD5, "holds the folder S11", False),
-        (compress(tar(["S1/Videos/a.mp4", "S1/Videos/a.mp4"])), None, "holds 'S1/Videos/a.mp4' twice", False),
-        (compress(tar(["S1/Videos/a.mp4", "S1/../../b"])), None, "holds 'S1/../../b', which lies outside", False),
-        (compress(tar(["S1/Videos/a.mp4"])[:5000]), None, "is no whole tar archive", False),
-        (compress(tar(["S1/Videos/a.mp4"])[:5000]), MD5, "is no whole tar archive", False),
-        (compress(tar([])), None, "holds no file", False),
+        (b"\x1f\x8b", None, "is truncated", False),
+        (OTHER_SUBJECT, None, "contains the folder S11, but its name says S1", False),
+        (OTHER_SUBJECT, md5_of(OTHER_SUBJECT), "contains the folder S11, but its name says S1", False),
+        (OTHER_KIND, None, "contains S1/MySegmentsMat/ground_truth_bb, but its name says Videos", False),
+        (OTHER_KIND, MD5, "contains S1/MySegmentsMat/ground_truth_bb, but its name says Videos", False),
+        (compress(tar(["S1/Videos/a.mp4", "S11/Videos/a.mp4"], 30_000)), None, "contains the folder S11", False),
+        (compress(tar(["S1/Videos/a.mp4", "S11/Videos/a.mp4"], 30_000)), MD5, "contains the folder S11", False),
+        (compress(tar(["S1/Videos/a.mp4", "S1/Videos/a.mp4"])), None, "contains 'S1/Videos/a.mp4' twice", False),
+        (compress(tar(["S1/Videos/a.mp4", "S1/../../b"])), None, "contains 'S1/../../b', which is outside", False),
+        (compress(tar(["S1/Videos/a.mp4"])[:5000]), None, "is not a complete tar archive", False),
+        (compress(tar(["S1/Videos/a.mp4"])[:5000]), MD5, "is not a complete tar archive", False),
+        (compress(tar([])), None, "contains no file", False),
         (compress(tar(["README", "Videos/Walking.54138969.mp4"])), None, None, True),
-        (compress(tar(["README", "Videos/a.mp4"])), None, "holds no file of its kind, such as 'Directions 1.5", False),
-        (NO_TAR, None, "is gzip, but holds no tar archive", False),
-        (NO_TAR, md5_of(NO_TAR), "is gzip, but holds no tar archive", False),
-        (NO_TAR, MD5, "is gzip, but holds no tar archive", False),
+        (
+            compress(tar(["README", "Videos/a.mp4"])),
+            None,
+            "contains no file of its kind, such as 'Directions 1.5",
+            False,
+        ),
+        (NO_TAR, None, "is gzip, but contains no tar archive", False),
+        (NO_TAR, md5_of(NO_TAR), "is gzip, but contains no tar archive", False),
+        (NO_TAR, MD5, "is gzip, but contains no tar archive", False),
         (compress(LOGIN_PAGE), None, "is a compressed HTML page: 'Please log in'", False),
         (compress(LOGIN_PAGE), MD5, "is a compressed HTML page: 'Please log in'", False),
         (GOOD + b"\r\n", None, None, True),
         (GOOD + b"\r\n", md5_of(GOOD + b"\r\n"), None, True),
-        (GOOD + b"\r\n", MD5, "has the MD5 ", True),
-        (compress(tar(["S1/Videos/a.mp4"])[:-9000]) + b"\r\n", None, "is damaged: other bytes follow", False),
+        (GOOD + b"\r\n", MD5, "has a checksum mismatch (expected ", True),
+        (
+            compress(tar(["S1/Videos/a.mp4"])[:-9000]) + b"\r\n",
+            None,
+            "is damaged: its gzip stream contains no complete tar",
+            False,
+        ),
     ],
 )
 def test_an_archive_is_judged_by_its_md5_or_its_gzip_stream(tmp_path, data, expected, fault, is_whole):
@@ -147,7 +157,7 @@ def test_an_archive_is_judged_by_its_md5_or_its_gzip_stream(tmp_path, data, expe
 
 
 def test_two_faults_of_one_kind_in_two_files_are_two(tmp_path):
-    """What was downloaded again is compared with what came before: only the same bytes are the same archive."""
+    """A second download is compared with the first: only the same bytes are the same archive."""
     path, verdicts = tmp_path / "file", []
     for name in ("Walking.54138969.mp4", "Walking 1.54138969.mp4"):
         path.write_bytes(compress(tar([f"S1/Videos/{name}"])))
@@ -224,7 +234,7 @@ def test_each_pause_is_twice_as_long_unless_the_server_asks_for_another():
     [("0", 0), ("30", 30), ("600", 600), ("601", 600), ("999999999999", 600)]
     + [(text, None) for text in ("", "-1", "1.5", "Wed, 21 Oct 2015 07:28:00 GMT", "²")],
 )
-def test_retry_after_is_heeded_up_to_ten_minutes(header, seconds):
+def test_retry_after_is_respected_up_to_ten_minutes(header, seconds):
     assert retry.seconds_to_wait(header) == seconds
 
 
@@ -236,10 +246,10 @@ def test_what_fails_for_a_while_is_tried_seven_times(monkeypatch):
         tried.append(1)
         raise retry.TemporaryError("host answered 503")
 
-    with pytest.raises(TaskError, match="host answered 503; tried 7 times"):
+    with pytest.raises(TaskError, match="host answered 503; 7 attempts failed, run again later"):
         retry.retry(action, said.append, threading.Event())
     assert len(tried) == 7 and len(said) == 6, "a pause between two tries, and none after the last"
-    assert said[1] == "host answered 503; trying again in 0.0002 s"
+    assert said[1] == "host answered 503; retrying in 0.0002 s"
 
 
 def test_what_succeeds_is_not_done_again():
@@ -303,7 +313,7 @@ def error_of(base_url: str, tmp_path, monkeypatch) -> Exception:
     return caught.value
 
 
-def hang_up(connection: socket.socket) -> None:
+def disconnect(connection: socket.socket) -> None:
     connection.recv(1000)
 
 
@@ -335,11 +345,11 @@ def test_a_host_that_accepts_no_connection_is_unreachable(tmp_path, monkeypatch)
     assert type(error) is retry.UnreachableError and "cannot be reached" in str(error)
 
 
-@pytest.mark.parametrize("answer", [hang_up, talk_no_http])
+@pytest.mark.parametrize("answer", [disconnect, talk_no_http])
 def test_a_connection_that_breaks_may_work_later(tmp_path, monkeypatch, answer):
     with listening(answer=answer) as port:
         error = error_of(f"http://127.0.0.1:{port}/", tmp_path, monkeypatch)
-    assert type(error) is retry.TemporaryError and "hung up" in str(error)
+    assert type(error) is retry.TemporaryError and "connection closed by the server" in str(error)
 
 
 def test_no_answer_is_no_hanging_up(tmp_path, monkeypatch):
@@ -347,23 +357,23 @@ def test_no_answer_is_no_hanging_up(tmp_path, monkeypatch):
     with listening(answer=lambda connection: over.wait(5)) as port:
         error = error_of(f"http://127.0.0.1:{port}/", tmp_path, monkeypatch)
         over.set()
-    assert type(error) is retry.TemporaryError and "no answer for 0.3 seconds" in str(error)
+    assert type(error) is retry.TemporaryError and "no response for 0.3 s" in str(error)
 
 
-def test_a_certificate_that_is_not_trusted_is_told_from_broken_tls(tmp_path, monkeypatch):
+def test_untrusted_certificate_differs_from_broken_tls(tmp_path, monkeypatch):
     tls, certificate = made_certificate(tmp_path)
     monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
     monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
-    with listening(answer=hang_up, tls=tls) as port:
+    with listening(answer=disconnect, tls=tls) as port:
         error = error_of(f"https://127.0.0.1:{port}/", tmp_path, monkeypatch)
         assert type(error) is TaskError and "certificate is not trusted" in str(error)
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
         error = error_of(f"https://localhost:{port}/", tmp_path, monkeypatch)
         assert type(error) is TaskError and "certificate is not trusted" in str(error), "it is of another host"
-        assert "hung up" in str(error_of(f"https://127.0.0.1:{port}/", tmp_path, monkeypatch))
+        assert "connection closed by the server" in str(error_of(f"https://127.0.0.1:{port}/", tmp_path, monkeypatch))
     with listening(answer=talk_no_http) as port:
         error = error_of(f"https://127.0.0.1:{port}/", tmp_path, monkeypatch)
-    assert type(error) is retry.TemporaryError and "the encrypted connection failed" in str(error)
+    assert type(error) is retry.TemporaryError and "the TLS connection failed" in str(error)
 
 
 @pytest.mark.parametrize("host", ["host..name", "host:99999", f"{'a' * 70}.example"])
@@ -422,11 +432,19 @@ def download_verified(root: Path, kinds: list[str], *options: str, configuration
 @pytest.mark.parametrize(
     "kinds, options, line",
     [
-        ([VIDEOS], ["--kinds", VIDEOS], "nothing to do: 1 archive is there and checked\n"),
-        ([VIDEOS, POSES_2D], ["--kinds", VIDEOS, POSES_2D], "nothing to do: all 2 archives are there and checked\n"),
-        ([VIDEOS], ["--kinds", VIDEOS, VIDEOS], "nothing to do: 1 archive is there and checked\n"),
-        ([VIDEOS], ["--kinds", VIDEOS, "--subjects", "S1", "S1"], "nothing to do: 1 archive is there and checked\n"),
-        (KINDS, [], "nothing to do: all 5 archives are there and checked\n"),
+        ([VIDEOS], ["--kinds", VIDEOS], "nothing to do: 1 archive is downloaded and verified\n"),
+        (
+            [VIDEOS, POSES_2D],
+            ["--kinds", VIDEOS, POSES_2D],
+            "nothing to do: all 2 archives are downloaded and verified\n",
+        ),
+        ([VIDEOS], ["--kinds", VIDEOS, VIDEOS], "nothing to do: 1 archive is downloaded and verified\n"),
+        (
+            [VIDEOS],
+            ["--kinds", VIDEOS, "--subjects", "S1", "S1"],
+            "nothing to do: 1 archive is downloaded and verified\n",
+        ),
+        (KINDS, [], "nothing to do: all 5 archives are downloaded and verified\n"),
     ],
     ids=["one", "two", "a kind twice", "a subject twice", "all of the script"],
 )
@@ -450,46 +468,52 @@ def test_what_killed_runs_were_writing_is_removed(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
 
 
-# -- numbers that README repeats ---------------------------------------------------------------------------------------
+# -- numbers in docs/reliability.md and docs/options.md ----------------------------------------------------------------
 
 NUMBER_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 NUMBERS = {word: number for number, word in enumerate(NUMBER_WORDS, 1)}
 
 
-def numbers_in_readme(pattern: str) -> set[int]:
-    """Return all numbers, in figures or words, that README has in a place; it must have at least one."""
-    found = re.findall(pattern, " ".join((PROJECT / "README.md").read_text().split()))
-    assert found, f"README has no {pattern!r}"
+def docs_page(name: str) -> str:
+    """Return a page of docs/ with single blanks."""
+    return " ".join((PROJECT / "docs" / name).read_text(encoding="utf-8").split())
+
+
+def numbers_in_docs(pattern: str) -> set[int]:
+    """Return the numbers, in figures or words, that match in docs/reliability.md; there must be at least one."""
+    found = re.findall(pattern, docs_page("reliability.md"))
+    assert found, f"docs/reliability.md has no {pattern!r}"
     return {NUMBERS.get(text) or int(text) for text in found}
 
 
 @pytest.mark.parametrize(
     "pattern, value",
     [
-        (r"no byte (?:for|comes for) (\d+) s\b", lambda: site.STALL_SECONDS),
+        (r"(?:stalled \(no data|no data is) received for (\d+) s\b", lambda: site.STALL_SECONDS),
         (r"no data received for (\d+) s \| asks", lambda: transfer.QUIET_SECONDS),
-        (r"every (\d+) s the site is asked about the session", lambda: transfer.QUIET_SECONDS),
+        (r"every (\d+) s asks the site about the session", lambda: transfer.QUIET_SECONDS),
         (r"opens more again after (\d+) s", lambda: ranges.SECONDS_TO_GROW),
-        (r"after (\w+) tries without a byte more", lambda: retry.TRIES_WITHOUT_PROGRESS),
-        (r"`Retry-After`, (\w+) minutes at most", lambda: retry.LONGEST_RETRY_AFTER / 60),
-        (r"begins this archive anew, (\w+) times at most", lambda: complete.MOST_RESTARTS),
-        (r"comes back with (\d+) connections", lambda: axel.FEW_CONNECTIONS),
+        (r"no progress after (\w+) attempts", lambda: retry.TRIES_WITHOUT_PROGRESS),
+        (r"`Retry-After`, at most (\w+) minutes", lambda: retry.LONGEST_RETRY_AFTER / 60),
+        (r"restarts this archive, at most (\w+) times", lambda: complete.MOST_RESTARTS),
+        (r"retries with (\d+) connections", lambda: axel.FEW_CONNECTIONS),
+        (r"over one connection, up to (\w+) times in all", lambda: archive.MOST_DOWNLOADS),
     ],
 )
-def test_readme_has_the_numbers_of_the_code(pattern, value):
-    assert numbers_in_readme(pattern) == {value()}
+def test_docs_have_the_numbers_of_the_code(pattern, value):
+    assert numbers_in_docs(pattern) == {value()}
 
 
-def test_readme_has_the_pauses_of_the_code():
+def test_docs_have_the_pauses_of_the_code():
     pauses = [retry.pause_seconds(number, None) for number in range(retry.TRIES_WITHOUT_PROGRESS - 1)]
-    assert f"else {', '.join(f'{seconds:g}' for seconds in pauses)} s;" in (PROJECT / "README.md").read_text()
+    assert f"else {', '.join(f'{seconds:g}' for seconds in pauses)} s;" in docs_page("reliability.md")
 
 
-def test_readme_has_the_defaults_of_the_options():
-    readme = (PROJECT / "README.md").read_text()
+def test_docs_have_the_defaults_of_the_options():
+    page = docs_page("options.md")
     defaults = vars(run.download_parser("", KINDS).parse_args([]))
     assert defaults["config"] == Path(config.CONFIGURATION_FILE)
-    assert f"`--config FILE` | default: `{defaults['config']}` in the current directory |" in readme
+    assert f"`--config FILE` | default: `{defaults['config']}` in the current folder |" in page
     assert defaults["checksums"] == PROJECT / "checksums.txt"
-    assert "default: `checksums.txt` beside the scripts" in readme
-    assert archive.MOST_DOWNLOADS == 3 and "fetched once more over one connection" in readme
+    assert "default: `checksums.txt` next to the scripts" in page
+    assert f"archives downloaded at a time; default: {defaults['jobs']}, because" in page

@@ -225,22 +225,22 @@ def test_video_that_is_a_link_is_unpacked_to_its_place(tmp_path):
 @pytest.mark.parametrize(
     ("members", "words"),
     [
-        ([("S5/Videos/a.mp4", b"abc")], "S5 where its name says S1"),
-        ([FILE, ("S11/a", b"abc")], "S11 where its name says S1"),
+        ([("S5/Videos/a.mp4", b"abc")], "S5, but its name says S1"),
+        ([FILE, ("S11/a", b"abc")], "S11, but its name says S1"),
         ([("../a", b"abc")], "outside"),
         ([FILE, ("S1/../../a", b"abc")], "outside"),
         ([FILE, FILE], "twice"),
         ([FILE, (f"{FILE[0]}/b", b"abc")], "twice"),
-        ([FILE, ("S1/b", FIFO)], "neither file nor folder"),
-        ([FILE, ("S1/b", DEVICE)], "neither file nor folder"),
-        ([FILE, ("S1/b", SYMLINK, "c")], "leads to no file"),
-        ([FILE, ("S1/b", SYMLINK, "b")], "leads to no file"),
-        ([FILE, ("S1/b", SYMLINK, "c"), ("S1/c", SYMLINK, "b")], "leads to no file"),
+        ([FILE, ("S1/b", FIFO)], "neither a file nor a folder"),
+        ([FILE, ("S1/b", DEVICE)], "neither a file nor a folder"),
+        ([FILE, ("S1/b", SYMLINK, "c")], "target is not in the archive"),
+        ([FILE, ("S1/b", SYMLINK, "b")], "target is not in the archive"),
+        ([FILE, ("S1/b", SYMLINK, "c"), ("S1/c", SYMLINK, "b")], "target is not in the archive"),
         ([FILE, ("S1/b", SYMLINK, "/etc/passwd")], "outside"),
         ([FILE, ("S1/b", SYMLINK, "../../a")], "outside"),
         ([FILE, ("S1/b", HARDLINK, "../a")], "outside"),
         ([FILE, ("S1/b", SYMLINK, "..\\..\\a")], "outside"),
-        ([FILE, ("S1/b", SYMLINK, ".DS_Store"), ("S1/.DS_Store", b"")], "leads to no file"),
+        ([FILE, ("S1/b", SYMLINK, ".DS_Store"), ("S1/.DS_Store", b"")], "target is not in the archive"),
         ([("S1", FOLDER)], "no file"),
         ([], "no file"),
     ],
@@ -266,7 +266,7 @@ def test_tar_that_is_damaged_or_cut_off_is_refused(tmp_path, damage):
         plain[1024 + 150] ^= 0xFF  # the checksum of the second member's header
     else:
         del plain[2000:]
-    with pytest.raises(BadArchiveError, match="is no whole tar archive"):
+    with pytest.raises(BadArchiveError, match="is not a complete tar archive"):
         write_members(io.BytesIO(gzip.compress(plain)), tmp_path, VIDEOS, "S1", lambda count: None)
 
 
@@ -354,31 +354,31 @@ def test_volume_label_and_folders_of_gnu_tar_are_no_files(unpacked_files, tmp_pa
         assert [path.name for path in complete.iterdir()] == [NAME]
 
 
-def test_strays_are_told(tmp_path):
-    archive, told = tmp_path / "Videos_S1.tgz", []
+def test_strays_are_reported(tmp_path):
+    archive, reported = tmp_path / "Videos_S1.tgz", []
     archive.write_bytes(packed(("S1/.DS_Store", b""), ("S1/.Trashes", FOLDER), FILE, ("__MACOSX/._S1", b"")))
-    with unpacked(archive, tmp_path / "Videos", VIDEOS, "S1", lambda count: None, told.extend):
+    with unpacked(archive, tmp_path / "Videos", VIDEOS, "S1", lambda count: None, reported.extend):
         pass
-    assert told == ["S1/.DS_Store", "__MACOSX/._S1"]
+    assert reported == ["S1/.DS_Store", "__MACOSX/._S1"]
 
 
 @pytest.mark.parametrize(
     ("names", "fault"),
     [
-        ([f"S1/a/{NAME}", f"S1/b/{NAME}"], f"holds '{NAME}' twice: 'S1/a/{NAME}' and 'S1/b/{NAME}'"),
-        ([f"S1/a/{NAME}", f"S1/a/{NAME.upper()}"], f"holds '{NAME}' twice"),
-        ([FILE[0], f"S1/{NAME}/a"], "holds"),
-        (["S1/Videos/a.mp4"], f"holds no file of its kind, such as '{NAME}', but 'S1/Videos/a.mp4'"),
-        (["S1/Videos/Directions 1.mp4"], "holds no file of its kind"),
-        (["S1/Videos/Directions 1.54138969.cdf"], "holds no file of its kind"),
-        (["S1/Videos/_ALL.54138969.mp4"], "holds no file of its kind"),
-        (["S1/Videos/WalkDog.54138969.mp4"], "holds no file of its kind"),  # S1's are named WalkingDog
+        ([f"S1/a/{NAME}", f"S1/b/{NAME}"], f"contains '{NAME}' twice: 'S1/a/{NAME}' and 'S1/b/{NAME}'"),
+        ([f"S1/a/{NAME}", f"S1/a/{NAME.upper()}"], f"contains '{NAME}' twice"),
+        ([FILE[0], f"S1/{NAME}/a"], "contains"),
+        (["S1/Videos/a.mp4"], f"contains no file of its kind, such as '{NAME}', but 'S1/Videos/a.mp4'"),
+        (["S1/Videos/Directions 1.mp4"], "contains no file of its kind"),
+        (["S1/Videos/Directions 1.54138969.cdf"], "contains no file of its kind"),
+        (["S1/Videos/_ALL.54138969.mp4"], "contains no file of its kind"),
+        (["S1/Videos/WalkDog.54138969.mp4"], "contains no file of its kind"),  # S1's are named WalkingDog
         (list("abcde"), "but 'a', 'b', 'c' and 2 more"),
-        (["S1/.DS_Store"], "holds only files that systems and archivers leave: 'S1/.DS_Store'"),
-        ([f"S1/._{NAME}", "S1/.Trashes/a"], "holds only files that systems and archivers leave"),
-        ([f"around/S5/Videos/{NAME}"], "holds the folder S5 where its name says S1"),
-        ([f"S5\\Videos\\{NAME}"], "holds the folder S5 where its name says S1"),
-        ([f"around/S1/MySegmentsMat/{NAME}"], "holds S1/MySegmentsMat where its name says Videos"),
+        (["S1/.DS_Store"], "contains only files created by operating systems: 'S1/.DS_Store'"),
+        ([f"S1/._{NAME}", "S1/.Trashes/a"], "contains only files created by operating systems"),
+        ([f"around/S5/Videos/{NAME}"], "contains the folder S5, but its name says S1"),
+        ([f"S5\\Videos\\{NAME}"], "contains the folder S5, but its name says S1"),
+        ([f"around/S1/MySegmentsMat/{NAME}"], "contains S1/MySegmentsMat, but its name says Videos"),
     ],
 )
 def test_archive_without_a_place_for_its_files_is_refused(tmp_path, names, fault):
@@ -395,7 +395,7 @@ def test_archive_without_a_place_for_its_files_is_refused(tmp_path, names, fault
     assert list(tmp_path.iterdir()) == [archive]
 
 
-def test_poses_of_cameras_are_not_taken_for_poses_in_world_coordinates(tmp_path):
+def test_poses_of_cameras_are_not_mistaken_for_world_coordinates(tmp_path):
     """A file in no known folder is known by its name only."""
     with pytest.raises(BadArchiveError, match=r"such as 'Directions 1\.cdf', but 'x/Directions 1\.54138969\.cdf'"):
         places_of([PurePosixPath("x/Directions 1.54138969.cdf")], POSES_3D_WORLD, "S1")
@@ -564,7 +564,7 @@ def test_plan_notices_a_folder_without_its_files(root, name, has_archive):
 def test_folder_without_its_files_and_without_an_archive_is_a_problem(root, kind):
     folder = unpacked_folder(root, "S1", kind)
     folder.mkdir(parents=True)
-    lines = extract_all.tell_absent(tasks_without_archives(root, (kind, "S1")), ["S1"], pytest.fail)
+    lines = extract_all.report_absent(tasks_without_archives(root, (kind, "S1")), ["S1"], pytest.fail)
     assert lines[1].startswith(f"{folder}: its {KIND_FACTS[kind].extension} files are not at the top of this folder")
 
 
@@ -599,14 +599,14 @@ def tasks_without_archives(root, *names):
         ([], 0, 0),
         ([(VIDEOS, "S1")], 1, 0),
         ([(VIDEOS, "S1"), (POSES_2D, "S1"), (VIDEOS, "S5")], 2, 0),
-        ([(BOXES, "S1"), (BOXES, "S5")], 0, 1),  # nobody has to have them
+        ([(BOXES, "S1"), (BOXES, "S5")], 0, 1),  # they are optional
         ([(BOXES, "S1")], 1, 0),  # S5 has some
         ([(BOXES, "S1"), (BOXES, "S5"), (PART_LABELS, "S5"), (VIDEOS, "S5")], 2, 1),
     ],
 )
 def test_absent_archives_are_problems_unless_all_of_an_optional_kind(root, absent, problems, said):
     lines = []
-    found = extract_all.tell_absent(tasks_without_archives(root, *absent), ["S1", "S5", "S5"], lines.append)
+    found = extract_all.report_absent(tasks_without_archives(root, *absent), ["S1", "S5", "S5"], lines.append)
     assert (len(found), len(lines)) == (problems, said)
     assert all(f"{kind}_{subject}.tgz" in " ".join(found + lines) for kind, subject in absent)
     assert all(("download_all.py" in line) == ("Segments" not in line) for line in found + lines)
@@ -614,7 +614,7 @@ def test_absent_archives_are_problems_unless_all_of_an_optional_kind(root, absen
 
 def test_absent_optional_kind_is_a_problem_if_it_was_asked_for(root):
     absent, lines = tasks_without_archives(root, (BOXES, "S1"), (PART_LABELS, "S1")), []
-    [problem] = extract_all.tell_absent(absent, ["S1"], lines.append, [BOXES])
+    [problem] = extract_all.report_absent(absent, ["S1"], lines.append, [BOXES])
     assert "Segments_mat_gt_bb_S1.tgz" in problem and len(lines) == 1 and "Segments_mat_gt_pl_S1.tgz" in lines[0]
 
 
@@ -670,7 +670,7 @@ def test_unpacked_archive_is_recorded_and_in_its_place(root):
 
 def test_bad_archive_is_a_problem_and_leaves_nothing(root):
     problem, _ = unpack_one(root, packed(FILE)[:-3])
-    assert problem.startswith("Videos_S1.tgz is cut off") and "\n" not in problem
+    assert problem.startswith("Videos_S1.tgz is truncated") and "\n" not in problem
     assert list((root / "extracted" / "S1").iterdir()) == []
 
 
@@ -678,10 +678,10 @@ def test_bad_archive_is_a_problem_and_leaves_nothing(root):
     ("content", "words"),
     [
         (packed(FILE)[:-3], "remove it and run download_all.py again"),
-        (packed(("S1/MyPoseFeatures/D2_Positions/a.cdf", b"")), "rename it to what it holds, or remove it"),
-        (packed(("S5/Videos/a.mp4", b"")), "rename it to what it holds, or remove it"),
-        (packed(FILE, ("../a", b"")), "check where it came from"),
-        (packed(FILE, FILE), "check where it came from"),
+        (packed(("S1/MyPoseFeatures/D2_Positions/a.cdf", b"")), "rename it to match its content, or remove it"),
+        (packed(("S5/Videos/a.mp4", b"")), "rename it to match its content, or remove it"),
+        (packed(FILE, ("../a", b"")), "check its source"),
+        (packed(FILE, FILE), "check its source"),
     ],
     ids=["cut off", "kind", "subject", "outside", "twice"],
 )
@@ -691,7 +691,7 @@ def test_downloading_again_is_advised_where_it_helps(root, content, words):
     assert ("download_all.py" in problem) == ("check" not in words)
 
 
-def test_folder_of_the_archives_older_edition_is_replaced(root):
+def test_folder_of_an_older_version_is_replaced(root):
     unpack_one(root, packed(FILE, ("S1/Videos/old", b"abc")))
     assert unpack_one(root) == (None, "")
     assert [path.name for path in unpacked_folder(root, "S1", VIDEOS).iterdir()] == [NAME]
@@ -762,7 +762,7 @@ def test_files_and_name_are_on_the_disk_before_the_record(root, monkeypatch):
 
 @pytest.mark.parametrize("is_noted", [True, False])
 def test_folder_with_an_empty_file_is_unpacked_again(root, is_noted):
-    """Of a version that noted no sizes, too. All others are believed."""
+    """Also of a version that recorded no sizes. All other files are trusted."""
     unpack_one(root, TWO_FILES)
     if not is_noted:
         forget_files(root)
@@ -798,7 +798,7 @@ def test_file_that_has_grown_is_the_users_and_left_alone(root):
 
 
 def test_folder_of_a_run_that_did_not_come_to_record_it_is_replaced(root):
-    """It is not taken for another tool's: nothing of it is kept twice."""
+    """It is not mistaken for another tool's: no copy of it is kept."""
     unpack_one(root, TWO_FILES)
     record_of(root).path.unlink()
     assert place_of(root) == "to_do"

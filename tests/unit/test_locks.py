@@ -66,7 +66,7 @@ def test_run_without_locks_says_so_once_and_goes_on(tmp_path, number):
             return "at work"
 
     assert without_locks(run, number) == "at work"
-    assert said == [f"{tmp_path}: this file system has no locks; do not start a second run on it"]
+    assert said == [f"{tmp_path}: this file system does not support file locks; do not start a second run on it"]
 
 
 @needs_seccomp
@@ -77,7 +77,7 @@ def test_locks_of_sequences_are_tried_beforehand(tmp_path):
     without_locks(lambda: say_if_without_locks(tmp_path / ".locks", said.append), errno.ENOSYS)
     assert len(said) == 1 and str(tmp_path / ".locks") in said[0]
     (tmp_path / "file").touch()
-    say_if_without_locks(tmp_path / "file" / ".locks", pytest.fail)  # told by what needs the folder
+    say_if_without_locks(tmp_path / "file" / ".locks", pytest.fail)  # reported by what needs the folder
 
 
 @needs_seccomp
@@ -133,7 +133,7 @@ def test_lock_file_that_only_its_owner_may_write_is_locked(shared_folder):
 
 def test_lock_file_that_another_user_may_not_read_is_named(shared_folder):
     (shared_folder / RUN_LOCK).touch(0o600)
-    expected = f"cannot lock {RUN_LOCK}: another user's file (Permission denied); delete it, or have its owner do so"
+    expected = f"cannot lock {RUN_LOCK}: another user's file (Permission denied); delete it, or ask its owner to"
     assert lock_as_nobody(shared_folder) == expected
 
 

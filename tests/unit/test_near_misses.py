@@ -108,10 +108,14 @@ def test_safaris_folder_of_an_unfinished_download_is_named(tmp_path):
         ("Videos_S1 (1).tgz", b"", "named like Videos_S1.tgz, but empty; remove it"),
         ("Videos_S1 (1).tgz", PAGE, "but it is not a gzip file; it looks like an HTML page: 'Please log in'; remove"),
         ("Videos_S1.tar.gz", gzip.compress(PAGE), "but it is a compressed HTML page: 'Please log in'; remove it"),
-        ("Videos_S1.tar", tar_of(VIDEOS, "S1"), "Videos_S1.tgz without its compression, as Safari leaves it"),
-        ("Videos_S1 (1).tar", tar_of(VIDEOS, "S1"), "Videos_S1.tgz without its compression, as Safari leaves it"),
+        ("Videos_S1.tar", tar_of(VIDEOS, "S1"), "Videos_S1.tgz already decompressed, as Safari does"),
+        ("Videos_S1 (1).tar", tar_of(VIDEOS, "S1"), "Videos_S1.tgz already decompressed, as Safari does"),
         ("Videos_S1.tgz.gz", gzip.compress(VIDEOS_S1), "Videos_S1.tgz compressed twice; decompress it once"),
-        ("Videos_S1 (1).tgz", gzip.compress(tar_of(POSES_3D, "S5")), "holds Poses_D3_Positions_mono_S5.tgz; rename it"),
+        (
+            "Videos_S1 (1).tgz",
+            gzip.compress(tar_of(POSES_3D, "S5")),
+            "contains Poses_D3_Positions_mono_S5.tgz; rename it",
+        ),
         ("SubjectSpecific_5.tgz", gzip.compress(tar_of(VIDEOS, "S11")), "looks like Videos_S11.tgz"),
         ("SubjectSpecific_1.tgz", gzip.compress(tar_of(BOXES, "S1")), "looks like Segments_mat_gt_bb_S1.tgz"),
         ("SubjectSpecific_6.tgz", gzip.compress(tar_of(PART_LABELS, "S5")), "looks like Segments_mat_gt_pl_S5.tgz"),
@@ -165,7 +169,7 @@ def test_near_miss_of_an_archive_that_is_not_absent_is_no_matter(tmp_path, name)
     [b"", b"no archive", gzip.compress(b"no tar"), PAGE, gzip.compress(PAGE)[:20]],
     ids=["empty", "text", "gzip", "page", "compressed page"],  # gzip puts the time into its bytes
 )
-def test_foreign_file_that_tells_nothing_is_no_near_miss(tmp_path, content):
+def test_unrecognised_file_is_no_near_miss(tmp_path, content):
     assert line_about(tmp_path, "backup.tgz", content) is None
 
 
@@ -183,13 +187,13 @@ def test_folder_that_does_not_exist_has_no_near_misses(tmp_path):
     assert near_misses(tmp_path / "nowhere", ABSENT) == []
 
 
-def test_long_names_are_looked_at_in_no_time(tmp_path):
+def test_long_names_are_compared_quickly(tmp_path):
     for name in ("Videos_S1" + ".12345678" * 26 + ".crdownload", "Videos_S1" + " (1)" * 60):
         line_about(tmp_path, name, b"")
         (tmp_path / name).unlink()
 
 
-# -- what stands under the archive's own name --------------------------------------------------------------------------
+# -- files under the archive's own name --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("part", ["Videos_S1.tgz.part", "Videos_S1.x3Zk9_aB.tgz.part"])
@@ -199,7 +203,9 @@ def test_empty_archive_beside_firefoxs_part_is_a_browser_download(tmp_path, part
     assert browser_download(archive) is None
     (tmp_path / part).write_bytes(VIDEOS_S1[:90])
     (tmp_path / "Videos_S5.tgz.part").touch()
-    assert browser_download(archive).startswith(f"Videos_S1.tgz: unfinished in a browser ({part}); finish it there")
+    assert browser_download(archive).startswith(
+        f"Videos_S1.tgz: an unfinished browser download ({part}); finish it in the browser"
+    )
     assert unfinished_download(archive, VIDEOS) == browser_download(archive)
     archive.write_bytes(b"x")
     assert browser_download(archive) is None

@@ -119,7 +119,7 @@ def units(*pairs) -> bytes:
         (units((NOT_A_REFERENCE, ALL_B_SLICE)), (False, True, False)),
     ],
 )
-def test_h264_pictures_are_told_by_their_first_bytes(payload, expected):
+def test_h264_pictures_are_known_by_their_first_bytes(payload, expected):
     assert read_h264(payload, MP4_SETTINGS) == expected
 
 
@@ -151,7 +151,7 @@ def mpeg4_picture(kind: int) -> bytes:
 @pytest.mark.parametrize(
     ("kind", "expected"), [(0, (True, False, True)), (1, (False, False, True)), (2, (False, True, False))]
 )
-def test_mpeg4_pictures_are_told_by_their_first_bits(kind, expected):
+def test_mpeg4_pictures_are_known_by_their_first_bits(kind, expected):
     assert read_mpeg4(mpeg4_picture(kind), b"\0\0\1\x20") == expected
     repeated = b"\0\0\1\x20some\0\0\1\xb2user data"
     assert read_mpeg4(repeated + mpeg4_picture(kind), repeated) == expected
@@ -168,7 +168,7 @@ def test_mpeg4_pictures_are_told_by_their_first_bits(kind, expected):
     ],
     ids=["no settings", "two pictures", "not coded", "other settings", "none"],
 )
-def test_mpeg4_that_cannot_be_told_gives_no_plan(payload, extradata, error):
+def test_unknown_mpeg4_gives_no_plan(payload, extradata, error):
     with pytest.raises(error):
         read_mpeg4(payload, extradata)
 

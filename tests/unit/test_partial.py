@@ -1,4 +1,4 @@
-"""The unfinished download: whatever is done to it, and whenever it is killed, it claims only bytes that are right."""
+"""The unfinished download: whatever happens to it, and whenever a run is killed, it claims only correct bytes."""
 
 import os
 import random

@@ -77,7 +77,7 @@ def test_numbers_that_float32_cannot_hold_are_no_poses(tmp_path, value):
     poses[4, 7, 1] = value
     with pycdf.CDF(str(tmp_path / "a.cdf"), create=True) as cdf:
         cdf.new("Pose", data=poses.reshape(1, 6, 96), type=pycdf.const.CDF_DOUBLE)
-    with pytest.raises(TaskError, match=r"\b1 of 6 poses is .* 4$"):
+    with pytest.raises(TaskError, match=r"\b1 of 6 poses is .* 4; unpack it again"):
         read_poses(tmp_path / "a.cdf", coordinates=3)
 
 
@@ -86,7 +86,7 @@ def test_poses_that_are_no_numbers_are_counted(tmp_path, value):
     poses = random_poses(6, 3)
     poses[3, 31, 2] = poses[5, 0, 0] = value
     write_cdf(tmp_path / "a.cdf", poses)
-    with pytest.raises(TaskError, match=r"\b2 of 6 poses .* 3$"):
+    with pytest.raises(TaskError, match=r"\b2 of 6 poses .* 3; unpack it again"):
         read_poses(tmp_path / "a.cdf", coordinates=3)
 
 
@@ -112,7 +112,7 @@ def test_file_without_poses_is_an_error_in_one_line(tmp_path, damage):
 
 @pytest.fixture
 def camera():
-    """A camera whose every number differs from the others, so that none can be taken for another."""
+    """A camera in which all numbers differ, so that none can be mistaken for another."""
     return Camera(
         rotation=rotation_matrix(0.3, -0.5, 1.1),
         translation=np.array([100.0, -250.0, 4000.0]),

@@ -1,4 +1,4 @@
-"""Proxies: which one applies, what it is told, and that its failures name it and no password; all over real sockets."""
+"""Proxies: which one applies, what it receives, and that its failures name it and no password; over real sockets."""
 
 import io
 import os
@@ -102,7 +102,7 @@ def test_proxy_of_the_system_is_named_so(environment):
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "ALL_PROXY"])
 def test_proxy_of_a_plain_http_site_is_wrong_use(environment, name):
     environment.setenv(name, f"http://user:{SECRET}@p:1")
-    with pytest.raises(UsageError, match=rf"host:80: proxy p:1 \(from {name}\) would read .* add host to no_proxy"):
+    with pytest.raises(UsageError, match=rf"host:80: proxy p:1 \(from {name}\) could read .* add host to no_proxy"):
         check_proxy("http://host:80/", "requests")
     environment.setenv("no_proxy", "host")
     assert check_proxy("http://host:80/", "requests") is None
@@ -188,7 +188,7 @@ def test_wrong_proxy_is_named_with_its_variable(environment, scheme, value, kind
         ("429", TemporaryError, "cannot connect to site.example (HTTP 429 Too Many Requests)"),
         ("502", TemporaryError, "cannot connect to site.example (HTTP 502 Bad Gateway)"),
         ("503", TemporaryError, "cannot connect to site.example (HTTP 503 Service Unavailable)"),
-        ("hang up", TemporaryError, "connection closed by"),
+        ("disconnect", TemporaryError, "connection closed by"),
         ("stall", TemporaryError, "timed out"),
     ],
 )
@@ -201,7 +201,11 @@ def test_proxy_that_does_not_connect_is_named(environment, fault, kind, words):
 
 @pytest.mark.parametrize(
     ("fault", "kind", "words"),
-    [("407", TaskError, "HTTP 407"), ("hang up", TemporaryError, "closed by"), ("stall", TemporaryError, "timed out")],
+    [
+        ("407", TaskError, "HTTP 407"),
+        ("disconnect", TemporaryError, "closed by"),
+        ("stall", TemporaryError, "timed out"),
+    ],
 )
 def test_proxy_of_a_plain_request_that_fails_is_named(environment, fault, kind, words):
     with recording_proxy(fault) as proxy:
@@ -359,7 +363,7 @@ def test_axel_with_no_proxy_ignores_its_settings(tmp_path):
 @pytest.mark.parametrize("url", ["ftp://site.example/", "http://.site/", "javascript:alert(1)"])
 def test_wrong_address_is_not_blamed_on_the_proxy(environment, url):
     environment.setenv("ALL_PROXY", "http://127.0.0.1:1")
-    assert failure(url, TaskError).endswith(": not an address that can be asked; check BaseURL")
+    assert failure(url, TaskError).endswith(": invalid URL; check BaseURL")
 
 
 def test_failure_without_a_proxy_names_the_site(environment):

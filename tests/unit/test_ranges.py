@@ -60,7 +60,7 @@ def found(attempt: Attempt) -> tuple[int, int] | None:
     return connection.position // 1_000_000, connection.end // 1_000_000
 
 
-def test_ranges_that_nobody_works_on_come_first(attempt):
+def test_ranges_without_a_connection_come_first(attempt):
     attempt.connections += [Connection(0, 10_000_000), Connection(40_000_000, 50_000_000)]
     assert found(attempt) == (20, 40)
     assert found(attempt) == (50, 100)
@@ -123,7 +123,7 @@ def test_next_attempt_opens_as_many_as_the_site_accepted(tmp_path):
 
 
 @pytest.mark.parametrize("shown_as", ["to login page", "login page", "compressed page", "page 403"])
-def test_expired_session_is_told_from_a_valid_one(tmp_path, shown_as):
+def test_expired_session_differs_from_a_valid_one(tmp_path, shown_as):
     with faulty_site(tmp_path) as server:
         server.expired = shown_as
         made = transfer_at(tmp_path, server)
@@ -144,14 +144,14 @@ def test_session_that_another_archive_has_renewed_is_expired(tmp_path):
     [("stall before", SessionState.SILENT), ("503", SessionState.UNKNOWN), ("silence", SessionState.SILENT)],
 )
 def test_site_that_fails_says_nothing_about_a_session(tmp_path, monkeypatch, fault, state):
-    monkeypatch.setattr(transfer, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(transfer, "SESSION_CHECK_SECONDS", 0.2)
     with faulty_site(tmp_path, lambda request: fault if request.page == "filebrowser.php" else None) as server:
         made = transfer_at(tmp_path, server)
         assert made.ask_about_session(made.site.session) is state
 
 
-def test_silence_without_a_password_asks_nobody(tmp_path, monkeypatch):
-    monkeypatch.setattr(transfer, "ANSWER_SECONDS", 0.2)
+def test_silence_without_a_password_does_not_prompt(tmp_path, monkeypatch):
+    monkeypatch.setattr(transfer, "SESSION_CHECK_SECONDS", 0.2)
     with faulty_site(tmp_path, lambda request: "silence") as server:
         made = transfer_at(tmp_path, server, Password="")
         assert not made.renew_expired_session(made.site.session, is_quiet=True)
@@ -167,9 +167,9 @@ def test_expired_session_without_a_password_ends_the_run(tmp_path):
 
 
 @pytest.mark.parametrize("is_quiet", [True, False])
-def test_no_answer_counts_only_while_no_byte_comes(tmp_path, monkeypatch, is_quiet):
+def test_missing_answer_counts_only_while_no_data_arrives(tmp_path, monkeypatch, is_quiet):
     """A line that is full of the archive's bytes may delay the answer: the download is good."""
-    monkeypatch.setattr(transfer, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(transfer, "SESSION_CHECK_SECONDS", 0.2)
 
     def plan(request):
         return "silence" if request.page == "filebrowser.php" and request.number == 1 else None
@@ -187,7 +187,7 @@ def test_session_is_renewed_once_for_an_archive(tmp_path):
             assert made.renew_expired_session(made.site.session, is_quiet=True) is expected
 
 
-def test_progress_shows_what_came_during_this_run_as_the_rate(monkeypatch):
+def test_progress_rate_counts_this_run_only(monkeypatch):
     """Bytes of an earlier run do not count, and a restart begins with none."""
     clock = [1000.0]
     monkeypatch.setattr(time, "time", lambda: clock[0])

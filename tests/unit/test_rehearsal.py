@@ -4,6 +4,7 @@ import av
 import h5py
 import numpy as np
 import pytest
+from helpers.marks import slow
 from helpers.scripts import PROJECT
 
 from h36m.metadata import load_metadata
@@ -23,7 +24,7 @@ def release():
         yield rehearsal_release
 
 
-@pytest.mark.parametrize("codec", ["H.264", "MPEG-4"])
+@pytest.mark.parametrize("codec", ["H.264", slow("MPEG-4")])
 def test_videos_have_the_wanted_frames_in_order(release, tmp_path, codec):
     """A video of 8, 8, 4 and 1 frames is these pieces one after the other, and the plan of packets decodes it."""
     release.encode_film(tmp_path / "films", codec, 0)

@@ -1,4 +1,4 @@
-"""requirements*.txt against what is imported, and the *.lock files against both and against README.md."""
+"""requirements*.txt against what is imported, and the *.lock files against both and against the docs."""
 
 import ast
 import functools
@@ -11,14 +11,14 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-README = (PROJECT / "README.md").read_text(encoding="utf-8")
+DOCS = {file.name: file.read_text(encoding="utf-8") for file in (PROJECT / "README.md", *PROJECT.glob("docs/*.md"))}
 MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
 PYTHONS = re.search(r"^PYTHONS = (.*)$", MAKEFILE, re.MULTILINE)[1].split()
 LISTS = ("requirements", "requirements-cluster", "requirements-dev")
 ENTRY = re.compile(r"^(\S+==[^\\\n]+?) \\\n((?:    --hash=\S+(?: \\)?\n)+)", re.MULTILINE)
 # Where the module has another name; Dask comes with distributed, of the same release.
 PACKAGES = {"PIL": "pillow", "dask": "distributed"}
-# What markers of environments ask for beside the Python.
+# What environment markers refer to besides the Python version.
 SYSTEMS = {
     "Linux on x86_64": ("linux", "Linux", "posix", "x86_64"),
     "Linux on aarch64": ("linux", "Linux", "posix", "aarch64"),
@@ -111,7 +111,7 @@ def test_lock_has_one_release_of_every_requirement(name, python, system):
 
 @pytest.mark.parametrize(("smaller", "larger"), [LISTS[:2], LISTS[1:]])
 def test_locks_agree(smaller, larger):
-    """What CI tests is what people install without the tests' tools."""
+    """CI tests the releases that users install."""
     assert set(ENTRY.findall(text_of_lock(smaller))) <= set(ENTRY.findall(text_of_lock(larger)))
 
 
@@ -130,12 +130,14 @@ def test_lock_was_made_for_the_pythons_of_the_makefile(name):
     assert re.search(r"make lock, for Python ([\d. ]+)$", text_of_lock(name), re.MULTILINE)[1].split() == PYTHONS
 
 
-def test_readme_names_the_pythons_of_the_locks():
-    assert set(re.findall(r"Python (3\.\d+) to (3\.\d+)", README)) == {(PYTHONS[0], PYTHONS[-1])}
+@pytest.mark.parametrize("page", ["README.md", "installation.md"])
+def test_docs_name_the_pythons_of_the_locks(page):
+    assert set(re.findall(r"Python (3\.\d+) to (3\.\d+)", DOCS[page])) == {(PYTHONS[0], PYTHONS[-1])}
 
 
-def test_readme_and_image_install_the_locks():
-    names = re.findall(r"pip install -r (requirements\S*)", README)
+def test_docs_and_image_install_the_locks():
+    names = re.findall(r"pip install -r (requirements[\w.-]*)", "\n".join(DOCS.values()))
     assert {f"{name}.lock" for name in LISTS[:2]} <= set(names)
+    assert "pip install -r requirements.lock" in DOCS["README.md"]
     assert all((PROJECT / name).is_file() for name in names)
     assert "-r requirements.lock" in (PROJECT / "Dockerfile").read_text(encoding="utf-8")

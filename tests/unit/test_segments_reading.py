@@ -142,7 +142,7 @@ def put_large_chunks(mat, parent, name):
     parent.create_dataset(name, (WIDTH, HEIGHT), "u1", maxshape=(None, None), chunks=(2**15, 2**15), compression=1)
 
 
-# What is put in the place of the cells -> what is said to be found.
+# What replaces the cells -> what the message says was found.
 NO_CELL_ARRAYS = {
     "struct": (put_struct, "a struct or group"),
     "type": (lambda mat, parent, name: parent.__setitem__(name, np.dtype("u1")), "a type without values"),
@@ -223,13 +223,13 @@ def test_cell_array_without_cells_has_none(tmp_path):
     assert [cell.notice for cell in read_cells(file, BOX_VARIABLE, [0, 9], SIZE)] == ["only 0 cells"] * 2
 
 
-@pytest.mark.parametrize(("cells", "told"), [(120, 0), (110, 0), (130, 0), (109, 1), (131, 1), (1, 1)])
-def test_many_cells_more_or_fewer_than_poses_are_told(tmp_path, cells, told):
+@pytest.mark.parametrize(("cells", "reported"), [(120, 0), (110, 0), (130, 0), (109, 1), (131, 1), (1, 1)])
+def test_many_cells_more_or_fewer_than_poses_are_reported(tmp_path, cells, reported):
     """Whichever frames were chosen."""
     file = write_cells(tmp_path / "a.mat", [], count=cells)
     notices = compare_count(file, BOX_VARIABLE, 120)
-    assert len(notices) == told
-    assert not told or (notices[0].startswith(f"a.mat has {cells} cell") and "for 120 poses" in notices[0])
+    assert len(notices) == reported
+    assert not reported or (notices[0].startswith(f"a.mat has {cells} cell") and "for 120 poses" in notices[0])
 
 
 def test_broken_file_has_no_count_to_compare(tmp_path):

@@ -55,7 +55,7 @@ def test_record_is_read_back_by_the_next_run(record, archive):
 
 
 @pytest.mark.parametrize("files", [None, {}, {"a.mp4": 0, "b/c.mp4": 5}])
-def test_record_tells_the_sizes_of_unpacked_files(record, archive, files):
+def test_record_has_the_sizes_of_unpacked_files(record, archive, files):
     record.add(archive, files=files)
     assert record.files(archive) == Record(record.path).files(archive) == files
     assert Record(record.path).holds(archive)
@@ -176,7 +176,7 @@ def test_free_name_is_the_first_that_does_not_exist(tmp_path):
         (None, False, False),
     ],
 )
-def test_errors_of_full_and_read_only_disks_are_told_apart(number, full, read_only):
+def test_errors_of_full_and_read_only_disks_differ(number, full, read_only):
     error = OSError(number, "words") if number else OSError("words")
     assert (is_disk_full(error), is_read_only(error)) == (full, read_only)
 
