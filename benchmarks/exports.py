@@ -3,8 +3,8 @@
 
     python3 benchmarks/exports.py
 
-makes a release of poses alone, any motion, with all 210 sequences and as many frames as the real videos have; exports
-it; and prints seconds, memory and sizes. It needs 8 GB in the temporary folder; takes some minutes.
+makes a release of poses only, with all 210 sequences and as many frames as the real videos have; exports it; and prints
+seconds, memory and sizes. It needs 8 GB in the temporary folder, and takes some minutes.
 """
 
 import argparse
@@ -36,7 +36,7 @@ FORMATS = {
     "3d-pose-baseline": (POSES_3D_WORLD,),
     "mmpose": (POSES_2D, POSES_3D),
 }
-MOST_MEGABYTES = 1500
+MOST_MEGABYTES = 150
 MOST_READINGS = 2  # an export may take as long as reading its files twice
 
 READ_ALL = """
@@ -55,7 +55,7 @@ def frame_counts() -> dict[tuple[str, int, int], int]:
 
 
 def make_poses(root: Path, counts: dict[tuple[str, int, int], int]) -> None:
-    """Write the CDF files of all sequences; the numbers are any, as float32 has them."""
+    """Write the CDF files of all sequences, with arbitrary float32 numbers."""
     metadata, chance = load_metadata(), np.random.default_rng(0)
     longest = max(counts.values())
     pixels = chance.uniform(200, 800, (longest, JOINTS, 2)).astype(np.float32)
@@ -71,7 +71,7 @@ def make_poses(root: Path, counts: dict[tuple[str, int, int], int]) -> None:
 
 
 def measure(command: list[str]) -> tuple[float, float, float]:
-    """Run a command; return its wall seconds, CPU seconds and the most memory it had, MB."""
+    """Run a command; return its wall seconds, CPU seconds and peak memory in MB."""
     started = time.perf_counter()
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)

@@ -7,7 +7,7 @@ import av
 import numpy as np
 
 WIDTH, HEIGHT = 1000, 1002
-HEIGHTS = (HEIGHT, 1000)  # some cameras have the one, some the other
+HEIGHTS = (HEIGHT, 1000)  # each camera has one of the two
 FRAMES_PER_SECOND = 50
 # Steps of luma, and pixels. Grain and movement make decoding expensive, texture makes JPEG expensive: with these, 1000
 # frames of H.264 take the older way some 10 CPU seconds, of which decoding is 2.
@@ -21,7 +21,7 @@ CODECS = {
 
 
 def blurred_noise(random: np.random.Generator, shape: tuple[int, int], radius: float) -> np.ndarray:
-    """Return noise without detail finer than a radius in pixels; mean 0, standard deviation 1."""
+    """Return smooth noise without detail below a radius in pixels; mean 0, standard deviation 1."""
     frequencies = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None, :])
     spectrum = np.fft.rfft2(random.normal(size=shape)) * np.exp(-2 * (np.pi * radius * frequencies) ** 2)
     noise = np.fft.irfft2(spectrum, s=shape)
@@ -68,7 +68,7 @@ def film(frames: int, seed: int = 36, fine_texture: float = FINE_TEXTURE) -> Ite
 
 
 def seen_from(background: np.ndarray, down: float, right: float) -> np.ndarray:
-    """Return the part of the background that a view shows, so many pixels down and to the right."""
+    """Return the part of the background that a view shows, shifted by some pixels down and to the right."""
     top, left = int(down), int(right)
     part = background[top : top + HEIGHT + 1, left : left + WIDTH + 1]
     part = part[:-1] + (down - top) * (part[1:] - part[:-1])

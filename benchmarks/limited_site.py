@@ -24,7 +24,7 @@ class LimitedHandler(Handler):
         started = time.monotonic()
         for position in range(start, end, PIECE_BYTES):
             piece_end = min(position + PIECE_BYTES, end)
-            # Against the start and not the piece before, so that a late wake-up is made good: no byte is early.
+            # From the start and not from the piece before, so that a late wake-up is compensated: no byte is early.
             due = started + (piece_end - start) / self.bytes_per_second
             time.sleep(max(0.0, due - time.monotonic()))
             super().send_bytes(file, position, piece_end)
@@ -49,14 +49,14 @@ def site_process(archives: Path, bytes_per_second: int | None = None) -> Iterato
 
 
 def log_in(base_url: str) -> str:
-    """Begin a session and return its PHPSESSID."""
+    """Start a session and return its PHPSESSID."""
     form = {"username": USERNAME, "password": PASSWORD}
     response = requests.post(f"{base_url}checklogin.php", data=form, allow_redirects=False, timeout=60)
     return response.cookies["PHPSESSID"]
 
 
 def write_configuration(root: Path, base_url: str, downloader: str) -> Path:
-    """Write a `config.ini` for the site into a folder, which is made; return its path."""
+    """Create a folder with a `config.ini` for the site; return the path of the file."""
     root.mkdir(parents=True)
     path = root / "config.ini"
     lines = ["[General]", f"Username = {USERNAME}", f"Password = {PASSWORD}", f"BaseURL = {base_url}"]

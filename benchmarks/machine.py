@@ -1,7 +1,8 @@
-"""What a benchmark was run on and when, for the first line of its report."""
+"""What benchmarks share: where and when one ran, for the first line of its report, and running a script."""
 
 import importlib.metadata
 import platform
+import subprocess
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
@@ -30,3 +31,11 @@ def machine(*packages: str) -> str:
             *versions,
         ]
     )
+
+
+def run_script(script: Path, *options, statuses: tuple[int, ...] = (0,)) -> None:
+    """Run a script to its end, without output; any other exit status ends the benchmark."""
+    command = [sys.executable, script, *map(str, options)]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    if ended.returncode not in statuses:
+        raise SystemExit(f"{script.name} ended with status {ended.returncode}: {ended.stderr}")

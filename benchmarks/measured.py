@@ -7,11 +7,11 @@ import sys
 import time
 from collections.abc import Iterator
 
-PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h: whoever loses its parent becomes a child of this process
+PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h: a process that loses its parent becomes a child of this process
 
 
 def adopt_orphans() -> None:
-    """Have every process below this one become a child of this one when it loses its parent (Linux only)."""
+    """Become the parent of each descendant that loses its parent (Linux only)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
@@ -31,7 +31,7 @@ def main(command: list[str]) -> None:
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     cpu, wall, memory, status = 0.0, 0.0, 0, 0
     for ended, its_status, used in wait_for_children():
-        # What a process waited for is counted with it; the server that forks the workers outlives its parent.
+        # This includes the children that a process waited for; the server that forks the workers outlives its parent.
         cpu += used.ru_utime + used.ru_stime
         memory = max(memory, used.ru_maxrss)
         if ended == process.pid:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Calculate how long process_all.py takes on more cores, and what the order of the sequences has to do with it:
+"""Calculate how long process_all.py takes on more cores, and how that depends on the order of the sequences:
 
     python3 benchmarks/order.py --training 1.0 --test 0.2 --images-gb 31
 
@@ -13,14 +13,12 @@ import argparse
 import heapq
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 from frame_counts import read_frame_counts
-from machine import ROOT, machine
+from machine import ROOT, machine, run_script
 
 from demo.release import Recording, make_release
 from h36m.dataset import SUBJECTS_WITH_GROUND_TRUTH
@@ -91,7 +89,7 @@ def measure_orders(repeats: int) -> None:
     with tempfile.TemporaryDirectory(prefix="h36m-benchmark-") as name:
         root, by_name = Path(name, "data"), Path(name, "scripts")
         make_release(root / "archives", RECORDINGS)
-        run(ROOT / "extract_all.py", "--root", root, "--subjects", "S1")
+        run_script(ROOT / "extract_all.py", "--root", root, "--subjects", "S1")
         by_name.mkdir()
         shutil.copytree(ROOT / "h36m", by_name / "h36m", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "metadata.xml", by_name)
@@ -105,20 +103,13 @@ def measure_orders(repeats: int) -> None:
                 shutil.rmtree(root / "processed", ignore_errors=True)
                 started = time.monotonic()
                 options = ["--subjects", "S1", "--all-frames", "--jobs", "2"]
-                run(scripts / "process_all.py", "--root", root, *options, statuses=(0, 1))
+                run_script(scripts / "process_all.py", "--root", root, *options, statuses=(0, 1))
                 walls[way].append(time.monotonic() - started)
         frames = [recording.frames for recording in RECORDINGS]
         print(f"\nSequences of {frames} frames on two cores, medians of {repeats}:")
         for way, seconds in walls.items():
             print(f"- {way}: {statistics.median(seconds):.1f} s ({' '.join(f'{s:.1f}' for s in seconds)})")
         print()
-
-
-def run(script: Path, *options, statuses: tuple[int, ...] = (0,)) -> None:
-    command = [sys.executable, script, *map(str, options)]
-    ended = subprocess.run(command, capture_output=True, text=True)
-    if ended.returncode not in statuses:
-        raise SystemExit(f"{script.name} ended with status {ended.returncode}: {ended.stderr}")
 
 
 if __name__ == "__main__":

@@ -171,7 +171,7 @@ def bare_decode(videos: list[Path], jobs: int) -> Cost:
 
 
 def process_all(root: Path, subjects: list[str], jobs: int, *selection: str, scripts: Path = ROOT) -> Cost:
-    os.sync()  # what the run before has left to write is not this one's to wait for
+    os.sync()  # data that the previous run has not written to the disk yet must not delay this one
     script = [sys.executable, str(scripts / "process_all.py"), "--root", str(root), "--quiet"]
     cost = measure([*script, "--subjects", *subjects, "--actions", "Walking-1", "--jobs", str(jobs), *selection])
     images = len(list((root / "processed").rglob("*.jpg")))
@@ -192,7 +192,7 @@ def median(costs: list[Cost]) -> Cost:
 
 
 def planes(frame: av.VideoFrame) -> list[np.ndarray]:
-    """Return the pixels of a frame, float, as full range: what a JPEG of it should hold."""
+    """Return the pixels of a frame in full range, float: what its JPEG should contain."""
     scales = [(1, 0), (1, 0), (1, 0)]
     if not frame.format.name.startswith("yuvj"):
         scales = [(255 / 219, -16 * 255 / 219), (255 / 224, 128 - 128 * 255 / 224), (255 / 224, 128 - 128 * 255 / 224)]
@@ -285,7 +285,9 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=1000, help="of a view (default: 1000)")
     parser.add_argument("--sequences", type=int, default=6, choices=range(1, len(SUBJECTS) + 1), help="default: 6")
     parser.add_argument("--repeats", type=int, default=3, help="medians are of so many runs (default: 3)")
-    parser.add_argument("--jobs", type=int, default=available_cores(), help="of process_all.py (default: the cores)")
+    parser.add_argument(
+        "--jobs", type=int, default=available_cores(), help="of process_all.py (default: the number of cores)"
+    )
     parser.add_argument("--codecs", nargs="+", choices=CODECS, default=list(CODECS), help="default: both")
     parser.add_argument("--ways", nargs="+", help='compare these only, such as "40 mm" "40 mm, unsynced"')
     parser.add_argument("--jpeg-only", action="store_true", help="compare the JPEG encoders and nothing else")

@@ -28,8 +28,9 @@ from h36m.dataset import PROCESSED, SUBJECTS_WITH_GROUND_TRUTH
 from h36m.parallel.cores import available_cores
 
 DOWNLOADERS = ("axel", "requests")
-# What a frame takes, bytes, as measured: of the archives, and of the images where one frame in so many is kept.
-ARCHIVE_BYTES_PER_FRAME = {"H.264": 6000, "MPEG-4": 8500}
+# Bytes for each frame, as measured: of the archives or what is in them, and of the images where one frame in so many is
+# kept.
+ARCHIVE_BYTES_PER_FRAME = {"H.264": 7500, "MPEG-4": 8500}
 IMAGE_BYTES, FRAMES_PER_IMAGE = 170_000, 8
 SAMPLED = str(Path(__file__).with_name("sampled.py"))
 
@@ -89,7 +90,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def require_disk(folder: Path, frames: int, codec: str) -> None:
-    """Say what the rehearsal needs, and end where the disk has less."""
+    """Print what the rehearsal needs; exit if the disk has less."""
     archives = frames * ARCHIVE_BYTES_PER_FRAME[codec]
     # The site's archives and the downloaded ones; later the unpacked ones, images, and exports.
     needed = max(2 * archives, archives + frames / FRAMES_PER_IMAGE * IMAGE_BYTES + frames * 3500)
@@ -232,6 +233,6 @@ if __name__ == "__main__":
     parser.add_argument("--codec", choices=CODECS, default="H.264", help="of the videos; default: H.264")
     parser.add_argument("--divide", type=int, default=1, metavar="N", help="make a release of an N-th of the frames")
     parser.add_argument("--formats", nargs="*", choices=FORMATS, default=list(FORMATS), help="exports; default: all")
-    parser.add_argument("--jobs", type=int, default=available_cores(), metavar="N", help="default: the cores")
+    parser.add_argument("--jobs", type=int, default=available_cores(), metavar="N", help="default: the number of cores")
     parser.add_argument("--keep", action="store_true", help="keep extracted/, processed/ and exported/ at the end")
     main(parser.parse_args())

@@ -66,14 +66,14 @@ PACE = {
     "Waiting": 0.07,
 }
 PACE_OF_OTHERS = 0.05  # eating, phoning, sitting, smoking
-# A person pauses and hurries: the pace swings by this share, once in so many frames.
+# Subjects pause and hurry: the pace varies by this share, with a period of so many frames.
 PACE_SWING, SWING_FRAMES = 0.9, 300
 SIZES = {"S1": 1.03, "S5": 0.97, "S6": 1.01, "S7": 1.05, "S8": 1.06, "S9": 1.08, "S11": 0.99}
-MASKS = 8  # how many different masks and labels a view repeats
+MASKS = 8  # number of different masks and labels that a view repeats
 
 
 class Piece(NamedTuple):
-    """Some frames of a film that can be decoded without any other."""
+    """Some frames of a film that can be decoded without any others."""
 
     frames: int
     packets: list[tuple[bytes, int, bool]]  # in decoding order: data, index of the frame, whether it is a key frame
@@ -88,7 +88,7 @@ def frames_of(divisor: int) -> dict[tuple[str, int, int], dict[str, int]]:
 
 
 def make_release(folder: Path, subjects: Iterable[str], codec: str, divisor: int, jobs: int) -> None:
-    """Write the archives of some subjects into a folder, and `checksums.txt` beside them. What is there is kept.
+    """Write the archives of some subjects into a folder, and `checksums.txt` beside them. Existing archives are kept.
 
     Args:
         folder: of the archives.

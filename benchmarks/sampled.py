@@ -2,8 +2,8 @@
 
     python3 benchmarks/sampled.py FILE.json FOLDER COMMAND ...
 
-Linux only. FOLDER tells which disk to look at. Bytes read and written are those of that disk, whoever caused them,
-until all is written; the rest is of the command's processes alone.
+Linux only. FOLDER tells which disk to look at. Bytes read and written are those of that disk, by all programs,
+until everything is written; the rest is of the command's processes alone.
 """
 
 import json
@@ -48,7 +48,7 @@ def memory_of(process: int) -> tuple[int, int]:
 
 
 def busy_seconds() -> float:
-    """Return the CPU seconds that all cores of the machine have worked since it started."""
+    """Return the CPU seconds that all cores have used since the machine started."""
     user, nice, system, _, _, interrupts, soft_interrupts, *_ = map(
         int, Path("/proc/stat").read_text().partition("\n")[0].split()[1:]
     )
@@ -68,7 +68,7 @@ def used_bytes(folder: str) -> int:
 
 
 class Sampler(threading.Thread):
-    """Looks at the processes twice a second until it is told to stop."""
+    """Sample the processes twice a second until asked to stop."""
 
     def __init__(self, folder: str):
         super().__init__(daemon=True)

@@ -3,9 +3,9 @@
 
     python3 benchmarks/scaling.py
 
-makes one sequence of full-size views (1000x1002, as the demo's) and gives it many names, so that each unit is the same
-work. Then it processes them all with 1, 2, ... jobs up to the cores there are, and on a Dask cluster of as many
-workers on this machine. Prints medians of wall seconds and units a second. Takes half an hour on two cores.
+makes one sequence of full-size views (1000x1002, as the demo's) and gives it many names, so that each sequence is the
+same work. Then it processes them all with 1, 2, ... jobs up to the cores there are, and on a Dask cluster of as many
+workers on this machine. Prints medians of wall seconds and sequences per second. Takes half an hour on two cores.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import distributed
-from machine import ROOT, machine
+from machine import ROOT, machine, run_script
 
 from demo import release
 from h36m.metadata import load_metadata
@@ -35,26 +35,30 @@ DASK_TARGET = 0.15  # of a plain run's wall time
 def main(arguments: argparse.Namespace) -> None:
     cores = available_cores()
     print(machine("distributed"))
-    print(f"{arguments.units} sequences of 4 views of {RECORDING.frames} frames, {arguments.repeats} runs of each\n")
+    print(
+        f"{arguments.sequences} sequences of 4 views of {RECORDING.frames} frames, {arguments.repeats} runs of each\n"
+    )
     with tempfile.TemporaryDirectory(prefix="h36m-scaling-") as folder:
         root = Path(folder, "data")
-        make_units(Path(folder), root, arguments.units)
+        make_sequences(Path(folder), root, arguments.sequences)
         with dask_cluster(Path(folder), cores) as address:
             ways = {f"{jobs} jobs": ["--jobs", str(jobs)] for jobs in range(1, cores + 1)}
             plain = f"{cores} jobs"
             dask = f"Dask, {cores} workers"
             ways[dask] = ["--scheduler", address]
             seconds = {way: [] for way in ways}
-            # In turns, so that what else the machine does hits all alike.
+            # In turns, so that other load on the machine affects all alike.
             for _ in range(arguments.repeats):
                 for way, options in ways.items():
-                    seconds[way].append(wall_seconds(root, options, arguments.units))
+                    seconds[way].append(wall_seconds(root, options, arguments.sequences))
 
     medians = {way: statistics.median(times) for way, times in seconds.items()}
-    print(f"{'':20} {'seconds':>8} {'units/s':>8} {'times 1 job':>12}   all runs")
+    print(f"{'':20} {'seconds':>8} {'sequences/s':>11} {'times 1 job':>12}   all runs")
     for way, median in medians.items():
         runs = " ".join(f"{value:.1f}" for value in seconds[way])
-        print(f"{way:20} {median:8.1f} {arguments.units / median:8.2f} {medians['1 jobs'] / median:12.2f}   {runs}")
+        print(
+            f"{way:20} {median:8.1f} {arguments.sequences / median:11.2f} {medians['1 jobs'] / median:12.2f}   {runs}"
+        )
     overhead = medians[dask] / medians[plain] - 1
     verdict = "met" if overhead <= DASK_TARGET else "MISSED"
     print(
@@ -62,16 +66,16 @@ def main(arguments: argparse.Namespace) -> None:
     )
 
 
-def make_units(folder: Path, root: Path, count: int) -> None:
+def make_sequences(folder: Path, root: Path, count: int) -> None:
     """Write one recording as the release has it, unpack it, and link its files under the names of others."""
     root.mkdir()
     release.make_release(root / "archives", [RECORDING])
-    run_script("extract_all.py", "--root", root, "--subjects", "S1")
+    run_script(ROOT / "extract_all.py", "--root", root, "--subjects", "S1")
     metadata = load_metadata()
     sequences = [sequence for subject in SUBJECTS for sequence in metadata.sequences_of(subject)]
     bases = [(sequence.subject, sequence.base) for sequence in sequences]
     if count > len(bases):
-        raise SystemExit(f"--units: at most {len(bases)}")
+        raise SystemExit(f"--sequences: at most {len(bases)}")
     (made,) = ((s.subject, s.base) for s in sequences if (s.subject, s.name) == (RECORDING.subject, RECORDING.name))
     bases.remove(made)
     files = list(root.glob("extracted/S1/*/*"))
@@ -83,23 +87,16 @@ def make_units(folder: Path, root: Path, count: int) -> None:
 
 
 def wall_seconds(root: Path, options: list[str], count: int) -> float:
-    """Return how long process_all.py takes for all units, its start included."""
+    """Return how long process_all.py takes for all sequences, its start included."""
     shutil.rmtree(root / "processed", ignore_errors=True)
     started = time.monotonic()
-    # The names that have no files are told as missing; the units that have are what counts.
-    run_script("process_all.py", "--root", root, "--subjects", *SUBJECTS, *options, statuses=(0, 1))
+    # Sequences without files are reported as missing; only those with files count.
+    run_script(ROOT / "process_all.py", "--root", root, "--subjects", *SUBJECTS, *options, statuses=(0, 1))
     seconds = time.monotonic() - started
     done = len(list(root.glob("processed/*/*/annot.h5")))
     if done != count:
         raise SystemExit(f"expected {count} sequences done, found {done}")
     return seconds
-
-
-def run_script(name: str, *options, statuses: tuple[int, ...] = (0,)) -> None:
-    command = [sys.executable, ROOT / name, *map(str, options)]
-    ended = subprocess.run(command, capture_output=True, text=True)
-    if ended.returncode not in statuses:
-        raise SystemExit(f"{name} ended with status {ended.returncode}: {ended.stderr}")
 
 
 @contextlib.contextmanager
@@ -126,6 +123,6 @@ def dask_cluster(folder: Path, workers: int) -> Iterator[str]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--units", type=int, default=48, metavar="N", help="sequences to process; default: 48")
+    parser.add_argument("--sequences", type=int, default=48, metavar="N", help="sequences to process; default: 48")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="runs of each way; default: 3")
     main(parser.parse_args())

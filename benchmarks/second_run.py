@@ -106,7 +106,7 @@ def make_processed(root: Path, subjects: tuple[str, ...], step: int | None) -> i
 
 
 def make_sparse(file: Path, size: int) -> None:
-    """Make a file of a size that takes no place on the disk."""
+    """Make a file of a given size that uses no disk space."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("wb") as empty:
         empty.truncate(size)

@@ -30,14 +30,14 @@ from h36m.segments import BOX_VARIABLE, PART_LABEL_VARIABLE, read_boxes, read_ce
 
 SIZE = (1002, 1000)  # height, width
 CELLS, WANTED = 3000, 50
-# Drawing takes longer than anything else here, so the poses come around again.
+# Drawing takes longer than anything else here, so the poses repeat.
 DIFFERENT_POSES = 110
 FRAMES = np.linspace(0, CELLS - 1, WANTED).astype(int)
 TIME_TARGET, MEMORY_TARGET_MB = 1.5, 150
 
 
 def make_files(folder: Path) -> None:
-    """Write Masks.mat and Feat.mat of a made-up person who walks in front of a camera."""
+    """Write Masks.mat and Feat.mat of a synthetic figure that walks in front of a camera."""
     metadata = load_metadata()
     camera = metadata.cameras["S1", metadata.camera_ids[0]]
     world = figure.poses_in_world(DIFFERENT_POSES, walks=True, size=1.0, parents=metadata.joint_parents, start=0.0)
@@ -58,13 +58,13 @@ def read_only(files: Path) -> None:
 
 
 def boxes_and_labels(files: Path) -> None:
-    """Get the boxes and the part labels as process_all.py does, and do nothing with them."""
+    """Read boxes and part labels as process_all.py does, and discard them."""
     boxes, *told = read_boxes(files / f"{BOX_VARIABLE}.mat", FRAMES, SIZE)
     labels = [
         cell.array.max() for cell in read_cells(files / f"{PART_LABEL_VARIABLE}.mat", PART_LABEL_VARIABLE, FRAMES, SIZE)
     ]
     if any(told) or (boxes < 0).any() or not all(labels):
-        raise SystemExit(f"the made-up files should be without fault: {told}")
+        raise SystemExit(f"the synthetic files should be valid: {told}")
 
 
 def boxes_and_images(files: Path, folder: Path) -> None:
@@ -74,7 +74,7 @@ def boxes_and_images(files: Path, folder: Path) -> None:
 
 
 def boxes_and_plain_images(files: Path, folder: Path) -> None:
-    """Do the same with h5py, and Pillow as it comes."""
+    """Do the same with h5py and with Pillow's defaults."""
     with h5py.File(files / f"{BOX_VARIABLE}.mat") as mat:
         for frame in FRAMES:
             rows, columns = np.nonzero(mat[mat[BOX_VARIABLE][frame, 0]][...].T)
@@ -88,7 +88,7 @@ def boxes_and_plain_images(files: Path, folder: Path) -> None:
 
 
 def seconds(function, *arguments) -> float:
-    """Return how long a call takes by the clock on the wall."""
+    """Return the wall-clock seconds of a call."""
     start = time.perf_counter()
     function(*arguments)
     return time.perf_counter() - start
@@ -97,7 +97,7 @@ def seconds(function, *arguments) -> float:
 def memory_above_imports(files: Path, folder: Path) -> float | None:
     """Return by how many MB a process grows at most that does it once; None where there is no /proc (Linux only).
 
-    Not ru_maxrss: that one remembers what the process was before it became this program.
+    Not ru_maxrss: it includes the memory of the process before it executed this program.
     """
     code = (
         "import re, sys, PIL.Image, PIL.PngImagePlugin; from pathlib import Path\n"
@@ -123,7 +123,7 @@ def main(repeats: int) -> None:
             file = folder / f"{variable}.mat"
             print(f"{file.name}: {CELLS} cells of {SIZE[1]}x{SIZE[0]}, {file.stat().st_size / 1e6:.0f} MB")
         times = {"reading": [], "boxes and labels": [], "images": [], "plain images": []}
-        for number in range(repeats):  # in turns, so that what else the machine does falls on all alike
+        for number in range(repeats):  # in turns, so that other load on the machine affects all alike
             times["reading"].append(seconds(read_only, folder))
             times["boxes and labels"].append(seconds(boxes_and_labels, folder))
             times["images"].append(seconds(boxes_and_images, folder, folder / f"images {number}"))

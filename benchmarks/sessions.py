@@ -42,7 +42,7 @@ SILENCE_SECONDS = 300  # longer than any client waits
 
 
 class ExpiringHandler(Handler):
-    """Ends the session at its last request; what is asked without a session does not count."""
+    """Ends the session at its last request; requests without a session do not count."""
 
     requests_per_session: int | None
     shown_as: str

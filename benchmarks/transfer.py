@@ -5,7 +5,7 @@
 
 unpacks an archive of 500 MB in several ways; downloads one of 300 MB over loopback with axel alone and with the script
 and either downloader, from a site without a limit and from one that limits each connection to 2 MB/s; and prints
-medians of wall and CPU seconds and their ratios. `--only fetching` leaves the rest out. It needs axel, tar and 6 GB in
+medians of wall and CPU seconds and their ratios. `--only download` leaves the rest out. It needs axel, tar and 6 GB in
 the temporary folder; takes four minutes.
 """
 
@@ -68,7 +68,7 @@ os.fsync(os.open(sys.argv[1], os.O_RDONLY))
 
 
 def make_archive(path: Path, kind: str, subject: str, size: int) -> None:
-    """Make an archive of about so many bytes of files that cannot be compressed."""
+    """Make an archive of about this many bytes, of files that cannot be compressed."""
     with tarfile.open(path, "w:gz", compresslevel=1) as archive:
         for number, start in enumerate(range(0, size, FILE_BYTES), start=1):
             member = tarfile.TarInfo(f"{subject}/{KIND_FACTS[kind].inner_folder}/Directions {number}.54138969.mp4")
@@ -77,7 +77,7 @@ def make_archive(path: Path, kind: str, subject: str, size: int) -> None:
 
 
 def write_release(folder: Path, sizes: dict[tuple[str, str], int]) -> None:
-    """Make a site's archives, of so many bytes by kind and subject, and `checksums.txt` beside them."""
+    """Make a site's archives, with the given bytes by kind and subject, and `checksums.txt` beside them."""
     folder.mkdir()
     lines = []
     for (kind, subject), size in sizes.items():
@@ -87,7 +87,7 @@ def write_release(folder: Path, sizes: dict[tuple[str, str], int]) -> None:
     (folder / "checksums.txt").write_text("".join(lines))
 
 
-# As most people have it: the first round, which does not count, leaves compiled modules for the others.
+# As for most users: the first round, which does not count, leaves compiled modules for the others.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
@@ -109,7 +109,7 @@ def compare(title: str, ways: dict[str, tuple[Callable, Callable]], repeats: int
     for repeat in range(-1, repeats):
         for name, (prepare, work) in ways.items():
             prepare()
-            os.sync()  # what the one before has left to write is not this one's to wait for
+            os.sync()  # data that the previous one has not written to the disk yet must not delay this one
             started, cpu_before = time.perf_counter(), cpu_seconds_of_children()
             work()
             if repeat >= 0:  # the first round reads from the disk what the others find in memory
@@ -196,7 +196,7 @@ def script_way(release: Path, root: Path, base_url: str, downloader: str) -> tup
     return lambda: target.unlink(missing_ok=True), lambda: run(*command)
 
 
-def compare_fetching(folder: Path, repeats: int, megabytes: int) -> bool:
+def compare_downloading(folder: Path, repeats: int, megabytes: int) -> bool:
     release, alone = folder / "release", folder / "alone.tgz"
     # Only the videos are timed: all else is downloaded in the first round, which does not count.
     write_release(
@@ -272,7 +272,7 @@ def time_second_run(folder: Path, repeats: int) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=["unpacking", "fetching", "second-run"], help="one part (default: all)")
+    parser.add_argument("--only", choices=["unpacking", "download", "second-run"], help="one part (default: all)")
     parser.add_argument(
         "--megabytes",
         type=int,
@@ -287,8 +287,8 @@ def main() -> None:
         folder = Path(name)
         if only in (None, "unpacking"):
             met &= compare_unpacking(folder, repeats, megabytes or UNPACKED_MEGABYTES)
-        if only in (None, "fetching"):
-            met &= compare_fetching(folder, repeats, megabytes or FETCHED_MEGABYTES)
+        if only in (None, "download"):
+            met &= compare_downloading(folder, repeats, megabytes or FETCHED_MEGABYTES)
         if only in (None, "second-run"):
             met &= time_second_run(folder, repeats)
     raise SystemExit(0 if met else 1)

@@ -1,4 +1,4 @@
-"""Copies of the scripts that write as they do but wait for no disk: what durability costs is the difference."""
+"""Copies of the scripts that do not wait for the disk: the difference is the cost of durability."""
 
 import shutil
 from pathlib import Path
@@ -18,6 +18,6 @@ def unsynced_scripts(folder: Path) -> Path:
     shutil.copytree(ROOT / "h36m", folder / "h36m", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("extract_all.py", "process_all.py", "metadata.xml", "checksums.txt"):
         shutil.copy(ROOT / name, folder)
-    with (folder / "h36m" / "__init__.py").open("a") as file:  # which every process imports
+    with (folder / "h36m" / "__init__.py").open("a") as file:  # imported by every process
         file.write(WITHOUT_SYNCING)
     return folder
