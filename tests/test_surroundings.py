@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from helpers.marks import needs_proc, slow
-from helpers.processes import parents_in_session
+from helpers.processes import forking_in_session, parents_in_session
 from helpers.releases import contents
 from helpers.scripts import PROJECT, environment_without_settings, finish, process, run_script, start_script, wait_until
 from helpers.system import needs_seccomp, take_locks_away
@@ -247,14 +247,16 @@ def test_death_of_the_fork_server_is_one_error_and_ends_its_workers(tmp_path):
 
 
 @needs_proc
-def test_killed_helper_ends_a_run_in_one_line(root):
+def test_killed_fork_server_ends_a_run_in_one_line(root):
     """It is killed at once; at no moment is a traceback printed."""
     options = [*ONE[:-3], "--all-frames", "--no-segments"]
     run = start_script("process_all.py", "--root", root, *options, start_new_session=True)
-    helpers = wait_until(
-        lambda: [number for number, parent in parents_in_session(run.pid).items() if parent == run.pid], "a helper"
+    (server,) = wait_until(
+        lambda: [number for number, parent in forking_in_session(run.pid).items() if parent == run.pid],
+        "the fork server",
+        of=run,
     )
-    os.kill(helpers[0], signal.SIGKILL)
+    os.kill(server, signal.SIGKILL)
     ended = finish(run)
     assert ended.returncode == 1 and len(ended.errors) == 1, ended.text
     assert "the process that starts the workers was killed" in ended.stderr

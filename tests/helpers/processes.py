@@ -38,9 +38,22 @@ def parents_in_session(session: int) -> dict[int, int]:
     return found
 
 
+def forking_in_session(session: int) -> dict[int, int]:
+    """Return the fork server of a run, and the workers, which have its command line: their parents by their ids.
+
+    A run has other children too: h5py starts `uname` as it is imported.
+    """
+    words = command_lines()
+    return {
+        number: parent
+        for number, parent in parents_in_session(session).items()
+        if any(word.endswith("/fork_server.py") for word in words.get(number, []))
+    }
+
+
 def workers_in_session(session: int) -> list[int]:
     """Return the processes that work: children of the server that forks them, which is a child of the run."""
-    return sorted(number for number, parent in parents_in_session(session).items() if session not in (parent, number))
+    return sorted(number for number, parent in forking_in_session(session).items() if parent != session)
 
 
 def with_open_file(numbers: list[int], folder: Path) -> list[int]:
