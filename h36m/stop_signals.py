@@ -4,7 +4,9 @@ import contextlib
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from types import FrameType
 
 # Ctrl-C, a batch system's stop, a closed terminal.
 STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -44,7 +46,7 @@ def deferred_stops() -> Iterator[None]:
             signal.raise_signal(each)
 
 
-def stop_on_signals(numbers: list[int], end_by: Callable[[int], BaseException | None]) -> None:
+def stop_on_signals(numbers: list[int], end_by: Callable[[int], BaseException | None]) -> Callable[[int], None]:
     """Have signals stop this process by an exception in its main thread.
 
     A handler runs wherever the main thread is. In a destructor or a callback of a weak reference Python prints its
@@ -55,27 +57,45 @@ def stop_on_signals(numbers: list[int], end_by: Callable[[int], BaseException | 
     Args:
         numbers: of the signals.
         end_by: returns the exception to raise for a signal, a KeyboardInterrupt or SystemExit; None ignores the signal.
-    """
-    print_dropped, stopping = sys.unraisablehook, threading.Event()
 
-    def handle(number: int, _) -> None:
+    Returns:
+        A function for another thread, which sends a signal to the main thread until its exception is raised there.
+    """
+    print_dropped, is_stopping, is_raised = sys.unraisablehook, False, False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal is_stopping, is_raised
+        while frame:
+            if frame.f_code is repeat_or_print.__code__:  # Python drops its exceptions too; the stop is sent again
+                return
+            frame = frame.f_back
         if error := end_by(number):
-            stopping.set()
+            is_stopping = is_raised = True
             raise error
 
     def handle_all() -> None:
         for each in numbers:
             signal.signal(each, handle)
 
+    def send_until_raised(number: int) -> None:
+        while True:  # a signal that arrives just before a system call does not interrupt it, the next one does
+            send_to_main_thread(number)
+            time.sleep(SECONDS_BEFORE_REPEATING)
+            if is_raised:
+                return
+
     def repeat_or_print(dropped) -> None:
+        nonlocal is_raised
         if issubclass(dropped.exc_type, (KeyboardInterrupt, SystemExit)):
+            is_raised = False
             handle_all()  # a stop may have made this process ignore the next ones
             # Sent from here, its exception would be dropped as well.
-            timer = threading.Timer(SECONDS_BEFORE_REPEATING, send_to_main_thread, [signal.SIGTERM])
+            timer = threading.Timer(SECONDS_BEFORE_REPEATING, send_until_raised, [signal.SIGTERM])
             timer.daemon = True
             timer.start()
-        elif not stopping.is_set():
+        elif not is_stopping:
             print_dropped(dropped)
 
     handle_all()
     sys.unraisablehook = repeat_or_print
+    return send_until_raised

@@ -1082,9 +1082,23 @@ FAULTS = (
     Fault(
         "a stop prints what half-made objects do not have",
         "h36m/stop_signals.py",
-        "            stopping.set()\n",
-        "",
+        "is_stopping = is_raised = True",
+        "is_raised = True",
         "unit/test_cli.py::test_a_stop_ends_a_run_in_one_line",
+    ),
+    Fault(
+        "a stop that is repeated too early is lost",
+        "h36m/stop_signals.py",
+        "if frame.f_code is repeat_or_print.__code__:",
+        "if False:",
+        "unit/test_cli.py::test_a_stop_ends_a_run_in_one_line",
+    ),
+    Fault(
+        "a worker whose sleep begins with the stop sleeps on",
+        "h36m/stop_signals.py",
+        "            if is_raised:\n                return",
+        "            return",
+        "unit/test_parallel.py::test_a_task_whose_worker_is_gone_is_interrupted_in_its_sleep",
     ),
     Fault(
         "Ctrl-C ends a run in the background of a shell script",

@@ -19,7 +19,7 @@ from typing import IO, Any, NamedTuple
 
 from h36m.cli import TaskError, print_line
 from h36m.dataset import UNPACK_ALL_AGAIN
-from h36m.stop_signals import STOP_SIGNALS, send_to_main_thread, stop_on_signals
+from h36m.stop_signals import STOP_SIGNALS, stop_on_signals
 
 FORK_SERVER = Path(__file__).with_name("fork_server.py")
 # The signals of a crash in a library; NASA's crashes on some damaged files.
@@ -235,11 +235,12 @@ def end_with_parent(wait_for_parent: Callable[[], Any]) -> None:
     def watch() -> None:
         wait_for_parent()
         gone.set()
-        send_to_main_thread(signal.SIGINT)  # which wakes it on Windows too
+        # SIGINT wakes the main thread on Windows too.
+        threading.Thread(target=send_until_raised, args=[signal.SIGINT], daemon=True).start()
         time.sleep(SECONDS_TO_CLEAR_AWAY)
         os._exit(1)
 
-    stop_on_signals(STOP_SIGNALS, end_by)
+    send_until_raised = stop_on_signals(STOP_SIGNALS, end_by)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # the fork server has them blocked
     threading.Thread(target=watch, daemon=True).start()

@@ -72,15 +72,25 @@ def with_open_file(numbers: list[int], folder: Path) -> list[int]:
 
 
 SLEEP = "import time; print('sleeps', flush=True); time.sleep(60)"
-# Code that sleeps where Python drops every exception and goes on sleeping when it is woken there, or where an exception
-# makes a destructor fail, as in spacepy's CDF.
-SLEEPS_WHERE_A_STOP_IS_PRINTED = {
-    "destructor": f"""
+SLEEPS_IN_A_DESTRUCTOR = f"""
 class Slow:
     def __del__(self):
         {SLEEP}
 Slow()
 {SLEEP}
+"""
+# Code that sleeps where Python drops every exception and goes on sleeping when it is woken there, or where an exception
+# makes a destructor fail, as in spacepy's CDF.
+SLEEPS_WHERE_A_STOP_IS_PRINTED = {
+    "destructor": SLEEPS_IN_A_DESTRUCTOR,
+    "destructor on a busy machine": f"""
+import threading
+class SlowTimer(threading.Timer):
+    def start(self):
+        super().start()
+        {SLEEP.replace("60", "0.5")}
+threading.Timer = SlowTimer
+{SLEEPS_IN_A_DESTRUCTOR}
 """,
     "callback of a weak reference": f"""
 import weakref

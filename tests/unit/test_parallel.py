@@ -192,12 +192,22 @@ def stop_while_it_sleeps(folder: Path, code: str, stop: Callable[[subprocess.Pop
     return errors
 
 
+# As when it arrives in the microseconds after Python has looked for signals and before the system call begins.
+FIRST_SIGNAL_IS_LOST = """
+import h36m.stop_signals as module
+module.send_to_main_thread = lambda number, send=module.send_to_main_thread, lost=[]: (
+    send(number) if lost else lost.append(number)
+)
+"""
+
+
 def lose_the_worker(run: subprocess.Popen) -> None:
     run.stdin.close()
 
 
-def test_a_task_whose_worker_is_gone_is_interrupted_in_its_sleep(tmp_path):
-    assert stop_while_it_sleeps(tmp_path, SLEEP, lose_the_worker) == ""
+@pytest.mark.parametrize("code", [SLEEP, FIRST_SIGNAL_IS_LOST + SLEEP], ids=["first signal", "second signal"])
+def test_a_task_whose_worker_is_gone_is_interrupted_in_its_sleep(tmp_path, code):
+    assert stop_while_it_sleeps(tmp_path, code, lose_the_worker) == ""
 
 
 @pytest.mark.parametrize("code", SLEEPS_WHERE_A_STOP_IS_PRINTED.values(), ids=SLEEPS_WHERE_A_STOP_IS_PRINTED)
