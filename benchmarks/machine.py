@@ -1,7 +1,8 @@
-"""What benchmarks share: where and when one ran, for the first line of its report, and running a script."""
+"""What benchmarks share: where and when one ran, for the first line of its report; running and copying scripts."""
 
 import importlib.metadata
 import platform
+import shutil
 import subprocess
 import sys
 from datetime import datetime, timezone
@@ -31,6 +32,14 @@ def machine(*packages: str) -> str:
             *versions,
         ]
     )
+
+
+def copy_of_scripts(folder: Path) -> Path:
+    """Copy extract_all.py, process_all.py and what they need into a new folder, to edit; return the folder."""
+    shutil.copytree(ROOT / "h36m", folder / "h36m", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("extract_all.py", "process_all.py", "metadata.xml", "checksums.txt"):
+        shutil.copy(ROOT / name, folder)
+    return folder
 
 
 def run_script(script: Path, *options, statuses: tuple[int, ...] = (0,)) -> None:

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from frame_counts import read_frame_counts
-from machine import ROOT, machine, run_script
+from machine import ROOT, copy_of_scripts, machine, run_script
 
 from demo.release import Recording, make_release
 from h36m.dataset import SUBJECTS_WITH_GROUND_TRUTH
@@ -87,16 +87,14 @@ def processes_per_second() -> float:
 def measure_orders(repeats: int) -> None:
     """Process the same sequences in both orders with two jobs, in turns; print the medians."""
     with tempfile.TemporaryDirectory(prefix="h36m-benchmark-") as name:
-        root, by_name = Path(name, "data"), Path(name, "scripts")
+        root, by_name = Path(name, "data"), copy_of_scripts(Path(name, "scripts"))
         make_release(root / "archives", RECORDINGS)
         run_script(ROOT / "extract_all.py", "--root", root, "--subjects", "S1")
-        by_name.mkdir()
-        shutil.copytree(ROOT / "h36m", by_name / "h36m", ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "metadata.xml", by_name)
-        text = (ROOT / "process_all.py").read_text()
+        script = by_name / "process_all.py"
+        text = script.read_text()
         if LONGEST_FIRST not in text:
             raise SystemExit("process_all.py: does not hand out the longest sequence first; change LONGEST_FIRST here")
-        (by_name / "process_all.py").write_text(text.replace(LONGEST_FIRST, "longest_first = list(plan.to_do)"))
+        script.write_text(text.replace(LONGEST_FIRST, "longest_first = list(plan.to_do)"))
         walls: dict[str, list[float]] = {"in order of names": [], "longest first": []}
         for _ in range(repeats):
             for way, scripts in zip(walls, (by_name, ROOT), strict=True):

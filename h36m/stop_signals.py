@@ -89,7 +89,7 @@ def stop_on_signals(numbers: list[int], end_by: Callable[[int], BaseException | 
         if issubclass(dropped.exc_type, (KeyboardInterrupt, SystemExit)):
             is_raised = False
             handle_all()  # a stop may have made this process ignore the next ones
-            # Sent from here, its exception would be dropped as well.
+            # Sent from here, it would only be ignored: see handle().
             timer = threading.Timer(SECONDS_BEFORE_REPEATING, send_until_raised, [signal.SIGTERM])
             timer.daemon = True
             timer.start()
