@@ -20,7 +20,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from h36m.cli import Progress, Say, TaskError, UsageError, argument_parser, count_of, run, speaker
+from h36m.errors import TaskError, UsageError
+from h36m.cli import Progress, Say, argument_parser, count_of, run, speaker
 from h36m.dataset import (
     ANNOTATIONS_FILE,
     EXPORTED,

@@ -22,13 +22,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
-from h36m.archive_members import OtherArchiveError, UnsafeArchiveError, is_in_place, listed
+from h36m.errors import BadArchiveError, OtherArchiveError, RunStoppedError, TaskError, UnsafeArchiveError, UsageError
+from h36m.archives.members import is_in_place, listed
 from h36m.cli import (
     Progress,
-    RunStoppedError,
     Say,
-    TaskError,
-    UsageError,
     add_kinds_option,
     argument_parser,
     count_of,
@@ -37,12 +35,11 @@ from h36m.cli import (
     run,
     speaker,
 )
-from h36m.dataset import ARCHIVES, EXTRACTED, KIND_FACTS, KINDS, UNPACKED_RECORD, archive_file, unpacked_folder
+from h36m.dataset import Archive, ARCHIVES, EXTRACTED, KIND_FACTS, KINDS, UNPACKED_RECORD, archive_file, unpacked_folder
 from h36m.extract.contents import holds_other_files, lost_files, sizes_in
 from h36m.extract.unpack import unfinished_folder, unpacked, unpacked_size
-from h36m.gzip_stream import BadArchiveError
 from h36m.locks import only_run_in
-from h36m.near_misses import near_misses, unfinished_download
+from h36m.archives.near_misses import near_misses, unfinished_download
 from h36m.parallel.cores import available_cores
 from h36m.storage import Record, free_name, is_disk_full, sync_parents, sync_tree
 
@@ -50,9 +47,8 @@ from h36m.storage import Record, free_name, is_disk_full, sync_parents, sync_tre
 class Task(NamedTuple):
     """One archive and the folder that it is unpacked to."""
 
-    kind: str
-    subject: str
-    archive: Path  # archives/Videos_S1.tgz
+    archive: Archive
+    file: Path  # archives/Videos_S1.tgz
     folder: Path  # extracted/S1/Videos
 
 
@@ -96,11 +92,12 @@ def plan_run(root: Path, subjects: list[str], record: Record, kinds: Sequence[st
     plan = Plan([], [], [], [])
     for subject in dict.fromkeys(subjects):
         for kind in kinds:
-            task = Task(kind, subject, archive_file(root, kind, subject), unpacked_folder(root, subject, kind))
+            archive = Archive(kind, subject)
+            task = Task(archive, archive_file(root, archive), unpacked_folder(root, archive))
             remove_leftovers(task)
-            is_unpacked = task.folder.is_dir() and is_in_place(task.folder, kind, subject)
+            is_unpacked = task.folder.is_dir() and is_in_place(task.folder, archive)
             lost = is_unpacked and files_lost(task, record)
-            if task.archive.is_file() and not (is_unpacked and not lost and record.holds(task.archive)):
+            if task.file.is_file() and not (is_unpacked and not lost and record.holds(task.file)):
                 plan.to_do.append(task)
             elif not is_unpacked:
                 plan.absent.append(task)
@@ -116,8 +113,8 @@ def files_lost(task: Task, record: Record) -> list[str]:
 
     If the archive is gone, files may have been deleted on purpose, so only truncated ones count.
     """
-    lost = lost_files(task.folder, record.files(task.archive), KIND_FACTS[task.kind].extension)
-    return lost if task.archive.is_file() else [name for name in lost if (task.folder / name).exists()]
+    lost = lost_files(task.folder, record.files(task.file), KIND_FACTS[task.archive.kind].extension)
+    return lost if task.file.is_file() else [name for name in lost if (task.folder / name).exists()]
 
 
 def describe_incomplete(task: Task, record: Record) -> str:
@@ -125,7 +122,7 @@ def describe_incomplete(task: Task, record: Record) -> str:
     lost = files_lost(task, record)
     return (
         f"{task.folder}: {count_of(len(lost), 'file')} {is_or_are(len(lost))} empty or truncated ({lost[0]}"
-        f"{', ...' if len(lost) > 1 else ''}); run {KIND_FACTS[task.kind].script} and extract_all.py again"
+        f"{', ...' if len(lost) > 1 else ''}); run {KIND_FACTS[task.archive.kind].script} and extract_all.py again"
     )
 
 
@@ -139,17 +136,17 @@ def report_absent(absent: list[Task], subjects: list[str], say: Say, asked_for: 
     """
     problems = []
     for kind, facts in KIND_FACTS.items():
-        missing = [task.archive for task in absent if task.kind == kind]
+        missing = [task for task in absent if task.archive.kind == kind]
         if not missing:
             continue
-        names = " ".join(archive.name for archive in missing)
-        lines = [f"not in {missing[0].parent}: {names}; run {facts.script} to download missing archives"]
-        lines += near_misses(missing[0].parent, [(kind, task.subject) for task in absent if task.kind == kind])
+        folder, names = missing[0].file.parent, " ".join(task.file.name for task in missing)
+        lines = [f"not in {folder}: {names}; run {facts.script} to download missing archives"]
+        lines += near_misses(folder, [task.archive for task in missing])
         misplaced = [
             f"{task.folder}: its {facts.extension} files are not at the top of this folder, where process_all.py looks;"
             f" move them there, or remove the folder and run {facts.script} and this script"
-            for task in absent
-            if task.kind == kind and task.folder.is_dir()
+            for task in missing
+            if task.folder.is_dir()
         ]
         lines += misplaced
         if facts.is_optional and kind not in asked_for and len(missing) == len(set(subjects)) and not misplaced:
@@ -165,12 +162,12 @@ def require_space(extracted: Path, to_do: list[Task], jobs: int, delete_archives
     Raises:
         TaskError: with what it needs and what the disk has.
     """
-    frees = delete_archives and to_do[0].archive.stat().st_dev == extracted.stat().st_dev
+    frees = delete_archives and to_do[0].file.stat().st_dev == extracted.stat().st_dev
     needed = most = 0
     for number, task in enumerate(to_do):
         if frees and number >= jobs:  # these are being unpacked, and not deleted yet
-            needed -= to_do[number - jobs].archive.stat().st_size
-        needed += unpacked_size(task.archive)
+            needed -= to_do[number - jobs].file.stat().st_size
+        needed += unpacked_size(task.file)
         most = max(most, needed)
     free = shutil.disk_usage(extracted).free
     if most > free:
@@ -187,7 +184,7 @@ def require_space(extracted: Path, to_do: list[Task], jobs: int, delete_archives
 def unpack_all(to_do: list[Task], record: Record, jobs: int, delete_archives: bool, quiet: bool) -> list[str]:
     """Unpack archives, `jobs` at a time; return a line for each that failed."""
     say = speaker(quiet)
-    total = sum(task.archive.stat().st_size for task in to_do)
+    total = sum(task.file.stat().st_size for task in to_do)
     stop, lock = threading.Event(), threading.Lock()
     problems = []
     with Progress(total=total, desc="unpacking", unit="B", unit_scale=True, disable=quiet) as progress:
@@ -208,9 +205,9 @@ def unpack_all(to_do: list[Task], record: Record, jobs: int, delete_archives: bo
                     if problem:
                         problems.append(problem)
                         continue
-                    say(f"{task.archive.name}: unpacked{notice}")
+                    say(f"{task.file.name}: unpacked{notice}")
                     if delete_archives:
-                        task.archive.unlink(missing_ok=True)
+                        task.file.unlink(missing_ok=True)
             except BaseException:
                 stop.set()
                 pool.shutdown(cancel_futures=True)
@@ -231,42 +228,42 @@ def unpack_one(task: Task, record: Record, on_bytes: Callable[[int], None]) -> t
     notice, strays = "", list[str]()
     try:
         task.folder.parent.mkdir(exist_ok=True)
-        with unpacked(task.archive, task.folder, task.kind, task.subject, on_bytes, strays.extend) as complete:
+        with unpacked(task.file, task.folder, task.archive, on_bytes, strays.extend) as complete:
             files = sizes_in(complete)
             sync_tree(complete)
             if task.folder.exists():
                 aside = replaced_folder(task)
                 # The folder of another version of the archive is replaced. An unrecorded folder may be the user's
                 # own; so may files of a recorded folder that are not as they were unpacked.
-                is_older = task.archive.name in record.entries and not record.holds(task.archive)
+                is_older = task.file.name in record.entries and not record.holds(task.file)
                 if task.folder.is_symlink() or (not is_older and holds_other_files(task.folder, complete)):
-                    aside = free_name(task.folder.with_name(f"{task.kind}.old"))
+                    aside = free_name(task.folder.with_name(f"{task.archive.kind}.old"))
                     notice = f"; the existing folder has other files and was renamed to {aside}"
                 task.folder.rename(aside)
             complete.rename(task.folder)
             sync_parents(task.folder)
-        record.add(task.archive, files=files)
+        record.add(task.file, files=files)
         remove_leftovers(task)
         if strays:
             count = count_of(len(strays), "file")
             notice += f"; skipped {count} created by operating systems: {listed(strays)}"
     except BadArchiveError as fault:
-        unfinished = unfinished_download(task.archive, task.kind)
+        unfinished = unfinished_download(task.file, task.archive.kind)
         if unfinished:
             return unfinished, ""
-        return f"{task.archive.name} {fault} (not unpacked); {remedy(task, fault)}", ""
+        return f"{task.file.name} {fault} (not unpacked); {remedy(task, fault)}", ""
     except OSError as error:
         if is_disk_full(error):
             free = shutil.disk_usage(task.folder.parent.parent).free
             reason = f"disk is full ({free:,} bytes free); free some space and run again"
-            return f"{task.archive.name}: not unpacked: {reason}", ""
-        return f"{task.archive.name}: not unpacked: {error}", ""
+            return f"{task.file.name}: not unpacked: {reason}", ""
+        return f"{task.file.name}: not unpacked: {error}", ""
     return None, notice
 
 
 def remedy(task: Task, fault: BadArchiveError) -> str:
     """Return the remedy for a bad archive: to download it again only if that gives another file."""
-    script = KIND_FACTS[task.kind].script
+    script = KIND_FACTS[task.archive.kind].script
     if isinstance(fault, UnsafeArchiveError):
         return "the official archives do not contain this; check its source"
     if isinstance(fault, OtherArchiveError):
@@ -276,7 +273,7 @@ def remedy(task: Task, fault: BadArchiveError) -> str:
 
 def replaced_folder(task: Task) -> Path:
     """Return where a folder is moved that another version of its archive replaces, before it is removed."""
-    return task.folder.with_name(f".{task.kind}.replaced")
+    return task.folder.with_name(f".{task.archive.kind}.replaced")
 
 
 def remove_leftovers(task: Task) -> None:
@@ -288,10 +285,10 @@ def remove_leftovers(task: Task) -> None:
 
 def delete_archive_of_earlier_run(task: Task) -> None:
     """Delete an archive that is unpacked; the folder may be of a version of this script that did not sync it."""
-    if task.archive.exists():
+    if task.file.exists():
         sync_tree(task.folder)
         sync_parents(task.folder)
-        task.archive.unlink()
+        task.file.unlink()
 
 
 # -- command line ------------------------------------------------------------------------------------------------------

@@ -27,20 +27,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from h36m.archive_members import is_in_place
-from h36m.cli import (
-    Progress,
-    Say,
-    TaskError,
-    UsageError,
-    argument_parser,
-    count_of,
-    is_or_are,
-    positive_integer,
-    run,
-    speaker,
-)
+from h36m.errors import TaskError, UsageError
+from h36m.archives.members import is_in_place
+from h36m.cli import Progress, Say, argument_parser, count_of, is_or_are, positive_integer, run, speaker
 from h36m.dataset import (
+    Archive,
     BOXES,
     EXTRACTED,
     KIND_FACTS,
@@ -85,7 +76,7 @@ def select_frame_indices_to_include(subject: str, pose_3d_universal: np.ndarray)
 
 
 # Imported once for all workers, because each takes a while.
-MODULES_OF_WORKERS = ("h36m.cdf", "h36m.process.sequence", "PIL.Image")
+MODULES_OF_WORKERS = ("h36m.files.cdf", "h36m.process.sequence", "PIL.Image")
 # So long one process finds out what is done; starting several takes half a second.
 SECONDS_ALONE = 1
 
@@ -199,9 +190,9 @@ def plan_run(sequences: list[Sequence], options: Options, jobs: int | None = Non
     # Of a folder that exists, all files are expected: without this, missing boxes would only be noted.
     for subject in dict.fromkeys(subjects):
         for kind, facts in KIND_FACTS.items():
-            folder = unpacked_folder(options.root, subject, kind)
+            folder = unpacked_folder(options.root, Archive(kind, subject))
             wanted = options.segments or not facts.is_optional
-            if wanted and folder.is_dir() and not is_in_place(folder, kind, subject):
+            if wanted and folder.is_dir() and not is_in_place(folder, Archive(kind, subject)):
                 problems.append(
                     f"{folder}: its {facts.extension} files are not at the top of this folder; run extract_all.py"
                 )
@@ -257,7 +248,7 @@ def announce(sequences: Iterable[Sequence], options: Options, metadata: Metadata
     for subject in dict.fromkeys(sequence.subject for sequence in sequences):
         for kind, what in ((POSES_3D_WORLD, "pose/3d-world"), (BOXES, "bbox"), (PART_LABELS, PART_LABEL_IMAGES)):
             wanted = options.segments or kind == POSES_3D_WORLD
-            if wanted and not unpacked_folder(options.root, subject, kind).is_dir():
+            if wanted and not unpacked_folder(options.root, Archive(kind, subject)).is_dir():
                 say(f"{subject}: no {kind} in extracted/, so its sequences have no {what}")
     shifted = [sequence.name for sequence in sequences if is_shifted(sequence)]
     if shifted and not options.correct_s9:

@@ -42,7 +42,7 @@ MOST_READINGS = 2  # an export may take as long as reading its files twice
 READ_ALL = """
 import sys
 from pathlib import Path
-from h36m.poses import read_poses
+from h36m.files.poses import read_poses
 for kind in sys.argv[2:]:
     for file in sorted(Path(sys.argv[1]).glob(f"extracted/*/{kind}/*.cdf")):
         read_poses(file, 2 if kind == "Poses_D2_Positions" else 3)

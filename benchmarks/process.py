@@ -32,8 +32,8 @@ from machine import ROOT, machine
 from unsynced import unsynced_scripts
 
 from h36m import dataset
-from h36m.cdf import pycdf
 from h36m.dataset import JOINTS, image_name
+from h36m.files.cdf import pycdf
 from h36m.metadata import load_metadata
 from h36m.parallel.cores import available_cores
 from h36m.process.jpeg import JPEG_QSCALE, encode_jpeg, with_full_range

@@ -35,8 +35,8 @@ from h36m.dataset import (
     POSES_3D_UNIVERSAL,
     POSES_3D_WORLD,
     VIDEOS,
+    Archive,
     Sequence,
-    archive_name,
     unpacked_file_name,
 )
 from h36m.metadata import load_metadata
@@ -134,7 +134,7 @@ def pack(made: Path, folder: Path, subject: str, kind: str) -> None:
 
 
 def archive_of(folder: Path, subject: str, kind: str) -> Path:
-    return folder / f"{archive_name(kind, subject)}{ARCHIVE_EXTENSION}"
+    return folder / Archive(kind, subject).file_name
 
 
 def start_archive(folder: Path, subject: str, kind: str) -> Path:

@@ -24,9 +24,9 @@ from PIL import Image
 from demo import figure
 from demo.release import add_cell, box_mask, open_mat
 from h36m.cameras import to_camera
+from h36m.files.segments import BOX_VARIABLE, PART_LABEL_VARIABLE, read_boxes, read_cells
 from h36m.metadata import load_metadata
 from h36m.process.part_labels import PALETTE, write_part_labels
-from h36m.segments import BOX_VARIABLE, PART_LABEL_VARIABLE, read_boxes, read_cells
 
 SIZE = (1002, 1000)  # height, width
 CELLS, WANTED = 3000, 50

@@ -35,8 +35,8 @@ from h36m.dataset import (
     SUBJECTS_WITH_GROUND_TRUTH,
     VERIFIED_RECORD,
     VIDEOS,
+    Archive,
     archive_file,
-    archive_file_name,
 )
 from h36m.storage import Record
 
@@ -81,8 +81,8 @@ def write_release(folder: Path, sizes: dict[tuple[str, str], int]) -> None:
     folder.mkdir()
     lines = []
     for (kind, subject), size in sizes.items():
-        path = folder / archive_file_name(kind, subject)
-        make_archive(path, kind, subject, size)
+        path = folder / Archive(kind, subject).file_name
+        make_archive(path, Archive(kind, subject), size)
         lines.append(f"{hashlib.md5(path.read_bytes()).hexdigest()}  {ARCHIVES}/{path.name}\n")
     (folder / "checksums.txt").write_text("".join(lines))
 
@@ -139,8 +139,8 @@ def compare_unpacking(folder: Path, repeats: int, megabytes: int) -> bool:
     root = folder / "root"
     (root / ARCHIVES).mkdir(parents=True)
     for subject in SUBJECTS:
-        make_archive(archive_file(root, VIDEOS, subject), VIDEOS, subject, megabytes * 1_000_000)
-    archive = archive_file(root, VIDEOS, SUBJECTS[0])
+        make_archive(archive_file(root, Archive(VIDEOS, subject)), Archive(VIDEOS, subject), megabytes * 1_000_000)
+    archive = archive_file(root, Archive(VIDEOS, SUBJECTS[0]))
     extracted, elsewhere = root / "extracted", folder / "elsewhere"
 
     def empty() -> None:
@@ -192,7 +192,7 @@ def script_way(release: Path, root: Path, base_url: str, downloader: str) -> tup
     config = write_configuration(root, base_url, downloader)
     command = [sys.executable, ROOT / "download_all.py", "--root", root, "--config", config, "--quiet"]
     command += ["--checksums", release / "checksums.txt", "--subjects", SUBJECTS[0]]
-    target = archive_file(root, VIDEOS, SUBJECTS[0])
+    target = archive_file(root, Archive(VIDEOS, SUBJECTS[0]))
     return lambda: target.unlink(missing_ok=True), lambda: run(*command)
 
 
@@ -202,7 +202,7 @@ def compare_downloading(folder: Path, repeats: int, megabytes: int) -> bool:
     write_release(
         release, {(kind, SUBJECTS[0]): 1000 for kind in KINDS} | {(VIDEOS, SUBJECTS[0]): megabytes * 1_000_000}
     )
-    size = (release / archive_file_name(VIDEOS, SUBJECTS[0])).stat().st_size
+    size = (release / Archive(VIDEOS, SUBJECTS[0]).file_name).stat().st_size
     title = f"Downloading an archive of {size / 1e6:.0f} MB over loopback"
 
     with site_process(release) as base_url:
@@ -257,7 +257,7 @@ def time_second_run(folder: Path, repeats: int) -> bool:
     checksums.write_text("")
     for subject in SUBJECTS_WITH_GROUND_TRUTH:
         for kind in KINDS[:-1]:
-            path = archives / archive_file_name(kind, subject)
+            path = archives / Archive(kind, subject).file_name
             with path.open("wb") as file:
                 file.truncate(LARGEST_ARCHIVE)  # a hole: as long as a real one, and opening it would show
             record.add(path)

@@ -15,7 +15,6 @@ import numpy as np
 
 from demo import figure
 from h36m.cameras import project, to_camera
-from h36m.cdf import pycdf
 from h36m.dataset import (
     BOXES,
     KIND_FACTS,
@@ -26,8 +25,9 @@ from h36m.dataset import (
     POSES_3D_UNIVERSAL,
     POSES_3D_WORLD,
     VIDEOS,
-    archive_name,
+    Archive,
 )
+from h36m.files.cdf import pycdf
 from h36m.metadata import load_metadata
 
 FRAMES_PER_SECOND = 50
@@ -85,7 +85,7 @@ def subjects(recordings: Sequence[Recording]) -> list[str]:
 
 def pack(unpacked: Path, folder: Path, kind: str, subject: str) -> str:
     """Pack one archive; return its line for checksums.txt."""
-    archive = folder / f"{archive_name(kind, subject)}.tgz"
+    archive = folder / Archive(kind, subject).file_name
     inner = f"{subject}/{KIND_FACTS[kind].inner_folder}"
     with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
         tar.add(unpacked / inner, inner)

@@ -18,7 +18,7 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from h36m.dataset import KIND_FACTS, SITE_SUBJECT_NUMBERS, archive_name
+from h36m.dataset import KIND_FACTS, SITE_SUBJECT_NUMBERS, Archive
 
 BASE_PATH = "/human3.6m/"
 LOGIN_PAGE = b"<html><body>Please log in to see this page</body></html>"  # 56 bytes, as the real one's answer to axel
@@ -98,7 +98,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def send_archive(self, query: dict[str, str]) -> None:
         """Send the archive that the query of filebrowser.php asks for, or the range of it that the client wants."""
         names = {
-            (facts.site_path, f"SubjectSpecific_{number}.tgz"): archive_name(kind, subject)
+            (facts.site_path, f"SubjectSpecific_{number}.tgz"): Archive(kind, subject).name
             for kind, facts in KIND_FACTS.items()
             for subject, number in SITE_SUBJECT_NUMBERS.items()
         }

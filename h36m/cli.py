@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from h36m import __version__
 from h36m.dataset import KIND_FACTS, SUBJECTS_WITH_GROUND_TRUTH
+from h36m.errors import TaskError, UsageError
 from h36m.stop_signals import STOP_SIGNALS, stop_on_signals
 
 # Without a terminal, an occasional line of progress is enough for a log file.
@@ -23,18 +24,6 @@ SECONDS_BETWEEN_PLAIN_LINES = 30
 
 
 Say = Callable[[str], None]  # prints a line for the user, see `speaker`
-
-
-class UsageError(Exception):
-    """A wrong option or configuration: the script exits at once with status 2. The message is one line."""
-
-
-class TaskError(Exception):
-    """One archive, sequence or view failed; the others go on. The message is one line: what, cause, remedy."""
-
-
-class RunStoppedError(Exception):
-    """The run is stopping (Ctrl-C, SIGTERM, or a fatal error): threads clean up and end."""
 
 
 class OneLineParser(argparse.ArgumentParser):

@@ -95,19 +95,26 @@ STATE_EXTENSION, VERSION_EXTENSION = ".st", ".about"
 VERIFIED_RECORD = ".checked.json"  # which archives were verified, see h36m.storage.Record
 
 
-def archive_name(kind: str, subject: str) -> str:
-    """Return an archive's name without its extension: `archive_name("Videos", "S1") == "Videos_S1"`."""
-    return f"{kind}_{subject}"
+class Archive(NamedTuple):
+    """One archive of the site: all files of one kind of one subject."""
+
+    kind: str  # of KINDS: Videos
+    subject: str  # S1
+
+    @property
+    def name(self) -> str:
+        """Its name without extension: Videos_S1."""
+        return f"{self.kind}_{self.subject}"
+
+    @property
+    def file_name(self) -> str:
+        """The name of its file: Videos_S1.tgz."""
+        return f"{self.name}{ARCHIVE_EXTENSION}"
 
 
-def archive_file_name(kind: str, subject: str) -> str:
-    """Return the name of an archive's file: `archive_file_name("Videos", "S1") == "Videos_S1.tgz"`."""
-    return f"{archive_name(kind, subject)}{ARCHIVE_EXTENSION}"
-
-
-def archive_file(root: Path, kind: str, subject: str) -> Path:
-    """Return the path of a complete archive: `archive_file(root, "Videos", "S1")` is root/archives/Videos_S1.tgz."""
-    return root / ARCHIVES / archive_file_name(kind, subject)
+def archive_file(root: Path, archive: Archive) -> Path:
+    """Return the path of a complete archive: root/archives/Videos_S1.tgz."""
+    return root / ARCHIVES / archive.file_name
 
 
 def subject_of_member(name: str) -> str | None:
@@ -128,9 +135,9 @@ UNPACK_ALL_AGAIN = "delete its files there and run extract_all.py"  # a sequence
 UNPACKED_RECORD = ".unpacked.json"  # which archive each folder was unpacked from, see h36m.storage.Record
 
 
-def unpacked_folder(root: Path, subject: str, kind: str) -> Path:
+def unpacked_folder(root: Path, archive: Archive) -> Path:
     """Return the folder that an archive is unpacked to: root/extracted/S1/Videos."""
-    return root / EXTRACTED / subject / kind
+    return root / EXTRACTED / archive.subject / archive.kind
 
 
 class Sequence(NamedTuple):
@@ -154,7 +161,7 @@ def unpacked_file_name(sequence: Sequence, kind: str, camera: str) -> str:
 
 def unpacked_file(root: Path, sequence: Sequence, kind: str, camera: str) -> Path:
     """Return the path of a sequence's unpacked file: root/extracted/S1/Videos/Walking 1.54138969.mp4."""
-    return unpacked_folder(root, sequence.subject, kind) / unpacked_file_name(sequence, kind, camera)
+    return unpacked_folder(root, Archive(kind, sequence.subject)) / unpacked_file_name(sequence, kind, camera)
 
 
 # -- processed/ --------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from h36m.cli import TaskError
+from h36m.errors import TaskError
 from h36m.storage import FOR_EVERYBODY
 
 if sys.platform == "win32":

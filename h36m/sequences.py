@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from h36m.cli import UsageError
-from h36m.dataset import PROJECT, Sequence, unpacked_file_name
+from h36m.dataset import PROJECT, Archive, Sequence, unpacked_file_name
+from h36m.errors import UsageError
 
 METADATA_FILE = PROJECT / "metadata.xml"
 
@@ -74,7 +74,7 @@ def share_of(sequences: list[Sequence], share: tuple[int, int] | None) -> list[S
 
 
 @functools.cache
-def file_names(kind: str, subject: str) -> dict[str, str]:
+def file_names(archive: Archive) -> dict[str, str]:
     """Return the names of the files that process_all.py reads of an archive, by their case-folded form.
 
     Archives have more files, such as those of `_ALL` sequences, and can be without some of these.
@@ -88,8 +88,8 @@ def file_names(kind: str, subject: str) -> dict[str, str]:
     """
     naming = _naming_of_project()
     names = [
-        unpacked_file_name(sequence, kind, camera)
-        for sequence in naming.sequences_of(subject)
+        unpacked_file_name(sequence, archive.kind, camera)
+        for sequence in naming.sequences_of(archive.subject)
         for camera in naming.camera_ids
     ]
     return {name.casefold(): name for name in names}

@@ -13,7 +13,7 @@ from PIL import Image
 
 from demo.figure import COLOURS
 from demo.release import DEMO, Recording, add_cell, open_mat
-from h36m.cdf import pycdf
+from h36m.files.cdf import pycdf
 from h36m.process.annotations import DATASETS, describe, markdown_table
 from h36m.process.part_labels import PALETTE
 

@@ -19,7 +19,7 @@ from helpers.processes import command_lines, parents_in_session
 from helpers.releases import contents, copy_of_scripts
 from helpers.scripts import PATIENCE_SECONDS, errors_in, run_script, start_script, wait_until
 
-from h36m.cli import UsageError
+from h36m.errors import UsageError
 from h36m.parallel.cluster import connect, environment_of_tasks
 
 OPTIONS = [*SUBJECT_OPTIONS, *ACTION_OPTIONS]

@@ -19,7 +19,7 @@ from helpers.faulty_site import faulty_site
 from helpers.marks import BOTH, BOTH_AXEL_SLOW, needs_axel
 from helpers.scripts import PROJECT, RECORD_OPENS, run_script, wait_until
 
-from h36m.dataset import BOXES, KINDS, PART_LABELS, POSES_2D, VIDEOS
+from h36m.dataset import BOXES, KINDS, PART_LABELS, POSES_2D, VIDEOS, Archive
 
 
 @pytest.fixture
@@ -240,7 +240,7 @@ def test_an_archive_under_a_wrong_subjects_name_is_not_accepted(tmp_path, is_lis
 
 
 def test_wrong_subject_from_the_site_is_rejected_despite_its_md5(tmp_path, one):
-    small_archive(one / "Videos_S1.tgz", VIDEOS, "S5", 20_000)
+    small_archive(one / "Videos_S1.tgz", Archive(VIDEOS, "S5"), 20_000)
     write_checksums(one)
     with faulty_site(one) as site:
         downloads = Downloads(tmp_path / "root", site)
@@ -252,7 +252,9 @@ def test_wrong_subject_from_the_site_is_rejected_despite_its_md5(tmp_path, one):
 @BOTH_AXEL_SLOW
 def test_md5_that_differs_twice_is_kept_as_changed(tmp_path, one, downloader):
     """The line of the message, put into the list, accepts the file without another download."""
-    small_archive(one / "Videos_S1.tgz", VIDEOS, "S1", 30_000)  # a new version, and the list has the old one's MD5
+    small_archive(
+        one / "Videos_S1.tgz", Archive(VIDEOS, "S1"), 30_000
+    )  # a new version, and the list has the old one's MD5
     with faulty_site(one) as site:
         downloads = Downloads(tmp_path / "root", site, downloader)
         ended = downloads.run("--subjects", "S1")
@@ -282,7 +284,7 @@ def test_md5_that_differs_twice_is_kept_as_changed(tmp_path, one, downloader):
 
 def test_checksum_mismatch_once_costs_one_more_download(tmp_path, one):
     good = (one / "Videos_S1.tgz").read_bytes()
-    other = small_archive(tmp_path / "other.tgz", VIDEOS, "S1", 25_000)
+    other = small_archive(tmp_path / "other.tgz", Archive(VIDEOS, "S1"), 25_000)
     (one / "Videos_S1.tgz").write_bytes(other)
 
     def plan(request):
@@ -297,7 +299,7 @@ def test_checksum_mismatch_once_costs_one_more_download(tmp_path, one):
 
 
 def test_hand_placed_new_version_is_kept_as_changed(tmp_path, one):
-    version = small_archive(one / "Videos_S1.tgz", VIDEOS, "S1", 30_000)
+    version = small_archive(one / "Videos_S1.tgz", Archive(VIDEOS, "S1"), 30_000)
     with faulty_site(one) as site:
         downloads = Downloads(tmp_path / "root", site)
         downloads.archives.mkdir()

@@ -25,7 +25,7 @@ from helpers.processes import axels_at
 from helpers.scripts import finish, wait_until
 
 from demo.site import LOGIN_PAGE
-from h36m.dataset import BOXES, PART_LABELS
+from h36m.dataset import BOXES, PART_LABELS, Archive
 from h36m.download.partial import PartialDownload
 from h36m.download.ranges import SMALLEST_RANGE
 
@@ -643,7 +643,7 @@ def test_kill_9_at_each_step_costs_nothing_and_leaves_nothing(tmp_path, download
     (hooks / "sitecustomize.py").write_text(KILL_BEFORE_A_STEP)
     release = listed_release(tmp_path / "site")
     if is_new_version:
-        small_archive(release / f"{NAMES[0]}.tgz", BOXES, "S1", SIZE + 1)
+        small_archive(release / f"{NAMES[0]}.tgz", Archive(BOXES, "S1"), SIZE + 1)
     states = []
     for step in itertools.count(1):
         with faulty_site(release) as site:

@@ -16,7 +16,7 @@ from helpers.marks import needs_axel, needs_proc, slow
 from helpers.processes import axels_at
 from helpers.scripts import finish, wait_until
 
-from h36m.dataset import BOXES
+from h36m.dataset import BOXES, Archive
 from h36m.download.partial import PartialDownload
 from h36m.download.ranges import SMALLEST_RANGE
 
@@ -31,7 +31,7 @@ SIZE = CONNECTIONS * SMALLEST_RANGE + 100_000  # so large that all connections h
 def release(tmp_path):
     folder = tmp_path / "site"
     folder.mkdir()
-    small_archive(folder / f"{NAME}.tgz", BOXES, "S1", SIZE)
+    small_archive(folder / f"{NAME}.tgz", Archive(BOXES, "S1"), SIZE)
     write_checksums(folder)
     return folder
 
@@ -120,7 +120,7 @@ def test_archive_changed_between_ranges_restarts(tmp_path, release):
 
     def plan(request):
         if request.is_archive and request.number == 4:
-            small_archive(release / "new", BOXES, "S1", SIZE + 5000)
+            small_archive(release / "new", Archive(BOXES, "S1"), SIZE + 5000)
             (release / "new").replace(release / f"{NAME}.tgz")
             write_checksums(release)
             site.bytes_per_second = 10_000_000
@@ -215,7 +215,7 @@ def test_memory_does_not_grow_with_the_archive(tmp_path):
     for connections, megabytes in ((1, 4), (24, 60)):
         folder = tmp_path / f"site {connections}"
         folder.mkdir()
-        small_archive(folder / f"{NAME}.tgz", BOXES, "S1", megabytes * 1_000_000)
+        small_archive(folder / f"{NAME}.tgz", Archive(BOXES, "S1"), megabytes * 1_000_000)
         write_checksums(folder)
         with faulty_site(folder) as site:
             downloads = Downloads(tmp_path / f"root {connections}", site, Connections=str(connections))

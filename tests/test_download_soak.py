@@ -13,11 +13,11 @@ from helpers.marks import needs_axel
 from helpers.processes import axels_at
 from helpers.scripts import finish, wait_until
 
-from h36m.dataset import KINDS, PART_LABELS, SUBJECTS_WITH_GROUND_TRUTH, archive_name
+from h36m.dataset import KINDS, PART_LABELS, SUBJECTS_WITH_GROUND_TRUTH, Archive
 from h36m.download.ranges import SMALLEST_RANGE
 
 SUBJECTS = SUBJECTS_WITH_GROUND_TRUTH[:6]  # with seven kinds each: 42 archives
-ARCHIVES = [archive_name(kind, subject) for subject in SUBJECTS for kind in KINDS]
+ARCHIVES = [Archive(kind, subject).name for subject in SUBJECTS for kind in KINDS]
 # requests opens four connections for an archive, and axel two; where they take turns, four and ten.
 SIZES = {"requests": 4 * SMALLEST_RANGE, "axel": 150_000, "in turns": 4 * SMALLEST_RANGE}
 SHARE_OF_FAULTS = 0.2

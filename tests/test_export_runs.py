@@ -19,8 +19,8 @@ from helpers.scripts import run_script
 
 import export_all
 from demo.release import add_cell, open_mat, write_cdf
-from h36m.cli import TaskError, UsageError
 from h36m.dataset import BOXES, POSES_2D, POSES_3D, POSES_3D_WORLD, unpacked_file
+from h36m.errors import TaskError, UsageError
 from h36m.export import record, shared
 from h36m.locks import only_run_in
 from h36m.metadata import METADATA_FILE, load_metadata

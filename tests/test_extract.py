@@ -25,6 +25,7 @@ from h36m.dataset import (
     PART_LABELS,
     UNPACKED_RECORD,
     VIDEOS,
+    Archive,
     archive_file,
     kinds_of_script,
 )
@@ -76,7 +77,7 @@ def write_archive(path: Path, *members: tarfile.TarInfo | tuple[str, bytes]) -> 
 
 def large_archive(path: Path, files: int = 40, size: int = 1_000_000) -> dict[str, bytes]:
     """Write an archive that takes a while to unpack; return its files' contents by name."""
-    names = list(file_names(VIDEOS, "S1").values())[:files]
+    names = list(file_names(Archive(VIDEOS, "S1")).values())[:files]
     contents = {name: random.Random(name).randbytes(size) for name in names}
     write_archive(path, *((f"S1/Videos/{name}", content) for name, content in contents.items()))
     return contents
@@ -113,7 +114,7 @@ def test_each_archive_becomes_a_folder_without_shared_folders(root):
 def test_files_are_unpacked_to_where_processing_looks(root):
     """Wherever in the archive they are, and whatever is beside them; strays are skipped and named."""
     for kind in KINDS:
-        first, second, *_ = file_names(kind, "S1").values()
+        first, second, *_ = file_names(Archive(kind, "S1")).values()
         inner = KIND_FACTS[kind].inner_folder
         write_archive(
             root / "archives" / f"{kind}_S1.tgz",
@@ -125,7 +126,7 @@ def test_files_are_unpacked_to_where_processing_looks(root):
     ended = extract(root)
     assert (ended.returncode, ended.stderr) == (0, "")
     for kind in KINDS:
-        first, second, *_ = file_names(kind, "S1").values()
+        first, second, *_ = file_names(Archive(kind, "S1")).values()
         expected = {first: b"one", second: b"two", "readme.txt": b"three"}
         assert files_below(root / "extracted" / "S1" / kind) == expected
         assert f"{kind}_S1.tgz: unpacked; skipped 1 file created by operating systems: 'S1/.DS_Store'\n" in ended.stdout
@@ -136,7 +137,7 @@ def test_processing_finds_what_was_unpacked_from_an_archive_with_a_stray(demo_ru
     root, before = tmp_path / "a root", demo_run / "data" / "extracted" / "S1"
     (root / "archives").mkdir(parents=True)
     for kind in kinds_of_script("download_all.py"):
-        archive, folder = archive_file(root, kind, "S1"), root / "extracted" / "S1" / kind
+        archive, folder = archive_file(root, Archive(kind, "S1")), root / "extracted" / "S1" / kind
         with tarfile.open(archive, "w:gz", compresslevel=1) as packed:
             packed.addfile(tarfile.TarInfo("S1/.DS_Store"))
             packed.add(before / kind, f"S1/{KIND_FACTS[kind].inner_folder}")

@@ -7,8 +7,8 @@ import pytest
 from helpers.facts import FACTS, table
 
 from h36m.cameras import project, to_camera
-from h36m.cli import UsageError
 from h36m.dataset import SUBJECTS_WITH_GROUND_TRUTH
+from h36m.errors import UsageError
 from h36m.metadata import METADATA_FILE, load_metadata
 
 ALL_SUBJECTS = [f"S{number}" for number in range(1, 12)]

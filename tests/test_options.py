@@ -14,11 +14,11 @@ from PIL import Image
 
 from demo.release import Recording
 from h36m.cameras import project
-from h36m.cdf import pycdf
+from h36m.files.cdf import pycdf
+from h36m.files.segments import NO_BOX
 from h36m.metadata import load_metadata
 from h36m.process.selection import FrameRule, FrameRuleError, chosen_frames
 from h36m.process.sequence import View, corrected_view
-from h36m.segments import NO_BOX
 
 SHIFTED = ("Greeting-2", "SittingDown-2", "Waiting-1")
 NAMES = (*SHIFTED, "Walking-1")

@@ -18,13 +18,13 @@ from helpers.faulty_site import FaultyServer, faulty_site
 from helpers.marks import BOTH
 from helpers.scripts import Ended, finish, wait_until
 
-from h36m.dataset import BOXES, PART_LABELS, VERIFIED_RECORD, archive_name
+from h36m.dataset import BOXES, PART_LABELS, VERIFIED_RECORD, Archive
 from h36m.download.partial import PartialDownload
 from h36m.storage import Record
 
 SCRIPT = "download_seg_mat_gt_pl.py"
 SUBJECTS = ("S1", "S5")
-NAMES = [archive_name(kind, subject) for subject in SUBJECTS for kind in (BOXES, PART_LABELS)]
+NAMES = [Archive(kind, subject).name for subject in SUBJECTS for kind in (BOXES, PART_LABELS)]
 PLACED_BY_HAND = NAMES[2]
 MEGABYTES = 32  # of the disk
 SECOND_RUNS = 6  # of the moments of a run; each takes a second or two

@@ -21,7 +21,7 @@ from helpers.releases import contents, copy_of_scripts, make_extracted
 from helpers.scripts import Ended, finish, run_script, start_script, wait_until
 
 from demo.release import Recording
-from h36m.dataset import KIND_FACTS, KINDS, POSES_2D, POSES_3D, VIDEOS, archive_file, unpacked_folder
+from h36m.dataset import KIND_FACTS, KINDS, POSES_2D, POSES_3D, VIDEOS, Archive, archive_file, unpacked_folder
 from h36m.sequences import file_names
 
 pytestmark = needs_proc
@@ -151,12 +151,12 @@ def finish_each(
 def files_of(kind: str, version: int) -> dict[str, bytes]:
     """Return the files of a version of an archive, by their names."""
     chance = random.Random(f"{kind} {version}")
-    names = list(file_names(kind, "S1").values())[:FILES]
+    names = list(file_names(Archive(kind, "S1")).values())[:FILES]
     return {name: chance.randbytes(BYTES + number + version) for number, name in enumerate(names)}
 
 
 def write_archive(root: Path, kind: str, version: int) -> None:
-    path = archive_file(root, kind, "S1")
+    path = archive_file(root, Archive(kind, "S1"))
     source = root / "source"
     for name, content in files_of(kind, version).items():
         file = source / "S1" / KIND_FACTS[kind].inner_folder / name
@@ -184,14 +184,14 @@ def put_archives(root: Path) -> None:
 
     Two archives are unpacked; of one of these there is a new version. One folder is of another tool.
     """
-    archive_file(root, VIDEOS, "S1").parent.mkdir(parents=True)
+    archive_file(root, Archive(VIDEOS, "S1")).parent.mkdir(parents=True)
     for kind in (VIDEOS, POSES_2D):
         write_archive(root, kind, 1)
     assert extract(root, "--kinds", VIDEOS, POSES_2D).returncode == 0
     for kind in KINDS:
         if kind != POSES_2D:
             write_archive(root, kind, 2 if kind == VIDEOS else 1)
-    mine = unpacked_folder(root, "S1", POSES_3D)
+    mine = unpacked_folder(root, Archive(POSES_3D, "S1"))
     mine.mkdir()
     for name, content in MINE.items():
         (mine / name).write_bytes(content)
@@ -206,11 +206,11 @@ def faults_in_extracted(root: Path, is_finished: bool = False) -> list[str]:
     """Return what is wrong in extracted/: folders that are not complete, and archives that are gone too early."""
     faults = []
     for kind in KINDS:
-        folder = unpacked_folder(root, "S1", kind)
+        folder = unpacked_folder(root, Archive(kind, "S1"))
         found = files_in(folder)
         if folder.exists() and found not in KNOWN[kind]:
             faults.append(f"{kind} is not complete: { {name: len(content) for name, content in found.items()} }")
-        elif found != NEWEST[kind] and (is_finished or not archive_file(root, kind, "S1").exists()):
+        elif found != NEWEST[kind] and (is_finished or not archive_file(root, Archive(kind, "S1")).exists()):
             faults.append(f"{kind} is lost")
     if not any(files_in(folder) == MINE for folder in (root / "extracted" / "S1").glob(f"{POSES_3D}*")):
         faults.append("the folder of another tool is lost")

@@ -14,7 +14,7 @@ from PIL import Image
 
 from demo.figure import read_frame_number
 from demo.release import DEMO
-from h36m.cdf import pycdf
+from h36m.files.cdf import pycdf
 
 BASES = {
     ("S1", "Greeting-2"): "Greeting",

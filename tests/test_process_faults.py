@@ -20,13 +20,13 @@ from helpers.scripts import PROJECT, Ended, finish, run_script, start_script, wa
 from helpers.videos import make_packed_video, make_video
 
 from demo.release import write_cdf
-from h36m.cli import TaskError
 from h36m.dataset import POSES_2D, POSES_3D, POSES_3D_UNIVERSAL, POSES_3D_WORLD, VIDEOS
+from h36m.errors import TaskError
+from h36m.files.poses import read_poses
 from h36m.metadata import load_metadata
 from h36m.parallel import cores
 from h36m.parallel.cores import available_cores
 from h36m.parallel.workers import run_in_processes
-from h36m.poses import read_poses
 
 CAMERAS = load_metadata().camera_ids
 CAMERA = CAMERAS[1]

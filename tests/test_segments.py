@@ -11,8 +11,8 @@ from helpers.scripts import PROJECT
 from PIL import Image
 
 from demo.release import add_cell, open_mat
+from h36m.files.segments import NO_BOX, box_of_mask, read_boxes
 from h36m.process.part_labels import PALETTE, write_part_labels
-from h36m.segments import NO_BOX, box_of_mask, read_boxes
 
 SIZE = (48, 64)  # height, width
 
@@ -165,7 +165,7 @@ MEASURE = """
 import re, sys
 from pathlib import Path
 import numpy as np
-from h36m import segments
+from h36m.files import segments
 from h36m.process.part_labels import write_part_labels
 from PIL import Image
 import PIL.PngImagePlugin

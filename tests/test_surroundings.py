@@ -15,7 +15,7 @@ from helpers.releases import contents
 from helpers.scripts import PROJECT, environment_without_settings, finish, process, run_script, start_script, wait_until
 from helpers.system import needs_seccomp, take_locks_away
 
-from h36m.cli import TaskError
+from h36m.errors import TaskError
 from h36m.parallel.workers import run_in_processes
 
 ONE = ("--subjects", "S1", "--actions", "Walking-1", "--cameras", "54138969", "--every", "60", "--no-segments")

@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from h36m.dataset import VIDEOS
+from h36m.dataset import VIDEOS, Archive
+from h36m.errors import BadArchiveError
 from h36m.extract.unpack import unpacked
-from h36m.gzip_stream import BadArchiveError
 from h36m.sequences import file_names
 
 WILD_PARTS = ["S1", "Videos", "a", "b.mp4", "é x", "..", ".", "", "S5", "C:", "..\\..", "/"]
 WILD_NAMES = st.lists(st.sampled_from(WILD_PARTS), min_size=1, max_size=5).map("/".join)
 # Names that process_all.py looks for, at the top of the folder.
-VIDEO_NAMES = list(file_names(VIDEOS, "S1").values())[:6]
+VIDEO_NAMES = list(file_names(Archive(VIDEOS, "S1")).values())[:6]
 TAME_NAMES = st.sampled_from(
     [
         *[f"S1/{folder}{name}" for folder, name in zip(("", "./", "a/", "a//", "b/", ""), VIDEO_NAMES, strict=True)],
@@ -81,7 +81,7 @@ def try_to_unpack(outer: Path, archive: bytes) -> dict[str, bytes] | None:
     (outer / "Videos_S1.tgz").write_bytes(archive)
     before = below(outer)
     try:
-        with unpacked(outer / "Videos_S1.tgz", folder, VIDEOS, "S1", lambda count: None) as complete:
+        with unpacked(outer / "Videos_S1.tgz", folder, Archive(VIDEOS, "S1"), lambda count: None) as complete:
             assert folder.parent in complete.parents
             complete.rename(folder)
     except BadArchiveError:
@@ -176,7 +176,10 @@ def test_truncated_or_damaged_archive_is_rejected_or_right(files, data):
 def test_folder_that_cannot_be_made_is_an_error_and_leaves_nothing(tmp_path):
     (tmp_path / "Videos_S1.tgz").write_bytes(packed([(tarfile.REGTYPE, "S1/a.mp4", b"a", "")], tarfile.PAX_FORMAT))
     (tmp_path / "S1").write_bytes(b"a file where the subject's folder belongs")
-    with pytest.raises(OSError), unpacked(tmp_path / "Videos_S1.tgz", tmp_path / "S1" / "Videos", VIDEOS, "S1", print):
+    with (
+        pytest.raises(OSError),
+        unpacked(tmp_path / "Videos_S1.tgz", tmp_path / "S1" / "Videos", Archive(VIDEOS, "S1"), print),
+    ):
         pass
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["S1", "Videos_S1.tgz"]
     assert (tmp_path / "S1").is_file()

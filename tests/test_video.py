@@ -33,8 +33,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import h36m.process.video
-from h36m.cli import TaskError
 from h36m.dataset import image_name
+from h36m.errors import TaskError
 from h36m.process.video import decode_frames, encode_jpeg, write_images
 
 UNITS_PER_FRAME = 256  # FFmpeg's MP4 writer counts 1/12800 s at 50 frames a second

@@ -11,7 +11,7 @@ import pytest
 from av.stream import Disposition
 from helpers.videos import SHAPES, decode_in_full, make_video, picture, planes
 
-from h36m.cli import TaskError
+from h36m.errors import TaskError
 from h36m.process.packets import read_packet_facts
 from h36m.process.video import decode_frames, write_images
 

@@ -6,13 +6,13 @@ Videos_S1.tgz.st    axel's state file
 
 from pathlib import Path
 
-from h36m.archive_content import BEGINNING_BYTES, fault_in_beginning
-from h36m.dataset import STATE_EXTENSION
+from h36m.archives.content import BEGINNING_BYTES, fault_in_beginning
+from h36m.dataset import STATE_EXTENSION, Archive
 from h36m.download.partial import STATE_CONNECTION, STATE_HEADER, PartialDownload, Version, unpack_state
 from h36m.storage import rename_durably, write_atomically
 
 
-def adopt(unfinished: Path, path: Path, kind: str, subject: str) -> bool:
+def adopt(unfinished: Path, path: Path, archive: Archive) -> bool:
     """Make a download that axel left unfinished under the archive's own name the partial download.
 
     A run that is killed between two steps leaves what a later call adopts, or what `finish_adopting` puts in order.
@@ -35,7 +35,7 @@ def adopt(unfinished: Path, path: Path, kind: str, subject: str) -> bool:
         return False
     with unfinished.open("rb") as file:  # the bytes before the first missing one show whether this is the archive
         beginning = file.read(min(BEGINNING_BYTES, noted[0][0]))
-    if fault_in_beginning(beginning, kind, subject):
+    if fault_in_beginning(beginning, archive):
         return False
     # In this order, and on the disk: a file with holes is never under `path` without its state.
     own_state_path = path.with_name(path.name + STATE_EXTENSION)

@@ -6,15 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from h36m.cli import Progress, Say, TaskError
-from h36m.dataset import (
-    ARCHIVES,
-    CHANGED_EXTENSION,
-    PARTIAL_EXTENSION,
-    REJECTED_EXTENSION,
-    STATE_EXTENSION,
-    archive_file_name,
-)
+from h36m.archives.near_misses import browser_download
+from h36m.cli import Progress, Say
+from h36m.dataset import ARCHIVES, CHANGED_EXTENSION, PARTIAL_EXTENSION, REJECTED_EXTENSION, STATE_EXTENSION, Archive
 from h36m.download.adopting import adopt, finish_adopting
 from h36m.download.complete import complete
 from h36m.download.config import Configuration
@@ -22,7 +16,7 @@ from h36m.download.partial import PartialDownload
 from h36m.download.site import Site
 from h36m.download.transfer import Transfer
 from h36m.download.verify import Verdict, beginning_fault, check_archive
-from h36m.near_misses import browser_download
+from h36m.errors import TaskError
 from h36m.storage import Record, free_name, rename_durably, sync
 
 # A download that fails verification is repeated until two are identical; three different ones are no coincidence.
@@ -50,7 +44,7 @@ class Run:
     stop: threading.Event = field(default_factory=threading.Event)
 
 
-def check_existing(run: Run, kind: str, subject: str) -> list[Verdict] | None:
+def check_existing(run: Run, archive: Archive) -> list[Verdict] | None:
     """Verify the files of one archive that are in the folder.
 
     Returns:
@@ -59,7 +53,7 @@ def check_existing(run: Run, kind: str, subject: str) -> list[Verdict] | None:
     Raises:
         TaskError: the archive has changed on the server, and its new version is not accepted yet.
     """
-    target = run.folder / archive_file_name(kind, subject)
+    target = run.folder / archive.file_name
     changed = with_extension(target, CHANGED_EXTENSION)
     expected = run.checksums.get(target.name)
     partial = with_extension(target, PARTIAL_EXTENSION)
@@ -71,12 +65,12 @@ def check_existing(run: Run, kind: str, subject: str) -> list[Verdict] | None:
         if line:
             raise TaskError(line)
         run.say(f"{target.name}: already present, verifying ({target.stat().st_size:,} bytes)")
-        verdict = check_archive(target, kind, subject, expected)
+        verdict = check_archive(target, archive, expected)
         if verdict.fault is None:
             _discard_partial(target)
             run.record.add(target, verdict.md5)
             return None
-        if not verdict.is_whole and adopt(target, partial, kind, subject):
+        if not verdict.is_whole and adopt(target, partial, archive):
             run.say(f"{target.name}: an unfinished axel download; resuming it")
             return []
         aside = _set_aside(target)
@@ -85,9 +79,9 @@ def check_existing(run: Run, kind: str, subject: str) -> list[Verdict] | None:
     if changed.exists():
         _discard_partial(target)
         md5 = run.record.md5(changed)
-        is_known = md5 is not None and expected not in (None, md5) and not beginning_fault(changed, kind, subject)
+        is_known = md5 is not None and expected not in (None, md5) and not beginning_fault(changed, archive)
         if not is_known:
-            verdict = check_archive(changed, kind, subject, expected)
+            verdict = check_archive(changed, archive, expected)
             md5 = verdict.md5
             if verdict.fault is None:
                 rename_durably(changed, target)
@@ -103,7 +97,7 @@ def check_existing(run: Run, kind: str, subject: str) -> list[Verdict] | None:
     return []
 
 
-def obtain(run: Run, kind: str, subject: str, verdicts: list[Verdict]) -> None:
+def obtain(run: Run, archive: Archive, verdicts: list[Verdict]) -> None:
     """Download one archive, verify it and give it its final name.
 
     Args:
@@ -113,14 +107,13 @@ def obtain(run: Run, kind: str, subject: str, verdicts: list[Verdict]) -> None:
         TaskError: it failed, and why.
         UsageError: the site no longer accepts the user name and password.
     """
-    target = run.folder / archive_file_name(kind, subject)
+    target = run.folder / archive.file_name
     expected = run.checksums.get(target.name)
     configuration = run.configuration
     partial = PartialDownload(with_extension(target, PARTIAL_EXTENSION))
     transfer = Transfer(
         site=run.site,
-        kind=kind,
-        subject=subject,
+        archive=archive,
         partial=partial,
         expected_md5=expected,
         most_connections=configuration.connections,
@@ -131,7 +124,7 @@ def obtain(run: Run, kind: str, subject: str, verdicts: list[Verdict]) -> None:
     )
     for downloads_left in reversed(range(MOST_DOWNLOADS)):
         by = _download(transfer, run.quiet)
-        verdict = _check_and_sync(partial.path, kind, subject, expected)
+        verdict = _check_and_sync(partial.path, archive, expected)
         if verdict.fault is None:
             _keep(run, partial, target, verdict)
             run.say(f"{target.name}: downloaded with {by}, {'MD5' if expected else 'gzip stream'} verified")
@@ -166,11 +159,11 @@ def _download(transfer: Transfer, quiet: bool) -> str:
         transfer.partial.close()
 
 
-def _check_and_sync(path: Path, kind: str, subject: str, expected_md5: str | None) -> Verdict:
+def _check_and_sync(path: Path, archive: Archive, expected_md5: str | None) -> Verdict:
     """Verify a downloaded file while its bytes are synced to the disk, which takes as long."""
     with ThreadPoolExecutor(1) as pool:
         synced = pool.submit(sync, path)
-        verdict = check_archive(path, kind, subject, expected_md5)
+        verdict = check_archive(path, archive, expected_md5)
         synced.result()
     return verdict
 

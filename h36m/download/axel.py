@@ -19,12 +19,13 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from h36m.cli import Progress, RunStoppedError
+from h36m.cli import Progress
 from h36m.download.partial import PartialDownload
 from h36m.download.proxies import ca_bundle, find_proxy
 from h36m.download.ranges import SMALLEST_RANGE
 from h36m.download.response import STALL_SECONDS, ArchiveResponse
 from h36m.download.transfer import QUIET_SECONDS, SessionState, Transfer
+from h36m.errors import RunStoppedError
 from h36m.storage import sync
 
 # When axel does not finish an archive with many connections, it gets these few, and then requests continues.

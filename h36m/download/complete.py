@@ -9,7 +9,7 @@ import shutil
 import threading
 import time
 
-from h36m.cli import Progress, RunStoppedError, TaskError
+from h36m.cli import Progress
 from h36m.download.axel import can_axel_continue, download_with_axel
 from h36m.download.partial import PartialDownload, Version
 from h36m.download.ranges import WATCH_SECONDS, download_ranges
@@ -23,6 +23,7 @@ from h36m.download.retry import (
 )
 from h36m.download.transfer import QUIET_SECONDS, Outcome, Transfer, reconcile
 from h36m.download.verify import check_archive
+from h36m.errors import RunStoppedError, TaskError
 from h36m.storage import is_disk_full
 
 # How often one archive may change on the server while it is being downloaded.
@@ -68,7 +69,7 @@ def _is_good_as_it_is(transfer: Transfer) -> bool:
     partial = transfer.partial
     if not partial.path.exists() or partial.has_state:
         return False
-    return check_archive(partial.path, transfer.kind, transfer.subject, transfer.expected_md5).fault is None
+    return check_archive(partial.path, transfer.archive, transfer.expected_md5).fault is None
 
 
 def _transfer_some(transfer: Transfer, bar: Progress) -> None:
@@ -114,7 +115,7 @@ def _request_first(transfer: Transfer, session: str | None) -> ArchiveResponse |
 
     def ask() -> None:
         try:
-            responses.put(transfer.site.open_archive(transfer.kind, transfer.subject, start, end, partial.version))
+            responses.put(transfer.site.open_archive(transfer.archive, start, end, partial.version))
         except Exception as error:  # passed to the waiting thread
             responses.put(error)
 
@@ -206,7 +207,7 @@ def _require_other_version(transfer: Transfer, response: ArchiveResponse) -> Non
     if response.start == 0 and not response.is_past_end:
         return  # its first bytes were checked
     site = transfer.site
-    beginning = site.open_archive(transfer.kind, transfer.subject, 0, None, Version())
+    beginning = site.open_archive(transfer.archive, 0, None, Version())
     beginning.close()
     if beginning.version.contradicts(response.version):
         raise TemporaryError(f"{transfer.file_name}: {site.host} sent a byte range of another file")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from h36m.cli import UsageError
+from h36m.errors import UsageError
 from h36m.storage import PRIVATE, write_atomically
 
 CONFIGURATION_FILE = "config.ini"  # the default of --config, in the current folder

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
-from h36m.cli import TaskError, UsageError
 from h36m.download.retry import TemporaryError, UnreachableError, is_caused_by, is_temporary
+from h36m.errors import TaskError, UsageError
 
 SCHEME_AND_REST = re.compile(r"(?:([a-zA-Z][\w+.-]*)://)?(.*)", re.DOTALL)
 HOST_AND_PORT = re.compile(r"([\w.-]+|\[[0-9a-zA-Z:.%]+\])(:\d+)?")

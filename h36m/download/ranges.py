@@ -8,10 +8,11 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from h36m.cli import Progress, RunStoppedError
+from h36m.cli import Progress
 from h36m.download.response import ArchiveResponse
 from h36m.download.retry import FIRST_PAUSE_SECONDS, ChangedError, TemporaryError, TooManyError
 from h36m.download.transfer import QUIET_SECONDS, Outcome, Transfer, reconcile
+from h36m.errors import RunStoppedError
 
 # A connection for fewer bytes takes longer to open than it saves: at 2 MB/s this is 0.13 s, a few round trips.
 SMALLEST_RANGE = 1 << 18
@@ -293,7 +294,7 @@ def _request_range(attempt: Attempt, connection: Connection) -> ArchiveResponse:
     transfer, version = attempt.transfer, attempt.transfer.partial.version
     name, host = transfer.file_name, transfer.site.host
     start, end = connection.position, connection.end
-    response = transfer.site.open_archive(transfer.kind, transfer.subject, start, end, version)
+    response = transfer.site.open_archive(transfer.archive, start, end, version)
     outcome = reconcile([(start, end)], version, response)
     if outcome is Outcome.USABLE:
         return response

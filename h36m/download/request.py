@@ -9,9 +9,9 @@ from pathlib import Path
 import requests
 import urllib3
 
-from h36m.cli import TaskError
 from h36m.download.proxies import CA_VARIABLES, ca_bundle, check_setting, find_proxy, host_of, proxy_error, refusal
 from h36m.download.retry import TemporaryError, UnreachableError, is_caused_by
+from h36m.errors import TaskError
 
 
 def send(method: str, url: str, configuration_file: Path, timeout: tuple[float, float], **options) -> requests.Response:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import requests
 import urllib3
 
-from h36m.archive_content import BEGINNING_BYTES, fault_in_beginning, page_fault
-from h36m.dataset import archive_file_name
+from h36m.archives.content import BEGINNING_BYTES, fault_in_beginning, page_fault
+from h36m.dataset import Archive
 from h36m.download.partial import Version
 from h36m.download.retry import NotAnArchiveError, RefusedArchiveError, TemporaryError
 
@@ -63,9 +63,7 @@ class ArchiveResponse:
                     same.shutdown(socket.SHUT_RDWR)
 
 
-def read_response(
-    response: requests.Response, kind: str, subject: str, host: str, is_own_host: bool
-) -> ArchiveResponse:
+def read_response(response: requests.Response, archive: Archive, host: str, is_own_host: bool) -> ArchiveResponse:
     """Read a response's headers and first bytes.
 
     Args:
@@ -75,7 +73,7 @@ def read_response(
         NotAnArchiveError: it is something other than this archive, whatever its status, encoding and content type.
         TemporaryError: it cannot be read.
     """
-    name, status = archive_file_name(kind, subject), response.status_code
+    name, status = archive.file_name, response.status_code
     if response.is_redirect:
         raise NotAnArchiveError(f"{host} redirects {name} in circles")
     if status not in (200, 206, 416):
@@ -94,7 +92,7 @@ def read_response(
         # As they were sent: some servers call a .tgz an encoding, and it must not be decoded.
         chunks = read_chunks(response, name, host, BEGINNING_BYTES)
         first = next(chunks, b"")
-        fault = fault_in_beginning(first, kind, subject) if start == 0 else page_fault(first)
+        fault = fault_in_beginning(first, archive) if start == 0 else page_fault(first)
         if fault or not first:
             raise NotAnArchiveError(f"{host} sent something other than {name}: it {fault or 'is empty'}")
         chunks = _with_first(first, chunks)

@@ -6,33 +6,23 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from h36m.cli import (
-    TaskError,
-    UsageError,
-    add_kinds_option,
-    argument_parser,
-    count_of,
-    is_or_are,
-    positive_integer,
-    speaker,
-)
-from h36m.dataset import ARCHIVES, CHANGED_EXTENSION, PROJECT, VERIFIED_RECORD, archive_file_name
+from h36m.archives.near_misses import near_misses
+from h36m.cli import add_kinds_option, argument_parser, count_of, is_or_are, positive_integer, speaker
+from h36m.dataset import ARCHIVES, CHANGED_EXTENSION, PROJECT, VERIFIED_RECORD, Archive
 from h36m.download.archive import Run, check_existing, obtain, with_extension
 from h36m.download.config import CONFIGURATION_FILE, read_configuration
 from h36m.download.partial import remove_temporary_files
 from h36m.download.retry import retry
 from h36m.download.site import Site
 from h36m.download.verify import Verdict, read_checksums
+from h36m.errors import TaskError, UsageError
 from h36m.locks import only_run_in
-from h36m.near_misses import near_misses
 from h36m.storage import Record, is_read_only
 
 CHECKSUMS = PROJECT / "checksums.txt"
 
 # Seconds for a thread to stop axel and record its state after Ctrl-C. One that waits for the network is abandoned.
 SECONDS_TO_STOP = 8
-
-Archive = tuple[str, str]  # kind, subject
 
 
 def download_parser(description: str, kinds: Sequence[str]) -> argparse.ArgumentParser:
@@ -84,7 +74,7 @@ def download(arguments: argparse.Namespace, kinds: Sequence[str]) -> list[str]:
     say = speaker(arguments.quiet)
     for warning in configuration.warnings:
         say(warning)
-    wanted = [(kind, subject) for subject in arguments.subjects for kind in arguments.kinds or kinds]
+    wanted = [Archive(kind, subject) for subject in arguments.subjects for kind in arguments.kinds or kinds]
     folder = arguments.root / ARCHIVES
     if _are_all_verified(folder, wanted, checksums):
         count = f"all {len(wanted)} archives" if len(wanted) > 1 else count_of(len(wanted), "archive")
@@ -114,7 +104,7 @@ def download(arguments: argparse.Namespace, kinds: Sequence[str]) -> list[str]:
 def _are_all_verified(folder: Path, wanted: Sequence[Archive], checksums: dict[str, str]) -> bool:
     """Return whether every archive was verified and has not changed since; no archive is opened for that."""
     record = Record(folder / VERIFIED_RECORD)
-    targets = [folder / archive_file_name(*archive) for archive in wanted]
+    targets = [folder / archive.file_name for archive in wanted]
     return all(record.holds(target, checksums.get(target.name)) for target in targets)
 
 
@@ -145,7 +135,7 @@ def _check_and_download(run: Run, wanted: Sequence[Archive], jobs: int) -> list[
 
 def _may_need_the_site(folder: Path, wanted: Sequence[Archive]) -> bool:
     """Return whether some archive is absent. One kept as changed may only wait to be accepted, and needs no site."""
-    targets = [folder / archive_file_name(*archive) for archive in wanted]
+    targets = [folder / archive.file_name for archive in wanted]
     is_one_changed = any(with_extension(target, CHANGED_EXTENSION).exists() for target in targets)
     return not is_one_changed and not all(target.exists() for target in targets)
 
@@ -161,7 +151,7 @@ def _plan(run: Run, wanted: Sequence[Archive]) -> tuple[dict[Archive, list[Verdi
     problems: dict[Archive, str] = {}
     for archive in wanted:
         try:
-            verdicts = check_existing(run, *archive)
+            verdicts = check_existing(run, archive)
         except (TaskError, OSError) as problem:  # such as a file that this user cannot read
             problems[archive] = str(problem)
         else:
@@ -184,7 +174,7 @@ def _download_in_threads(run: Run, missing: dict[Archive, list[Verdict]], jobs: 
             except queue.Empty:
                 return
             try:
-                obtain(run, archive[0], archive[1], verdicts)
+                obtain(run, archive, verdicts)
                 results.put((archive, None))
             except Exception as error:  # passed to the main thread, which handles each kind
                 results.put((archive, error))
@@ -201,7 +191,7 @@ def _download_in_threads(run: Run, missing: dict[Archive, list[Verdict]], jobs: 
                 problems[archive] = str(error)
                 run.say(f"failed: {error}")
             elif isinstance(error, UsageError):
-                left = len([archive for archive in missing if not (run.folder / archive_file_name(*archive)).exists()])
+                left = len([archive for archive in missing if not (run.folder / archive.file_name).exists()])
                 raise UsageError(f"{error}; {count_of(left, 'archive')} {is_or_are(left)} still missing") from None
             elif error is not None:
                 raise error

@@ -17,14 +17,15 @@ try:
 except ImportError:  # Windows has none
     termios = None  # type: ignore[assignment]
 
-from h36m.cli import Say, TaskError, UsageError
-from h36m.dataset import ARCHIVE_EXTENSION, KIND_FACTS, SITE_SUBJECT_NUMBERS, archive_file_name
+from h36m.cli import Say
+from h36m.dataset import ARCHIVE_EXTENSION, KIND_FACTS, SITE_SUBJECT_NUMBERS, Archive
 from h36m.download.config import Configuration, save_session
 from h36m.download.partial import Version
 from h36m.download.proxies import check_proxy, host_of
 from h36m.download.request import send
 from h36m.download.response import STALL_SECONDS, ArchiveResponse, read_chunks, read_response
 from h36m.download.retry import NotAnArchiveError, TemporaryError, TooManyError, is_temporary, seconds_to_wait
+from h36m.errors import TaskError, UsageError
 
 # The characters of PHP's session IDs. Anything else, such as an e-mail address, was entered by mistake.
 PHPSESSID_PATTERN = re.compile(r"[A-Za-z0-9,-]+")
@@ -176,17 +177,17 @@ class Site:
                 ) from None
         return configuration.username, configuration.password
 
-    def archive_url(self, kind: str, subject: str) -> str:
+    def archive_url(self, archive: Archive) -> str:
         """Return the address of an archive."""
         query = {
             "download": 1,
-            "filepath": KIND_FACTS[kind].site_path,
-            "filename": f"SubjectSpecific_{SITE_SUBJECT_NUMBERS[subject]}{ARCHIVE_EXTENSION}",
-            "downloadname": subject,
+            "filepath": KIND_FACTS[archive.kind].site_path,
+            "filename": f"SubjectSpecific_{SITE_SUBJECT_NUMBERS[archive.subject]}{ARCHIVE_EXTENSION}",
+            "downloadname": archive.subject,
         }
         return f"{self.base_url}filebrowser.php?{urlencode(query, safe='/')}"
 
-    def open_archive(self, kind: str, subject: str, start: int, end: int | None, version: Version) -> ArchiveResponse:
+    def open_archive(self, archive: Archive, start: int, end: int | None, version: Version) -> ArchiveResponse:
         """Request an archive's bytes from `start` to before `end` (None: to its end). The caller closes the response.
 
         Args:
@@ -197,16 +198,16 @@ class Site:
             NotAnArchiveError: the server sent something else, most likely since the session has expired.
             TemporaryError: the server failed, or the connection.
         """
-        name = archive_file_name(kind, subject)
+        name = archive.file_name
         headers = {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
         if start and version.etag and not version.etag.startswith("W/"):  # a weak one may not be used for ranges
             headers["If-Range"] = version.etag
         elif start and version.last_modified:
             headers["If-Range"] = version.last_modified
-        response = self._get(self.archive_url(kind, subject), self.session, headers)
+        response = self._get(self.archive_url(archive), self.session, headers)
         try:
             self._raise_for_failure(response, f"requesting {name}")
-            return read_response(response, kind, subject, self.host, self._is_own(response.url))
+            return read_response(response, archive, self.host, self._is_own(response.url))
         except NotAnArchiveError as error:
             response.close()
             raise type(error)(self._without_secrets(str(error))) from None

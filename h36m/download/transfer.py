@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass, field
 
 from h36m.cli import Say
+from h36m.dataset import Archive
 from h36m.download.partial import PartialDownload, Ranges, Version
 from h36m.download.response import ArchiveResponse
 from h36m.download.retry import TemporaryError, UnreachableError
@@ -33,8 +34,7 @@ class Transfer:
     """
 
     site: Site
-    kind: str
-    subject: str
+    archive: Archive
     partial: PartialDownload
     expected_md5: str | None
     most_connections: int

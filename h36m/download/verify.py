@@ -5,10 +5,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from h36m.archive_content import BEGINNING_BYTES, fault_in_beginning, read_archive
-from h36m.cli import UsageError
-from h36m.dataset import ARCHIVE_EXTENSION, ARCHIVES
-from h36m.gzip_stream import CHUNK_BYTES, BadArchiveError
+from h36m.archives.content import BEGINNING_BYTES, fault_in_beginning, read_archive
+from h36m.archives.gzip_stream import CHUNK_BYTES
+from h36m.dataset import ARCHIVE_EXTENSION, ARCHIVES, Archive
+from h36m.errors import BadArchiveError, UsageError
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def read_checksums(path: Path) -> dict[str, str]:
     return checksums
 
 
-def check_archive(path: Path, kind: str, subject: str, expected_md5: str | None) -> Verdict:
+def check_archive(path: Path, archive: Archive, expected_md5: str | None) -> Verdict:
     """Read an archive once and check whether it is what its name says.
 
     Args:
@@ -56,34 +56,34 @@ def check_archive(path: Path, kind: str, subject: str, expected_md5: str | None)
         subject: whose files the archive has to hold, `S1`.
         expected_md5: the published MD5; None to read the archive to its end instead.
     """
-    fault = beginning_fault(path, kind, subject)
+    fault = beginning_fault(path, archive)
     if fault:
         return Verdict(fault)
     if expected_md5 is None:
-        fault = archive_fault(path, kind, subject)
+        fault = archive_fault(path, archive)
         return Verdict(fault, is_whole=fault is None)
     md5 = md5_of(path)
     if md5 == expected_md5:
         return Verdict(None, md5, is_whole=True)
     # A truncated or damaged file differs too; only a complete one can be a new version of the archive.
-    fault = archive_fault(path, kind, subject)
+    fault = archive_fault(path, archive)
     return Verdict(
         fault or f"has a checksum mismatch (expected {expected_md5}, got {md5})", md5, is_whole=fault is None
     )
 
 
-def beginning_fault(path: Path, kind: str, subject: str) -> str | None:
+def beginning_fault(path: Path, archive: Archive) -> str | None:
     """Return why a file cannot be the archive, as far as its first bytes show; None if it can."""
     with path.open("rb") as file:
         beginning = file.read(BEGINNING_BYTES)
-    return fault_in_beginning(beginning, kind, subject) if beginning else "is empty"
+    return fault_in_beginning(beginning, archive) if beginning else "is empty"
 
 
-def archive_fault(path: Path, kind: str, subject: str) -> str | None:
+def archive_fault(path: Path, archive: Archive) -> str | None:
     """Read an archive to its end by the rules of unpacking; return what is wrong with it, None for nothing."""
     try:
         with path.open("rb", buffering=0) as file:
-            read_archive(file, kind, subject)
+            read_archive(file, archive)
     except BadArchiveError as fault:
         return str(fault)
     return None

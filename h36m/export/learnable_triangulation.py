@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from h36m.cli import TaskError
 from h36m.dataset import (
     ANNOTATIONS_FILE,
     BOXES,
@@ -22,17 +21,19 @@ from h36m.dataset import (
     POSES_3D_WORLD,
     PROCESSED,
     SUBJECTS_WITH_GROUND_TRUTH,
+    Archive,
     Sequence,
     sequence_folder,
     unpacked_file,
     unpacked_folder,
 )
+from h36m.errors import TaskError
 from h36m.export.links import link_to, processed_frames
 from h36m.export.pickles import Concatenation, write_npy
 from h36m.export.shared import Job, image_size, sequences
 from h36m.export.stored import Store, StoredArray, array_store
-from h36m.hdf5 import reading
-from h36m.segments import BOX_VARIABLE, NO_BOX, count_cells, read_boxes
+from h36m.files.hdf5 import reading
+from h36m.files.segments import BOX_VARIABLE, NO_BOX, count_cells, read_boxes
 
 READ_BY = "learnable-triangulation and its descendants"
 KINDS = (BOXES,)
@@ -199,7 +200,7 @@ def boxes_of_all_frames(
     """
     tasks = []
     remedy = f"run {KIND_FACTS[BOXES].script} and extract_all.py"
-    without_folder = {each for each in job.subjects if not unpacked_folder(job.root, each, BOXES).is_dir()}
+    without_folder = {each for each in job.subjects if not unpacked_folder(job.root, Archive(BOXES, each)).is_dir()}
     for subject in without_folder & {sequence.subject for sequence in labelled}:
         job.problem(f"{subject}: left out of {BOXES_FILE}: no {BOXES} in {job.root / EXTRACTED / subject}; {remedy}")
     for sequence in labelled:

@@ -11,8 +11,8 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from h36m.cli import TaskError
 from h36m.dataset import ANNOTATIONS_FILE, IMAGES, PROCESSED, Sequence, image_name, sequence_folder
+from h36m.errors import TaskError
 from h36m.export.shared import TRAINING_SUBJECTS, Job, Missing
 from h36m.storage import rename_durably, sync
 

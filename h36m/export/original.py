@@ -6,7 +6,7 @@ metadata.xml, Release-v1.2/metadata.xml
 
 import shutil
 
-from h36m.dataset import EXTRACTED, KIND_FACTS, unpacked_folder
+from h36m.dataset import EXTRACTED, KIND_FACTS, Archive, unpacked_folder
 from h36m.export.links import link_to
 from h36m.export.shared import Job
 from h36m.metadata import METADATA_FILE
@@ -24,12 +24,14 @@ def export(job: Job) -> int:
     """
     count = 0
     wanted = [
-        kind for kind in KINDS if any(unpacked_folder(job.root, subject, kind).is_dir() for subject in job.subjects)
+        kind
+        for kind in KINDS
+        if any(unpacked_folder(job.root, Archive(kind, subject)).is_dir() for subject in job.subjects)
     ]
     for subject in job.subjects:
         absent = []
         for kind in wanted:
-            folder = unpacked_folder(job.root, subject, kind)
+            folder = unpacked_folder(job.root, Archive(kind, subject))
             if folder.is_dir():
                 link_to(job, folder, job.out / subject / KIND_FACTS[kind].inner_folder)
                 count += 1

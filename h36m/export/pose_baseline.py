@@ -15,7 +15,7 @@ import numpy as np
 from h36m.dataset import KIND_FACTS, POSES_3D_WORLD, unpacked_file
 from h36m.export.links import link_to
 from h36m.export.shared import Job, camera_center, canonical_base, sequences_in_world, subject_number
-from h36m.hdf5 import writing
+from h36m.files.hdf5 import writing
 from h36m.metadata import METADATA_FILE, Metadata
 
 READ_BY = "3d-pose-baseline (Martinez), before and since 2020, and programs that read its h36m.zip"

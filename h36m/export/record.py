@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from h36m import __version__
-from h36m.dataset import ANNOTATIONS_FILE, IMAGES, PROCESSED, unpacked_folder
+from h36m.dataset import ANNOTATIONS_FILE, IMAGES, PROCESSED, Archive, unpacked_folder
 from h36m.export import links, pickles, shared, stored
 from h36m.metadata import METADATA_FILE
 from h36m.storage import write_atomically
@@ -47,7 +47,7 @@ def input_states(root: Path, format_: ModuleType, subjects: Iterable[str]) -> di
     """
     states: dict[str, State] = {}
     for subject in subjects:
-        folders = [unpacked_folder(root, subject, kind) for kind in format_.KINDS]
+        folders = [unpacked_folder(root, Archive(kind, subject)) for kind in format_.KINDS]
         if format_.USES_PROCESSED:
             processed = root / PROCESSED / subject
             folders += processed.glob("*")

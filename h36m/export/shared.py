@@ -9,18 +9,20 @@ from typing import Any
 import numpy as np
 
 from h36m.cameras import Camera
-from h36m.cli import TaskError, count_of
+from h36m.cli import count_of
 from h36m.dataset import (
     EXTRACTED,
     KIND_FACTS,
     POSES_2D,
     POSES_3D_WORLD,
+    Archive,
     Sequence,
     unpacked_file,
     unpacked_folder,
 )
+from h36m.errors import TaskError
+from h36m.files.poses import read_poses
 from h36m.metadata import Metadata
-from h36m.poses import read_poses
 
 # The split used by nearly all papers and programs.
 TRAINING_SUBJECTS, TEST_SUBJECTS = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")
@@ -122,7 +124,7 @@ def unpacked_sequences(job: Job, kinds: tuple[str, ...]) -> Iterator[Sequence]:
         kinds: of archive, all of which the format is made from.
     """
     for subject in job.subjects:
-        absent = [kind for kind in kinds if not unpacked_folder(job.root, subject, kind).is_dir()]
+        absent = [kind for kind in kinds if not unpacked_folder(job.root, Archive(kind, subject)).is_dir()]
         if absent:
             scripts = " and ".join(dict.fromkeys([*(KIND_FACTS[kind].script for kind in absent), "extract_all.py"]))
             job.problem(
@@ -131,7 +133,7 @@ def unpacked_sequences(job: Job, kinds: tuple[str, ...]) -> Iterator[Sequence]:
             for _ in job.metadata.sequences_of(subject):
                 job.step()
             continue
-        names = {file.name for kind in kinds for file in unpacked_folder(job.root, subject, kind).iterdir()}
+        names = {file.name for kind in kinds for file in unpacked_folder(job.root, Archive(kind, subject)).iterdir()}
         bases = {name.partition(".")[0] for name in names}
         of_subject = replace(job, subjects=(subject,))
         yield from sequences(of_subject, partial(_has_base, bases), EXTRACTED, "run extract_all.py")

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path, PurePosixPath
 
-from h36m.archive_members import is_stray
+from h36m.archives.members import is_stray
 
 # Some disks (FAT) and tar files keep time stamps no finer than this.
 SECONDS_OF_TIME_STAMPS = 2

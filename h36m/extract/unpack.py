@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from h36m.archive_content import Files, read_archive
-from h36m.archive_members import UnsafeArchiveError
-from h36m.gzip_stream import CHUNK_BYTES
+from h36m.archives.content import Files, read_archive
+from h36m.archives.gzip_stream import CHUNK_BYTES
+from h36m.dataset import Archive
+from h36m.errors import UnsafeArchiveError
 from h36m.storage import free_name, start_writing
 
 # RFC 1952: the last four bytes of a gzip file are the length of its content, modulo 2**32. RFC 1951: content that
@@ -22,36 +23,34 @@ SMALLEST_FACTOR, LARGEST_FACTOR = 0.999, 1032
 
 @contextlib.contextmanager
 def unpacked(
-    archive: Path,
+    file: Path,
     folder: Path,
-    kind: str,
-    subject: str,
+    archive: Archive,
     on_bytes: Callable[[int], None],
     on_strays: Callable[[list[str]], None] = lambda names: None,
 ) -> Iterator[Path]:
     """Unpack an archive beside the folder that it is to become; yield where, each file in its place in that folder.
 
-    The places are those of h36m.archive_members.places_of; strays are skipped. What is yielded is complete: the gzip
+    The places are those of h36m.archives.members.places_of; strays are skipped. What is yielded is complete: the gzip
     stream was read to its end and its CRC matches; rename it to `folder`. The rest is removed after the `with` block.
     A link becomes a copy of the file that it leads to. Time stamps are kept, modes and owners are not.
 
     Args:
-        archive: a gzip'd tar.
+        file: a gzip'd tar.
         folder: its parent must exist.
-        kind: what it must hold, of h36m.dataset.KINDS.
-        subject: whose files it must hold, "S1".
+        archive: that it must be.
         on_bytes: called with the number of compressed bytes after each read; it may raise to stop.
         on_strays: called with the names of the strays, if there are any.
 
     Raises:
-        BadArchiveError: damaged, cut off, or no archive; see h36m.archive_content.read_archive.
+        BadArchiveError: damaged, cut off, or no archive; see h36m.archives.content.read_archive.
         OSError: it cannot be read or written.
     """
     unfinished = unfinished_folder(folder)
     unfinished.mkdir()
     try:
-        with archive.open("rb", buffering=0) as file:
-            found = write_members(file, unfinished, kind, subject, on_bytes)
+        with file.open("rb", buffering=0) as opened:
+            found = write_members(opened, unfinished, archive, on_bytes)
         if found.strays:
             on_strays(found.strays)
         yield put_in_place(unfinished, found.places)
@@ -80,7 +79,7 @@ def unpacked_size(archive: Path) -> int:
     return length if length <= compressed * LARGEST_FACTOR else compressed
 
 
-def write_members(file: io.RawIOBase, folder: Path, kind: str, subject: str, on_bytes: Callable[[int], None]) -> Files:
+def write_members(file: io.RawIOBase, folder: Path, archive: Archive, on_bytes: Callable[[int], None]) -> Files:
     """Write the files of an open archive into an empty folder, each under its path in the archive.
 
     Raises: as `unpacked`.
@@ -89,7 +88,7 @@ def write_members(file: io.RawIOBase, folder: Path, kind: str, subject: str, on_
     def write(path: PurePosixPath, member: tarfile.TarInfo, content: IO[bytes]) -> None:
         write_file(content, folder, path, member.mtime)
 
-    found = read_archive(file, kind, subject, write, on_bytes)
+    found = read_archive(file, archive, write, on_bytes)
     for path, target in found.links.items():
         with (folder / target).open("rb") as source:
             write_file(source, folder, path, (folder / target).stat().st_mtime)

@@ -28,8 +28,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from h36m.cli import TaskError, UsageError
 from h36m.dataset import EXTRACTED, PROJECT
+from h36m.errors import TaskError, UsageError
 from h36m.parallel.workers import Finished, how_it_ended
 
 try:

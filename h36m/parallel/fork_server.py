@@ -23,7 +23,7 @@ def main() -> None:
     from pickle import loads
     from traceback import format_exc
 
-    from h36m.cli import TaskError
+    from h36m.errors import TaskError
     from h36m.parallel.workers import run_from_here
 
     caller = Connection(int(sys.argv[1]))

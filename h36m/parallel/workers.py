@@ -17,8 +17,9 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from h36m.cli import TaskError, print_line
+from h36m.cli import print_line
 from h36m.dataset import UNPACK_ALL_AGAIN
+from h36m.errors import TaskError
 from h36m.stop_signals import STOP_SIGNALS, stop_on_signals
 
 FORK_SERVER = Path(__file__).with_name("fork_server.py")

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from h36m.cli import TaskError, UsageError
 from h36m.dataset import ANNOTATIONS_FILE, IMAGES, image_name
-from h36m.hdf5 import reading, writing
+from h36m.errors import TaskError, UsageError
+from h36m.files.hdf5 import reading, writing
 
 # Increased when the written content changes, so that an older annot.h5 is made again.
 FORMAT = 2

@@ -12,8 +12,8 @@ import av
 import numpy as np
 from av.stream import Disposition
 
-from h36m.cli import TaskError
 from h36m.dataset import UNPACK_AGAIN
+from h36m.errors import TaskError
 
 # ISO/IEC 14496-10 (H.264), table 7-1: types of NAL units.
 H264_SLICE, H264_SLICE_OF_IDR, H264_PARAMETER_SETS = 1, 5, (7, 8)

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from h36m.cli import TaskError
 from h36m.dataset import image_name
-from h36m.segments import PART_LABEL_VARIABLE, Cell, read_cells, summarize_missing
+from h36m.errors import TaskError
+from h36m.files.segments import PART_LABEL_VARIABLE, Cell, read_cells, summarize_missing
 
 ZLIB_RUN_LENGTHS = 3  # Z_RLE of zlib.h, for which Pillow has no name
 

@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from h36m.dataset import ANNOTATIONS_FILE, IMAGES, MOVING_JOINTS, PART_LABEL_IMAGES, image_name
-from h36m.hdf5 import reading
-from h36m.segments import NO_BOX
+from h36m.files.hdf5 import reading
+from h36m.files.segments import NO_BOX
 
 # Four cameras beside each other, three moments below each other: a sheet that fits on a screen.
 FRAMES_SHOWN = 3

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from h36m.cli import TaskError
 from h36m.dataset import (
     ANNOTATIONS_FILE,
     EXTRACTED,
@@ -26,7 +25,8 @@ from h36m.dataset import (
     sequence_folder,
     unpacked_file,
 )
-from h36m.poses import read_poses
+from h36m.errors import TaskError
+from h36m.files.poses import read_poses
 from h36m.process import annotations
 from h36m.process.s9 import is_shifted
 from h36m.process.selection import FrameRule, chosen_frames

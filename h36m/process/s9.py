@@ -7,7 +7,7 @@ import numpy as np
 
 from h36m.cameras import Camera, project
 from h36m.dataset import ROOT_JOINT, Sequence
-from h36m.segments import NO_BOX
+from h36m.files.segments import NO_BOX
 
 SHIFTED_SUBJECT, SHIFTED_SEQUENCES = "S9", ("Greeting-2", "SittingDown-2", "Waiting-1")
 SHIFT_MM = np.array([-200.0, 0.0, 0.0])  # world coordinates

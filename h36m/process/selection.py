@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from h36m.cli import TaskError
+from h36m.errors import TaskError
 
 # Frames compared at a time with the last kept one: about as many as there are between two kept ones.
 FRAMES_COMPARED_AT_ONCE = 32

@@ -10,7 +10,6 @@ import numpy as np
 
 from h36m import __version__
 from h36m.cameras import Camera, project
-from h36m.cli import TaskError
 from h36m.dataset import (
     ANNOTATIONS_FILE,
     BOXES,
@@ -33,9 +32,11 @@ from h36m.dataset import (
     sequence_folder,
     unpacked_file,
 )
+from h36m.errors import TaskError
+from h36m.files.poses import fit_intrinsics, read_poses
+from h36m.files.segments import BOX_VARIABLE, NO_BOX, PART_LABEL_VARIABLE, compare_count, read_boxes
 from h36m.locks import locked
 from h36m.metadata import Metadata
-from h36m.poses import fit_intrinsics, read_poses
 from h36m.process import annotations
 from h36m.process.part_labels import write_part_labels
 from h36m.process.preview import draw_preview
@@ -43,7 +44,6 @@ from h36m.process.resume import Options, Outcome, done_before, image_sizes, inpu
 from h36m.process.s9 import correct_boxes, correct_camera_poses, correct_world_poses, is_shifted
 from h36m.process.selection import FrameRuleError, chosen_frames
 from h36m.process.video import write_images
-from h36m.segments import BOX_VARIABLE, NO_BOX, PART_LABEL_VARIABLE, compare_count, read_boxes
 from h36m.stop_signals import deferred_stops
 from h36m.storage import rename_durably, start_writing_files, sync, sync_parents, sync_tree
 
@@ -56,7 +56,7 @@ class View(NamedTuple):
     pose_2d: np.ndarray  # (N, 32, 2), pixels
     pose_3d: np.ndarray  # (N, 32, 3), mm, camera coordinates
     pose_3d_universal: np.ndarray  # the same, universal skeleton
-    intrinsics: np.ndarray  # (4,), see h36m.poses.fit_intrinsics
+    intrinsics: np.ndarray  # (4,), see h36m.files.poses.fit_intrinsics
     intrinsics_universal: np.ndarray  # (4,)
     boxes: np.ndarray | None  # (N, 4), or None where the subject has none
     size: tuple[int, int]  # height, width of its images

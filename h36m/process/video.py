@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import av
 
-from h36m.cli import TaskError, count_of, is_or_are
+from h36m.cli import count_of, is_or_are
 from h36m.dataset import UNFINISHED_IMAGE_EXTENSION, UNPACK_AGAIN, image_name
+from h36m.errors import TaskError
 from h36m.process.jpeg import JPEG_QSCALE, encode_jpeg
 from h36m.process.packets import (
     NoPlanError,

@@ -6,18 +6,18 @@ import random
 import tarfile
 from pathlib import Path
 
-from h36m.dataset import KIND_FACTS, KINDS, SUBJECTS_WITH_GROUND_TRUTH, archive_name
+from h36m.dataset import KIND_FACTS, KINDS, SUBJECTS_WITH_GROUND_TRUTH, Archive
 from h36m.sequences import file_names
 
 
-def small_archive(path: Path, kind: str, subject: str, size: int) -> bytes:
+def small_archive(path: Path, archive: Archive, size: int) -> bytes:
     """Write an archive of the real inner layout, with about `size` bytes of random content; return its bytes."""
-    content = random.Random(f"{kind} {subject} {size}").randbytes(size)
-    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
-        name = next(iter(file_names(kind, subject).values()))
-        member = tarfile.TarInfo(f"{subject}/{KIND_FACTS[kind].inner_folder}/{name}")
+    content = random.Random(f"{archive.kind} {archive.subject} {size}").randbytes(size)
+    with tarfile.open(path, "w:gz", compresslevel=1) as tar:
+        name = next(iter(file_names(archive).values()))
+        member = tarfile.TarInfo(f"{archive.subject}/{KIND_FACTS[archive.kind].inner_folder}/{name}")
         member.size = size
-        archive.addfile(member, io.BytesIO(content))
+        tar.addfile(member, io.BytesIO(content))
     return path.read_bytes()
 
 
@@ -26,7 +26,7 @@ def small_release(folder: Path, kinds=KINDS, subjects=SUBJECTS_WITH_GROUND_TRUTH
     folder.mkdir(parents=True, exist_ok=True)
     for subject in subjects:
         for kind in kinds:
-            small_archive(folder / f"{archive_name(kind, subject)}.tgz", kind, subject, size)
+            small_archive(folder / Archive(kind, subject).file_name, Archive(kind, subject), size)
     write_checksums(folder)
     return folder
 

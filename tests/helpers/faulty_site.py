@@ -25,7 +25,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from demo.site import BASE_PATH, LOGIN_PAGE, Handler, Server
-from h36m.dataset import KIND_FACTS, archive_name
+from h36m.dataset import KIND_FACTS, Archive
 
 # Every character that has a meaning in an INI file.
 USERNAME, PASSWORD = "someone@example.org", ';se"cr%et ; #p[a]ss='
@@ -191,7 +191,7 @@ class FaultyHandler(Handler):
         kinds = {facts.site_path: kind for kind, facts in KIND_FACTS.items()}
         archive = None
         if "download" in query:
-            archive = f"{archive_name(kinds[query['filepath']], query['downloadname'])}.tgz"
+            archive = Archive(kinds[query["filepath"]], query["downloadname"]).file_name
         with self.server.lock:
             number = 1 + sum((page, archive) == (earlier.page, earlier.archive) for earlier in self.server.requests)
             request = Request(

@@ -1,4 +1,4 @@
-"""CDF files with something else in place of their poses: cases for fuzzing h36m/poses.py."""
+"""CDF files with something else in place of their poses: cases for fuzzing h36m/files/poses.py."""
 
 import ctypes
 import datetime
@@ -12,9 +12,9 @@ from random import Random
 import numpy as np
 
 from demo.release import write_cdf
-from h36m.cdf import pycdf
-from h36m.cli import TaskError
-from h36m.poses import fit_intrinsics, read_poses
+from h36m.errors import TaskError
+from h36m.files.cdf import pycdf
+from h36m.files.poses import fit_intrinsics, read_poses
 
 const = pycdf.const
 POSES = (np.random.default_rng(0).integers(-4000, 4000, (6, 32, 3)) / 4 + [0, 0, 5000]).astype(np.float32)

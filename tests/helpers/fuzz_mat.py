@@ -1,4 +1,4 @@
-"""MATLAB files with something else in place of an object: cases for fuzzing h36m/segments.py."""
+"""MATLAB files with something else in place of an object: cases for fuzzing h36m/files/segments.py."""
 
 import functools
 import zlib
@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 
 from demo.release import add_cell, open_mat
+from h36m.files.segments import BOX_VARIABLE, NO_BOX, compare_count, read_boxes
 from h36m.process.part_labels import write_part_labels
-from h36m.segments import BOX_VARIABLE, NO_BOX, compare_count, read_boxes
 
 SIZE = HEIGHT, WIDTH = 6, 9
 CELLS = 4

@@ -12,7 +12,7 @@ import av
 import numpy as np
 from helpers.videos import SHAPES, decode_in_full, make_packed_video, make_video, picture, planes
 
-from h36m.cli import TaskError
+from h36m.errors import TaskError
 from h36m.process.video import decode_frames, write_images
 
 SIZE = WIDTH, HEIGHT = 64, 48

@@ -10,7 +10,7 @@ import numpy as np
 from helpers.facts import human36m_projection, rotation_of_facts
 from helpers.scripts import PROJECT
 
-from h36m.cdf import pycdf
+from h36m.files.cdf import pycdf
 
 CAMERA_IDS = ("54138969", "55011271", "58860488", "60457274")
 WORLD, CAMERA, PIXELS = "Poses_D3_Positions", "Poses_D3_Positions_mono", "Poses_D2_Positions"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from h36m.dataset import POSES_2D, VIDEOS
+from h36m.dataset import POSES_2D, VIDEOS, Archive
 from h36m.download.adopting import adopt, finish_adopting
 from h36m.download.partial import PartialDownload, Version, remove_temporary_files
 
@@ -67,7 +67,7 @@ def assert_adopted(folder: Path) -> None:
 
 
 def test_what_axel_left_under_the_archives_name_is_adopted(tmp_path):
-    assert adopt(*leave_by_axel(tmp_path), VIDEOS, "S1")
+    assert adopt(*leave_by_axel(tmp_path), Archive(VIDEOS, "S1"))
     assert_adopted(tmp_path)
 
 
@@ -75,7 +75,7 @@ def test_a_file_shorter_than_axels_state_claims_lacks_its_end(tmp_path):
     unfinished, path = leave_by_axel(tmp_path)
     with unfinished.open("r+b") as file:
         file.truncate(35_000)
-    assert adopt(unfinished, path, VIDEOS, "S1")
+    assert adopt(unfinished, path, Archive(VIDEOS, "S1"))
     assert PartialDownload(path).missing == [(20_000, 30_000), (35_000, len(ARCHIVE))]
 
 
@@ -103,13 +103,13 @@ def test_a_state_that_cannot_be_trusted_changes_nothing(tmp_path, spoil):
     unfinished, path = leave_by_axel(tmp_path)
     spoil(unfinished, unfinished.with_name("Videos_S1.tgz.st"), path)
     before = {each.name: each.read_bytes() for each in tmp_path.iterdir()}
-    assert not adopt(unfinished, path, VIDEOS, "S1")
+    assert not adopt(unfinished, path, Archive(VIDEOS, "S1"))
     assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == before
 
 
 def test_archive_of_another_kind_is_not_adopted(tmp_path):
-    assert not adopt(*leave_by_axel(tmp_path), POSES_2D, "S1")
-    assert not adopt(*leave_by_axel(tmp_path), VIDEOS, "S5")
+    assert not adopt(*leave_by_axel(tmp_path), Archive(POSES_2D, "S1"))
+    assert not adopt(*leave_by_axel(tmp_path), Archive(VIDEOS, "S5"))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a process to kill is made with fork")
@@ -127,14 +127,14 @@ def test_a_kill_at_each_step_of_adopting_leads_to_the_same(tmp_path):
                     os.kill(os.getpid(), signal.SIGKILL)
 
             sys.addaudithook(kill)
-            adopt(unfinished, path, VIDEOS, "S1")
+            adopt(unfinished, path, Archive(VIDEOS, "S1"))
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if os.WIFEXITED(status):
             break
         assert path.with_name(ADOPTED[2]).exists() or not path.exists()
         finish_adopting(unfinished, path)
-        assert path.exists() or adopt(unfinished, path, VIDEOS, "S1")
+        assert path.exists() or adopt(unfinished, path, Archive(VIDEOS, "S1"))
         remove_temporary_files(folder)
         assert_adopted(folder)
     assert step > 6, "open, write, rename, rename, remove"

@@ -1,4 +1,4 @@
-"""h36m/archive_content.py: whether the first bytes and the member names of a file are those of the archive."""
+"""h36m/archives/content.py: whether the first bytes and the member names of a file are those of the archive."""
 
 import bz2
 import gzip
@@ -9,14 +9,14 @@ import zlib
 
 import pytest
 
-from h36m import gzip_stream
-from h36m.archive_content import BEGINNING_BYTES, fault_in_beginning
-from h36m.archive_members import require_member
-from h36m.dataset import BOXES, KIND_FACTS, KINDS, PART_LABELS, POSES_2D, POSES_3D, POSES_3D_UNIVERSAL, VIDEOS
+from h36m.archives import gzip_stream
+from h36m.archives.content import BEGINNING_BYTES, fault_in_beginning
+from h36m.archives.members import require_member
+from h36m.dataset import BOXES, KIND_FACTS, KINDS, PART_LABELS, POSES_2D, POSES_3D, POSES_3D_UNIVERSAL, VIDEOS, Archive
 from h36m.dataset import POSES_3D_WORLD as POSES_WORLD
 from h36m.download.verify import check_archive
+from h36m.errors import BadArchiveError
 from h36m.extract.unpack import unpacked
-from h36m.gzip_stream import BadArchiveError
 
 PAGE = b"<!DOCTYPE html><html><body>Please <b>log in</b></body></html>"
 LONG_PAGE = b"<html><head><title>Human3.6M</title></head><body>" + b"<p>Please log in</p>" * 500
@@ -49,7 +49,7 @@ def tar(*members: tuple[str, bytes], format: int = tarfile.GNU_FORMAT, size=None
 def fault_of_member(name: str, kind: str, subject: str) -> str | None:
     """Return why an archive with a member of this name is not the one that its own name says; None if it may be."""
     try:
-        require_member(name, kind, subject)
+        require_member(name, Archive(kind, subject))
     except BadArchiveError as fault:
         return str(fault)
     return None
@@ -72,7 +72,7 @@ def test_beginning_of_a_real_archive_has_no_fault(kind, length):
     """However few bytes of it there are: nothing is rejected too early."""
     for level in (0, 1, 9):
         archive = gzip.compress(tar((inner_file(kind, "S11"), bytes(range(256)) * 99)), level)
-        assert fault_in_beginning(archive[:length], kind, "S11") is None
+        assert fault_in_beginning(archive[:length], Archive(kind, "S11")) is None
 
 
 @pytest.mark.parametrize(
@@ -95,11 +95,11 @@ def test_beginning_of_a_real_archive_has_no_fault(kind, length):
     ],
 )
 def test_ways_to_write_the_archive_have_no_fault(content):
-    assert fault_in_beginning(gzip.compress(content), VIDEOS, "S1") is None
+    assert fault_in_beginning(gzip.compress(content), Archive(VIDEOS, "S1")) is None
     for cut in (512, 700, 1024, 1100, 1536, 1700, 2048):
         pieces = gzip.compress(content[:cut]) + gzip.compress(content[cut:])
-        assert fault_in_beginning(gzip.compress(content, 0)[:cut], VIDEOS, "S1") is None
-        assert fault_in_beginning(pieces, VIDEOS, "S1") is None
+        assert fault_in_beginning(gzip.compress(content, 0)[:cut], Archive(VIDEOS, "S1")) is None
+        assert fault_in_beginning(pieces, Archive(VIDEOS, "S1")) is None
 
 
 def test_gzip_header_with_name_and_comment_is_accepted():
@@ -107,7 +107,7 @@ def test_gzip_header_with_name_and_comment_is_accepted():
     with gzip.GzipFile("Videos_S1.tar", "wb", fileobj=file, mtime=0) as zipped:
         zipped.write(tar(VIDEO))
     for length in (4, 12, 20, 40, 2000):
-        assert fault_in_beginning(file.getvalue()[:length], VIDEOS, "S1") is None
+        assert fault_in_beginning(file.getvalue()[:length], Archive(VIDEOS, "S1")) is None
 
 
 @pytest.mark.parametrize(
@@ -167,14 +167,14 @@ def test_gzip_header_with_name_and_comment_is_accepted():
     ],
 )
 def test_beginning_of_something_else_has_a_fault(beginning, fault):
-    found = fault_in_beginning(beginning, VIDEOS, "S1")
+    found = fault_in_beginning(beginning, Archive(VIDEOS, "S1"))
     assert found is not None and found.startswith(fault)
     assert found.isprintable() and len(found) < 150
 
 
 def test_members_behind_the_first_bytes_are_not_judged():
     content = tar(VIDEO, ("S11/a", b""))
-    assert fault_in_beginning(gzip.compress(content, 0)[:BEGINNING_BYTES], VIDEOS, "S1") is None
+    assert fault_in_beginning(gzip.compress(content, 0)[:BEGINNING_BYTES], Archive(VIDEOS, "S1")) is None
 
 
 # -- the name of a member ----------------------------------------------------------------------------------------------
@@ -307,10 +307,10 @@ FIFO.type = tarfile.FIFOTYPE
 def test_download_and_extract_judge_a_file_alike(tmp_path, content, fault):
     archive = tmp_path / "Videos_S1.tgz"
     archive.write_bytes(content)
-    found = check_archive(archive, VIDEOS, "S1", None).fault
+    found = check_archive(archive, Archive(VIDEOS, "S1"), None).fault
     assert (found or "None").startswith(str(fault))
     try:
-        with unpacked(archive, tmp_path / "Videos", VIDEOS, "S1", lambda count: None) as complete:
+        with unpacked(archive, tmp_path / "Videos", Archive(VIDEOS, "S1"), lambda count: None) as complete:
             assert [path.name for path in complete.iterdir()] == ["Walking 1.54138969.mp4"]
             unpacking = None
     except BadArchiveError as error:
@@ -318,7 +318,7 @@ def test_download_and_extract_judge_a_file_alike(tmp_path, content, fault):
     assert unpacking == found
     # With the right MD5, an archive that both accept stays accepted.
     if fault is None:
-        assert check_archive(archive, VIDEOS, "S1", hashlib.md5(content).hexdigest()).fault is None
+        assert check_archive(archive, Archive(VIDEOS, "S1"), hashlib.md5(content).hexdigest()).fault is None
 
 
 @pytest.mark.parametrize("split", [1, 2])
@@ -328,4 +328,4 @@ def test_second_gzip_member_is_found_across_two_reads(tmp_path, monkeypatch, spl
     monkeypatch.setattr(gzip_stream, "CHUNK_BYTES", len(first) + 2 - split)
     archive = tmp_path / "Videos_S1.tgz"
     archive.write_bytes(first + gzip.compress(tar(VIDEO)[9000:]))
-    assert check_archive(archive, VIDEOS, "S1", None).fault is None
+    assert check_archive(archive, Archive(VIDEOS, "S1"), None).fault is None

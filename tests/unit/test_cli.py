@@ -10,18 +10,9 @@ import pytest
 from helpers.processes import SLEEPS_WHERE_A_STOP_IS_PRINTED
 from helpers.scripts import PROJECT, finish, run_script, start_script
 
-from h36m.cli import (
-    RunStoppedError,
-    TaskError,
-    UsageError,
-    argument_parser,
-    count_of,
-    is_or_are,
-    positive_integer,
-    run,
-    speaker,
-)
+from h36m.cli import argument_parser, count_of, is_or_are, positive_integer, run, speaker
 from h36m.dataset import SUBJECTS_WITH_GROUND_TRUTH
+from h36m.errors import RunStoppedError, TaskError, UsageError
 from h36m.stop_signals import STOP_SIGNALS
 
 

@@ -8,9 +8,9 @@ from helpers.scripts import PROJECT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from h36m.cli import UsageError
 from h36m.download import config
 from h36m.download.config import read_configuration, save_session
+from h36m.errors import UsageError
 
 
 @pytest.fixture

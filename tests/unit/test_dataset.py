@@ -14,9 +14,9 @@ from h36m.dataset import (
     SITE_SUBJECT_NUMBERS,
     SUBJECTS_WITH_GROUND_TRUTH,
     VIDEOS,
+    Archive,
     Sequence,
     archive_file,
-    archive_name,
     image_name,
     kinds_of_script,
     sequence_folder,
@@ -34,9 +34,9 @@ def test_paths_are_those_of_the_contract(tmp_path):
     def relative(path):
         return path.relative_to(tmp_path).as_posix()
 
-    assert archive_name(VIDEOS, "S1") == "Videos_S1"
-    assert relative(archive_file(tmp_path, VIDEOS, "S1")) == "archives/Videos_S1.tgz"
-    assert relative(unpacked_folder(tmp_path, "S1", VIDEOS)) == "extracted/S1/Videos"
+    assert Archive(VIDEOS, "S1").name == "Videos_S1"
+    assert relative(archive_file(tmp_path, Archive(VIDEOS, "S1"))) == "archives/Videos_S1.tgz"
+    assert relative(unpacked_folder(tmp_path, Archive(VIDEOS, "S1"))) == "extracted/S1/Videos"
     assert relative(unpacked_file(tmp_path, WALKING, VIDEOS, "54138969")) == "extracted/S9/Videos/Walking.54138969.mp4"
     world = unpacked_file(tmp_path, WALKING, POSES_3D_WORLD, "54138969")
     assert relative(world) == "extracted/S9/Poses_D3_Positions/Walking.cdf"
@@ -46,7 +46,7 @@ def test_paths_are_those_of_the_contract(tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_file_names_are_those_of_all_sequences_and_cameras(tmp_path, kind):
-    names = file_names(kind, "S1")
+    names = file_names(Archive(kind, "S1"))
     files = {
         unpacked_file(tmp_path, sequence, kind, camera).name
         for sequence in load_metadata().sequences_of("S1")
@@ -54,7 +54,7 @@ def test_file_names_are_those_of_all_sequences_and_cameras(tmp_path, kind):
     }
     assert set(names.values()) == files and len(files) == (30 if kind == POSES_3D_WORLD else 120)
     assert all(name.lower() == key for key, name in names.items())
-    assert file_names(kind, "S5") != names and file_names(kind, "S99") == {}
+    assert file_names(Archive(kind, "S5")) != names and file_names(Archive(kind, "S99")) == {}
 
 
 def test_scripts_that_download_and_unpack_do_not_import_numpy():

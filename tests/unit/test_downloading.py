@@ -18,11 +18,11 @@ import urllib3
 from helpers.faulty_site import made_certificate
 from helpers.scripts import PROJECT
 
-from h36m.cli import RunStoppedError, TaskError, UsageError
-from h36m.dataset import ARCHIVES, KINDS, POSES_2D, VERIFIED_RECORD, VIDEOS, archive_file
+from h36m.dataset import ARCHIVES, KINDS, POSES_2D, VERIFIED_RECORD, VIDEOS, Archive, archive_file
 from h36m.download import archive, axel, complete, config, partial, ranges, response, retry, run, site, transfer, verify
 from h36m.download.partial import Version
 from h36m.download.transfer import Outcome
+from h36m.errors import RunStoppedError, TaskError, UsageError
 from h36m.storage import Record
 
 # -- verifying ---------------------------------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ def md5_of(data: bytes) -> str:
 def test_an_archive_is_judged_by_its_md5_or_its_gzip_stream(tmp_path, data, expected, fault, is_whole):
     path = tmp_path / "Videos_S1.tgz.part"
     path.write_bytes(data)
-    verdict = verify.check_archive(path, VIDEOS, "S1", expected)
+    verdict = verify.check_archive(path, Archive(VIDEOS, "S1"), expected)
     assert (verdict.fault or "").startswith(fault or "") and (verdict.fault is None) == (fault is None)
     assert verdict.is_whole == is_whole
     assert verdict.md5 in (None, md5_of(data)), "of the file, or not computed"
@@ -161,9 +161,9 @@ def test_two_faults_of_one_kind_in_two_files_are_two(tmp_path):
     path, verdicts = tmp_path / "file", []
     for name in ("Walking.54138969.mp4", "Walking 1.54138969.mp4"):
         path.write_bytes(compress(tar([f"S1/Videos/{name}"])))
-        verdicts.append(verify.check_archive(path, VIDEOS, "S1", MD5))
+        verdicts.append(verify.check_archive(path, Archive(VIDEOS, "S1"), MD5))
     assert verdicts[0] != verdicts[1]
-    assert verify.check_archive(path, VIDEOS, "S1", MD5) == verdicts[1]
+    assert verify.check_archive(path, Archive(VIDEOS, "S1"), MD5) == verdicts[1]
 
 
 # -- the response and the partial download -----------------------------------------------------------------------------
@@ -419,7 +419,7 @@ def download_verified(root: Path, kinds: list[str], *options: str, configuration
     (root / ARCHIVES).mkdir()
     record = Record(root / ARCHIVES / VERIFIED_RECORD)
     for kind in kinds:
-        path = archive_file(root, kind, "S1")
+        path = archive_file(root, Archive(kind, "S1"))
         path.write_bytes(GOOD)
         record.add(path)
     (root / "none.txt").write_text("")

@@ -1,4 +1,4 @@
-"""h36m/gzip_stream.py, h36m/extract/unpack.py and extract_all.py function by function, on small real archives."""
+"""Gzip streams, unpacking and extract_all.py function by function, on small real archives."""
 
 import gzip
 import io
@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import extract_all
-from h36m.archive_members import STRAY_NAMES, UnsafeArchiveError, is_in_place, is_stray, path_inside, places_of
-from h36m.cli import TaskError
+from h36m.archives.gzip_stream import CHUNK_BYTES, GzipStream, decompressed, describe_page
+from h36m.archives.members import STRAY_NAMES, is_in_place, is_stray, path_inside, places_of
 from h36m.dataset import (
     BOXES,
     KIND_FACTS,
@@ -24,12 +24,13 @@ from h36m.dataset import (
     POSES_3D_WORLD,
     UNPACKED_RECORD,
     VIDEOS,
+    Archive,
     archive_file,
     unpacked_folder,
 )
 from h36m.download.verify import check_archive
+from h36m.errors import BadArchiveError, TaskError, UnsafeArchiveError
 from h36m.extract.unpack import unfinished_folder, unpacked, unpacked_size, write_file, write_members
-from h36m.gzip_stream import CHUNK_BYTES, BadArchiveError, GzipStream, decompressed, describe_page
 from h36m.sequences import file_names
 from h36m.storage import Record
 
@@ -193,7 +194,7 @@ def written(tmp_path):
     def written(*members, subject="S1"):
         folder = tmp_path / "folder"
         folder.mkdir()
-        paths = write_members(io.BytesIO(packed(*members)), folder, VIDEOS, subject, lambda count: None).places
+        paths = write_members(io.BytesIO(packed(*members)), folder, Archive(VIDEOS, subject), lambda count: None).places
         files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
         assert {path.as_posix() for path in paths} == files.keys() and len(paths) == len(files)
         assert not any(path.is_symlink() for path in files.values())
@@ -218,7 +219,7 @@ def test_video_that_is_a_link_is_unpacked_to_its_place(tmp_path):
     """As programs write that keep content in one folder and names in another."""
     archive = tmp_path / "Videos_S1.tgz"
     archive.write_bytes(packed((f"S1/Videos/{NAME}", SYMLINK, "../content/1"), ("S1/content/1", b"abc")))
-    with unpacked(archive, tmp_path / "Videos", VIDEOS, "S1", lambda count: None) as complete:
+    with unpacked(archive, tmp_path / "Videos", Archive(VIDEOS, "S1"), lambda count: None) as complete:
         assert (complete / NAME).read_bytes() == (complete / "content" / "1").read_bytes() == b"abc"
 
 
@@ -267,7 +268,7 @@ def test_tar_that_is_damaged_or_cut_off_is_refused(tmp_path, damage):
     else:
         del plain[2000:]
     with pytest.raises(BadArchiveError, match="is not a complete tar archive"):
-        write_members(io.BytesIO(gzip.compress(plain)), tmp_path, VIDEOS, "S1", lambda count: None)
+        write_members(io.BytesIO(gzip.compress(plain)), tmp_path, Archive(VIDEOS, "S1"), lambda count: None)
 
 
 # -- where files are unpacked to ---------------------------------------------------------------------------------------
@@ -285,7 +286,7 @@ def unpacked_files(tmp_path):
     def unpacked_files(names, kind=VIDEOS):
         archive = tmp_path / f"{kind}_S1.tgz"
         archive.write_bytes(packed(*[(name, name.encode()) for name in names]))
-        with unpacked(archive, tmp_path / kind, kind, "S1", lambda count: None) as complete:
+        with unpacked(archive, tmp_path / kind, Archive(kind, "S1"), lambda count: None) as complete:
             files = [path for path in complete.rglob("*") if path.is_file()]
             found = {path.read_text(): path.relative_to(complete).as_posix() for path in files}
             assert len(found) == len(files)
@@ -349,15 +350,15 @@ def test_volume_label_and_folders_of_gnu_tar_are_no_files(unpacked_files, tmp_pa
     """As `tar --label` and `tar --listed-incremental` write them."""
     archive = tmp_path / "Videos_S1.tgz"
     archive.write_bytes(packed(("/mnt/S5 backup", "V", ""), ("S1/Videos/", "D", ""), FILE))
-    assert check_archive(archive, VIDEOS, "S1", None).fault is None
-    with unpacked(archive, tmp_path / VIDEOS, VIDEOS, "S1", lambda count: None) as complete:
+    assert check_archive(archive, Archive(VIDEOS, "S1"), None).fault is None
+    with unpacked(archive, tmp_path / VIDEOS, Archive(VIDEOS, "S1"), lambda count: None) as complete:
         assert [path.name for path in complete.iterdir()] == [NAME]
 
 
 def test_strays_are_reported(tmp_path):
     archive, reported = tmp_path / "Videos_S1.tgz", []
     archive.write_bytes(packed(("S1/.DS_Store", b""), ("S1/.Trashes", FOLDER), FILE, ("__MACOSX/._S1", b"")))
-    with unpacked(archive, tmp_path / "Videos", VIDEOS, "S1", lambda count: None, reported.extend):
+    with unpacked(archive, tmp_path / "Videos", Archive(VIDEOS, "S1"), lambda count: None, reported.extend):
         pass
     assert reported == ["S1/.DS_Store", "__MACOSX/._S1"]
 
@@ -387,20 +388,20 @@ def test_archive_without_a_place_for_its_files_is_refused(tmp_path, names, fault
     archive.write_bytes(packed(*[(name, b"") for name in names]))
     with (
         pytest.raises(BadArchiveError) as error,
-        unpacked(archive, tmp_path / "Videos", VIDEOS, "S1", lambda count: None),
+        unpacked(archive, tmp_path / "Videos", Archive(VIDEOS, "S1"), lambda count: None),
     ):
         pytest.fail("it was accepted")
     assert str(error.value).startswith(fault) or fault in str(error.value)
-    assert check_archive(archive, VIDEOS, "S1", None).fault == str(error.value)
+    assert check_archive(archive, Archive(VIDEOS, "S1"), None).fault == str(error.value)
     assert list(tmp_path.iterdir()) == [archive]
 
 
 def test_poses_of_cameras_are_not_mistaken_for_world_coordinates(tmp_path):
     """A file in no known folder is known by its name only."""
     with pytest.raises(BadArchiveError, match=r"such as 'Directions 1\.cdf', but 'x/Directions 1\.54138969\.cdf'"):
-        places_of([PurePosixPath("x/Directions 1.54138969.cdf")], POSES_3D_WORLD, "S1")
+        places_of([PurePosixPath("x/Directions 1.54138969.cdf")], Archive(POSES_3D_WORLD, "S1"))
     with pytest.raises(BadArchiveError, match="no file of its kind"):
-        places_of([PurePosixPath("x/Directions 1.cdf")], POSES_2D, "S1")
+        places_of([PurePosixPath("x/Directions 1.cdf")], Archive(POSES_2D, "S1"))
 
 
 @pytest.mark.parametrize(
@@ -420,7 +421,7 @@ def test_unpacked_folder_is_looked_into(tmp_path, names, expected):
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert is_in_place(tmp_path, VIDEOS, "S1") is expected
+    assert is_in_place(tmp_path, Archive(VIDEOS, "S1")) is expected
 
 
 def test_archive_whose_trailer_is_wrong_is_refused_and_leaves_nothing(tmp_path):
@@ -428,7 +429,7 @@ def test_archive_whose_trailer_is_wrong_is_refused_and_leaves_nothing(tmp_path):
     archive.write_bytes(packed(FILE)[:-1] + b"\x77")
     with (
         pytest.raises(BadArchiveError),
-        unpacked(archive, tmp_path / "Videos", VIDEOS, "S1", lambda count: None),
+        unpacked(archive, tmp_path / "Videos", Archive(VIDEOS, "S1"), lambda count: None),
     ):
         pytest.fail("it was accepted")
     assert list(tmp_path.iterdir()) == [archive]
@@ -442,7 +443,7 @@ def test_trailer_far_behind_the_last_member_is_read_too(tmp_path):
     archive.write_bytes(compressed)
     with (
         pytest.raises(BadArchiveError),
-        unpacked(archive, tmp_path / "Videos", VIDEOS, "S1", lambda count: None),
+        unpacked(archive, tmp_path / "Videos", Archive(VIDEOS, "S1"), lambda count: None),
     ):
         pytest.fail("it was accepted")
 
@@ -485,17 +486,17 @@ def root(tmp_path):
 
 def name_in(kind: str, number: int = 0) -> str:
     """Return the name of a file that process_all.py reads of S1."""
-    return list(file_names(kind, "S1").values())[number]
+    return list(file_names(Archive(kind, "S1")).values())[number]
 
 
 def put_archive(root, kind, subject, content=None):
-    archive = archive_file(root, kind, subject)
+    archive = archive_file(root, Archive(kind, subject))
     archive.write_bytes(packed((f"{subject}/x/{name_in(kind)}", b"abc")) if content is None else content)
     return archive
 
 
 def put_folder(root, kind, subject):
-    folder = unpacked_folder(root, subject, kind)
+    folder = unpacked_folder(root, Archive(kind, subject))
     folder.mkdir(parents=True)
     (folder / name_in(kind)).write_text("old")
     return folder
@@ -504,7 +505,7 @@ def put_folder(root, kind, subject):
 def plan_of(root, subjects=("S1",)):
     """Return which kinds of archive a plan has to do, has done, and misses."""
     plan = extract_all.plan_run(root, list(subjects), Record(root / "extracted" / "record.json"))
-    return tuple([(task.kind, task.subject) for task in tasks] for tasks in plan)
+    return tuple([task.archive for task in tasks] for tasks in plan)
 
 
 @pytest.mark.parametrize(
@@ -530,7 +531,10 @@ def test_plan_of_an_archive(root, has_archive, has_folder, is_recorded, place):
     if has_folder:
         put_folder(root, VIDEOS, "S1")
     plan = extract_all.plan_run(root, ["S1", "S1"], record)
-    found = {name: [task.subject for task in tasks if task.kind == VIDEOS] for name, tasks in plan._asdict().items()}
+    found = {
+        name: [task.archive.subject for task in tasks if task.archive.kind == VIDEOS]
+        for name, tasks in plan._asdict().items()
+    }
     assert found == {"to_do": [], "done": [], "absent": [], "incomplete": []} | {place: ["S1"]}
     assert sum(map(len, plan)) == len(KINDS)
 
@@ -539,10 +543,10 @@ def test_plan_of_some_kinds_leaves_the_others_alone(root):
     """Also what a killed run has left of them."""
     put_archive(root, VIDEOS, "S1")
     put_archive(root, BOXES, "S1")
-    leftover = unfinished_folder(unpacked_folder(root, "S1", BOXES))
+    leftover = unfinished_folder(unpacked_folder(root, Archive(BOXES, "S1")))
     leftover.mkdir(parents=True)
     plan = extract_all.plan_run(root, ["S1"], Record(root / "extracted" / "record.json"), [VIDEOS, POSES_2D])
-    found = [[task.kind for task in tasks] for tasks in plan]
+    found = [[task.archive.kind for task in tasks] for tasks in plan]
     assert found == [[VIDEOS], [], [POSES_2D], []] and leftover.exists()
 
 
@@ -550,7 +554,7 @@ def test_plan_of_some_kinds_leaves_the_others_alone(root):
 @pytest.mark.parametrize("name", [f"S1/Videos/{NAME}", "readme.txt"])
 def test_plan_notices_a_folder_without_its_files(root, name, has_archive):
     """It was unpacked by an earlier version, or its files were deleted: "nothing to do" would not be true."""
-    archive, folder = put_archive(root, VIDEOS, "S1"), unpacked_folder(root, "S1", VIDEOS)
+    archive, folder = put_archive(root, VIDEOS, "S1"), unpacked_folder(root, Archive(VIDEOS, "S1"))
     Record(root / "extracted" / "record.json").add(archive)
     (folder / name).parent.mkdir(parents=True)
     (folder / name).touch()
@@ -562,7 +566,7 @@ def test_plan_notices_a_folder_without_its_files(root, name, has_archive):
 
 @pytest.mark.parametrize("kind", [VIDEOS, BOXES])
 def test_folder_without_its_files_and_without_an_archive_is_a_problem(root, kind):
-    folder = unpacked_folder(root, "S1", kind)
+    folder = unpacked_folder(root, Archive(kind, "S1"))
     folder.mkdir(parents=True)
     lines = extract_all.report_absent(tasks_without_archives(root, (kind, "S1")), ["S1"], pytest.fail)
     assert lines[1].startswith(f"{folder}: its {KIND_FACTS[kind].extension} files are not at the top of this folder")
@@ -578,7 +582,7 @@ def test_plan_takes_an_archive_that_has_changed(root):
 
 
 def test_plan_removes_what_a_killed_run_has_left(root):
-    folder = unpacked_folder(root, "S1", VIDEOS)
+    folder = unpacked_folder(root, Archive(VIDEOS, "S1"))
     for leftover in (unfinished_folder(folder), folder.with_name(f".{VIDEOS}.replaced")):
         leftover.mkdir(parents=True)
         (leftover / "a.mp4").write_text("half")
@@ -588,8 +592,8 @@ def test_plan_removes_what_a_killed_run_has_left(root):
 
 def tasks_without_archives(root, *names):
     return [
-        extract_all.Task(kind, subject, archive_file(root, kind, subject), unpacked_folder(root, subject, kind))
-        for kind, subject in names
+        extract_all.Task(archive, archive_file(root, archive), unpacked_folder(root, archive))
+        for archive in (Archive(*name) for name in names)
     ]
 
 
@@ -629,7 +633,7 @@ def test_with_kinds_nothing_else_is_unpacked_named_or_deleted(root, capsys):
     with damaged.open("r+b") as file:
         file.truncate(2 * shutil.disk_usage(root).free)
     chosen = {put_archive(root, kind, "S1") for kind in (BOXES, POSES_2D)}
-    leftover = unfinished_folder(unpacked_folder(root, "S1", VIDEOS))
+    leftover = unfinished_folder(unpacked_folder(root, Archive(VIDEOS, "S1")))
     leftover.mkdir(parents=True)
     options = ["--kinds", BOXES, POSES_2D, BOXES]
     assert run_with(root, *options) == []
@@ -665,7 +669,7 @@ def unpack_one(root, archive_content=None):
 
 def test_unpacked_archive_is_recorded_and_in_its_place(root):
     assert unpack_one(root) == (None, "")
-    assert [path.name for path in unpacked_folder(root, "S1", VIDEOS).iterdir()] == [NAME]
+    assert [path.name for path in unpacked_folder(root, Archive(VIDEOS, "S1")).iterdir()] == [NAME]
 
 
 def test_bad_archive_is_a_problem_and_leaves_nothing(root):
@@ -694,7 +698,7 @@ def test_downloading_again_is_advised_where_it_helps(root, content, words):
 def test_folder_of_an_older_version_is_replaced(root):
     unpack_one(root, packed(FILE, ("S1/Videos/old", b"abc")))
     assert unpack_one(root) == (None, "")
-    assert [path.name for path in unpacked_folder(root, "S1", VIDEOS).iterdir()] == [NAME]
+    assert [path.name for path in unpacked_folder(root, Archive(VIDEOS, "S1")).iterdir()] == [NAME]
     assert [path.name for path in (root / "extracted" / "S1").iterdir()] == [VIDEOS]
 
 
@@ -723,7 +727,7 @@ def record_of(root):
 def forget_files(root):
     """Take the sizes of files out of the record, as an older version wrote it."""
     record = record_of(root)
-    record.add(task_of_videos(root).archive)
+    record.add(task_of_videos(root).file)
 
 
 def place_of(root):
@@ -811,7 +815,7 @@ def test_lost_file_without_its_archive_is_a_problem(root, content, place, capsys
     unpack_one(root, TWO_FILES)
     record_of(root).path.rename(root / "extracted" / UNPACKED_RECORD)
     task = task_of_videos(root)
-    task.archive.unlink()
+    task.file.unlink()
     (task.folder / NAME).unlink()
     if content is not None:
         (task.folder / NAME).write_bytes(content)
@@ -824,10 +828,10 @@ def test_archive_of_an_earlier_run_is_deleted_after_a_sync_of_its_folder(root, m
     """A version that did not sync may have unpacked it a moment ago."""
     unpack_one(root, TWO_FILES)
     task, synced = task_of_videos(root), []
-    monkeypatch.setattr(extract_all, "sync_tree", lambda folder: synced.append(task.archive.exists()))
+    monkeypatch.setattr(extract_all, "sync_tree", lambda folder: synced.append(task.file.exists()))
     extract_all.delete_archive_of_earlier_run(task)
     extract_all.delete_archive_of_earlier_run(task)
-    assert synced == [True] and not task.archive.exists()
+    assert synced == [True] and not task.file.exists()
 
 
 def test_folder_that_is_a_link_is_kept_as_such(root, tmp_path):

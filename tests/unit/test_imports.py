@@ -1,4 +1,4 @@
-"""h36m/import_path.py and h36m/cdf.py: what is imported, and from where."""
+"""h36m/import_path.py and h36m/files/cdf.py: what is imported, and from where."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ def test_own_folders_come_last_and_once(tmp_path, monkeypatch):
 def test_cdf_library_is_spacepys_and_matplotlib_is_not_imported():
     """Whatever the user's variables say; they are as before when it is imported."""
     script = (
-        "import os, sys; before = dict(os.environ); from h36m.cdf import pycdf\n"
+        "import os, sys; before = dict(os.environ); from h36m.files.cdf import pycdf\n"
         "changed = {name for name in {*before, *os.environ} if before.get(name) != os.environ.get(name)}\n"
         "print(changed, 'matplotlib' in sys.modules, 'site-packages' in pycdf.lib.libpath)"
     )

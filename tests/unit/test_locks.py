@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers.system import as_nobody, needs_seccomp, without_locks
 
-from h36m.cli import TaskError
+from h36m.errors import TaskError
 from h36m.locks import RUN_LOCK, locked, only_run_in, say_if_without_locks
 from h36m.process.annotations import read_attributes, write_annotations
 

@@ -1,4 +1,4 @@
-"""h36m/near_misses.py: files in archives/ that are nearly what is wanted, by names and by what they hold."""
+"""h36m/archives/near_misses.py: files in archives/ that are nearly what is wanted, by names and by what they hold."""
 
 import gzip
 import io
@@ -6,10 +6,16 @@ import tarfile
 
 import pytest
 
-from h36m.dataset import BOXES, KIND_FACTS, PART_LABELS, POSES_3D, POSES_3D_WORLD, VIDEOS
-from h36m.near_misses import browser_download, near_misses, unfinished_download
+from h36m.archives.near_misses import browser_download, near_misses, unfinished_download
+from h36m.dataset import BOXES, KIND_FACTS, PART_LABELS, POSES_3D, POSES_3D_WORLD, VIDEOS, Archive
 
-ABSENT = [(VIDEOS, "S1"), (POSES_3D_WORLD, "S1"), (BOXES, "S1"), (PART_LABELS, "S5"), (VIDEOS, "S11")]
+ABSENT = [
+    Archive(VIDEOS, "S1"),
+    Archive(POSES_3D_WORLD, "S1"),
+    Archive(BOXES, "S1"),
+    Archive(PART_LABELS, "S5"),
+    Archive(VIDEOS, "S11"),
+]
 
 
 def tar_of(kind: str, subject: str) -> bytes:
@@ -160,7 +166,7 @@ def test_our_own_and_other_files_are_no_near_misses(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["Videos_S1 (1).tgz", "SubjectSpecific_1.tgz", "Videos_S1.tgz.crdownload"])
 def test_near_miss_of_an_archive_that_is_not_absent_is_no_matter(tmp_path, name):
-    assert line_about(tmp_path, name, VIDEOS_S1, absent=[(VIDEOS, "S11"), (POSES_3D, "S1")]) is None
+    assert line_about(tmp_path, name, VIDEOS_S1, absent=[Archive(VIDEOS, "S11"), Archive(POSES_3D, "S1")]) is None
     assert near_misses(tmp_path, []) == []
 
 

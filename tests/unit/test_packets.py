@@ -8,7 +8,7 @@ import pytest
 from helpers.videos import make_video
 from PIL import Image
 
-from h36m.cli import TaskError
+from h36m.errors import TaskError
 from h36m.process.jpeg import with_full_range
 from h36m.process.packets import (
     NoPlanError,

@@ -1,4 +1,4 @@
-"""h36m/poses.py and h36m/cameras.py: poses from real CDF files, and cameras against formulas written out here."""
+"""h36m/files/poses.py and h36m/cameras.py: poses from real CDF files, and cameras against formulas written out here."""
 
 import datetime
 
@@ -7,9 +7,9 @@ import pytest
 
 from demo.release import write_cdf
 from h36m.cameras import Camera, project, rotation_matrix, to_camera
-from h36m.cdf import pycdf
-from h36m.cli import TaskError
-from h36m.poses import fit_intrinsics, read_poses
+from h36m.errors import TaskError
+from h36m.files.cdf import pycdf
+from h36m.files.poses import fit_intrinsics, read_poses
 
 
 def random_poses(frames: int, coordinates: int) -> np.ndarray:

@@ -15,13 +15,13 @@ from helpers.faulty_site import faulty_site, made_certificate
 from helpers.marks import needs_axel
 from helpers.proxy import recording_proxy
 
-from h36m.cli import TaskError, UsageError
 from h36m.download import axel
 from h36m.download.config import read_configuration
 from h36m.download.proxies import CA_VARIABLES, check_proxy, find_proxy
 from h36m.download.request import send
 from h36m.download.retry import TemporaryError, UnreachableError
 from h36m.download.site import Site
+from h36m.errors import TaskError, UsageError
 
 SITE = "https://vision.imar.ro/human3.6m/"
 SECRET = "hunter2"

@@ -7,8 +7,8 @@ import pytest
 from helpers.archives import small_archive
 from helpers.faulty_site import faulty_site, write_configuration
 
-from h36m.cli import Progress, UsageError
-from h36m.dataset import BOXES
+from h36m.cli import Progress
+from h36m.dataset import BOXES, Archive
 from h36m.download import ranges, transfer
 from h36m.download.config import read_configuration
 from h36m.download.partial import PartialDownload, Version
@@ -16,6 +16,7 @@ from h36m.download.ranges import Attempt, Connection, Limit
 from h36m.download.retry import TooManyError
 from h36m.download.site import Site
 from h36m.download.transfer import SessionState, Transfer
+from h36m.errors import UsageError
 
 NAME = "Segments_mat_gt_bb_S1.tgz"
 
@@ -27,8 +28,7 @@ def transfer_at(folder, server, connections: int = 8, **configuration: str) -> T
     site.session = server.log_in()
     return Transfer(
         site=site,
-        kind=BOXES,
-        subject="S1",
+        archive=Archive(BOXES, "S1"),
         partial=PartialDownload(folder / f"{NAME}.part"),
         expected_md5=None,
         most_connections=connections,
@@ -94,13 +94,13 @@ def test_quiet_connection_is_replaced_once(attempt):
 
 def test_more_connections_are_tried_again_after_a_while(tmp_path, monkeypatch):
     monkeypatch.setattr(ranges, "SECONDS_TO_GROW", 0.3)
-    small_archive(tmp_path / NAME, BOXES, "S1", 4_000_000)
+    small_archive(tmp_path / NAME, Archive(BOXES, "S1"), 4_000_000)
     (tmp_path / "root").mkdir()
     with faulty_site(tmp_path, lambda request: "slow" if request.is_archive else None) as server:
         server.most_connections, server.bytes_per_second = 1, 600_000
         made = transfer_at(tmp_path / "root", server)
         threading.Timer(0.5, setattr, (server, "most_connections", 100)).start()
-        response = made.site.open_archive(BOXES, "S1", 0, None, Version())
+        response = made.site.open_archive(Archive(BOXES, "S1"), 0, None, Version())
         made.partial.set_version(response.version)
         ranges.download_ranges(made, response, made.site.session, Progress(disable=True))
         assert made.partial.is_complete and server.most_sending > 1
@@ -109,12 +109,12 @@ def test_more_connections_are_tried_again_after_a_while(tmp_path, monkeypatch):
 
 
 def test_next_attempt_opens_as_many_as_the_site_accepted(tmp_path):
-    small_archive(tmp_path / NAME, BOXES, "S1", 3_000_000)
+    small_archive(tmp_path / NAME, Archive(BOXES, "S1"), 3_000_000)
     (tmp_path / "root").mkdir()
     with faulty_site(tmp_path, lambda request: "slow cut" if request.is_archive else None) as server:
         server.most_connections, server.bytes_per_second = 2, 2_000_000
         made = transfer_at(tmp_path / "root", server)
-        response = made.site.open_archive(BOXES, "S1", 0, None, Version())
+        response = made.site.open_archive(Archive(BOXES, "S1"), 0, None, Version())
         made.partial.set_version(response.version)
         server.most_connections = 0
         with pytest.raises(TooManyError, match="503"):

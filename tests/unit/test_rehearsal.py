@@ -7,9 +7,9 @@ import pytest
 from helpers.marks import slow
 from helpers.scripts import PROJECT
 
+from h36m.files.segments import BOX_VARIABLE, read_boxes
 from h36m.metadata import load_metadata
 from h36m.process.video import decode_frames
-from h36m.segments import BOX_VARIABLE, read_boxes
 
 PIECES = (8, 4, 2, 1)
 

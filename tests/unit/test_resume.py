@@ -22,7 +22,7 @@ from h36m.dataset import (
     sequence_folder,
     unpacked_file,
 )
-from h36m.poses import read_poses
+from h36m.files.poses import read_poses
 from h36m.process import annotations, resume
 from h36m.process.resume import IMAGE_ENDINGS, Options, Outcome, done_before, input_files, settings_of
 from h36m.process.selection import FrameRule, rule_of_options

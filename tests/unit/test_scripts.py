@@ -18,16 +18,18 @@ import download_seg_mat_gt_pl
 import extract_all
 import process_all
 from h36m import __version__
-from h36m.cli import UsageError, run
+from h36m.cli import run
 from h36m.dataset import (
     BOXES,
     KINDS,
     PART_LABELS,
     SUBJECTS_WITH_GROUND_TRUTH,
     VIDEOS,
+    Archive,
     unpacked_file,
     unpacked_folder,
 )
+from h36m.errors import UsageError
 from h36m.metadata import load_metadata
 from h36m.process.resume import Options, Outcome
 from h36m.process.selection import rule_of_options
@@ -315,7 +317,7 @@ def test_plan_names_folders_without_their_files(tmp_path, kind, is_deeper):
 
 def test_plan_with_all_sequences_done_does_not_look_into_folders(tmp_path, monkeypatch):
     """Unpacked files may be deleted when their sequences are done."""
-    unpacked_folder(tmp_path, "S1", VIDEOS).mkdir(parents=True)
+    unpacked_folder(tmp_path, Archive(VIDEOS, "S1")).mkdir(parents=True)
     monkeypatch.setattr(process_all, "done_before", lambda sequence, options: Outcome(0, 0, [], []))
     assert process_all.plan_run(SEQUENCES[:2], options_of(tmp_path)) == ({}, 2, [])
 
@@ -354,7 +356,7 @@ def test_plan_without_unpacked_files_is_an_error(tmp_path):
 
 def test_what_sequences_come_without_is_said_once_for_each_subject(tmp_path):
     put_videos(tmp_path, SEQUENCES[0])
-    unpacked_folder(tmp_path, "S1", "Segments_mat_gt_bb").mkdir()
+    unpacked_folder(tmp_path, Archive("Segments_mat_gt_bb", "S1")).mkdir()
     said = []
     process_all.announce(SEQUENCES[:3], options_of(tmp_path), METADATA, said.append)
     assert [line.rpartition(" ")[2] for line in said] == ["pose/3d-world", "partLabels"]

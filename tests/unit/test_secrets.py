@@ -2,9 +2,9 @@
 
 import pytest
 
-from h36m.cli import UsageError
 from h36m.download.config import read_configuration
 from h36m.download.site import Site
+from h36m.errors import UsageError
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""h36m/segments.py function by function, on real MATLAB v7.3 files."""
+"""h36m/files/segments.py function by function, on real MATLAB v7.3 files."""
 
 import zlib
 
@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demo.release import add_cell, open_mat
-from h36m.cli import TaskError
-from h36m.segments import (
+from h36m.errors import TaskError
+from h36m.files.segments import (
     BOX_VARIABLE,
     NO_BOX,
     PART_LABEL_VARIABLE,

@@ -13,24 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import IO, NamedTuple
 
-from h36m.archive_members import (
-    OtherArchiveError,
-    UnsafeArchiveError,
-    is_stray,
-    listed,
-    path_inside,
-    places_of,
-    require_member,
-)
-from h36m.gzip_stream import (
-    GZIP_MAGIC,
-    GZIP_WINDOW,
-    BadArchiveError,
-    GzipStream,
-    decompressed,
-    describe_page,
-    page_text,
-)
+from h36m.archives.gzip_stream import GZIP_MAGIC, GZIP_WINDOW, GzipStream, decompressed, describe_page, page_text
+from h36m.archives.members import is_stray, listed, path_inside, places_of, require_member
+from h36m.dataset import Archive
+from h36m.errors import BadArchiveError, OtherArchiveError, UnsafeArchiveError
 
 # Enough for the headers of the folders and of the first file, and quickly decompressed.
 BEGINNING_BYTES = 1 << 14
@@ -59,20 +45,19 @@ _BROKEN_HEADER_ERRORS = (
 # -- the first bytes ---------------------------------------------------------------------------------------------------
 
 
-def fault_in_beginning(beginning: bytes, kind: str, subject: str) -> str | None:
+def fault_in_beginning(beginning: bytes, archive: Archive) -> str | None:
     """Return why bytes cannot be the beginning of an archive; None if they can, or are too few to tell.
 
     Args:
         beginning: the first bytes of a file or of an HTTP body; up to BEGINNING_BYTES of them help.
-        kind: of h36m.dataset.KINDS.
-        subject: such as "S1".
+        archive: that the name says.
 
     Returns:
         one line that follows the archive's name: "is a compressed HTML page: 'Please log in'".
     """
     try:
         for name in member_names(beginning):
-            require_member(name, kind, subject)
+            require_member(name, archive)
     except BadArchiveError as fault:
         return str(fault)
     return None
@@ -137,8 +122,8 @@ class Files(NamedTuple):
     """The content of an archive, by path in the archive."""
 
     links: dict[PurePosixPath, PurePosixPath]  # each with the file that it leads to
-    places: dict[PurePosixPath, PurePosixPath]  # of files and links, see h36m.archive_members.places_of
-    strays: list[str]  # files that operating systems and archivers left, see h36m.archive_members.is_stray
+    places: dict[PurePosixPath, PurePosixPath]  # of files and links, see h36m.archives.members.places_of
+    strays: list[str]  # files that operating systems and archivers left, see h36m.archives.members.is_stray
 
 
 class _Member(tarfile.TarInfo):
@@ -154,8 +139,7 @@ class _Member(tarfile.TarInfo):
 
 def read_archive(
     file: io.RawIOBase,
-    kind: str,
-    subject: str,
+    archive: Archive,
     on_file: Callable[[PurePosixPath, tarfile.TarInfo, IO[bytes]], None] = lambda path, member, content: None,
     on_bytes: Callable[[int], None] = lambda count: None,
 ) -> Files:
@@ -163,8 +147,7 @@ def read_archive(
 
     Args:
         file: open for reading at its beginning, without a buffer of its own.
-        kind: of h36m.dataset.KINDS.
-        subject: whose files it must hold, "S1".
+        archive: that it must be.
         on_file: called with the path, member and content (reading it is optional) of each regular file except strays.
         on_bytes: called with the number of compressed bytes after each read; it may raise to stop.
 
@@ -178,12 +161,12 @@ def read_archive(
     if not beginning:
         raise BadArchiveError("is empty")
     for name in member_names(beginning):
-        require_member(name, kind, subject)
+        require_member(name, archive)
     file.seek(0)
     pieces = decompressed(file, on_bytes)
     try:
-        with tarfile.open(fileobj=GzipStream(pieces), mode="r:", tarinfo=_Member) as archive:
-            files, links, strays = _read_members(archive, kind, subject, on_file)
+        with tarfile.open(fileobj=GzipStream(pieces), mode="r:", tarinfo=_Member) as tar:
+            files, links, strays = _read_members(tar, archive, on_file)
     except tarfile.TarError as error:
         raise BadArchiveError(f"is not a complete tar archive: {error}") from None
     for _ in pieces:  # to the CRC at the end
@@ -192,23 +175,22 @@ def read_archive(
         raise OtherArchiveError(f"contains only files created by operating systems: {listed(strays)}")
     if not files:
         raise BadArchiveError("contains no file")
-    return Files(links, places_of([*files, *links], kind, subject), strays)
+    return Files(links, places_of([*files, *links], archive), strays)
 
 
 def _read_members(
-    archive: tarfile.TarFile,
-    kind: str,
-    subject: str,
+    tar: tarfile.TarFile,
+    archive: Archive,
     on_file: Callable[[PurePosixPath, tarfile.TarInfo, IO[bytes]], None],
 ) -> tuple[list[PurePosixPath], dict[PurePosixPath, PurePosixPath], list[str]]:
     files: dict[PurePosixPath, None] = {}
     links: dict[PurePosixPath, PurePosixPath] = {}
     strays: list[str] = []
     folders = {PurePosixPath()}
-    for member in archive:
+    for member in tar:
         if member.type == VOLUME_LABEL:
             continue
-        path = require_member(member.name, kind, subject)
+        path = require_member(member.name, archive)
         if member.isdir() or member.type == GNU_FOLDER:
             continue
         if is_stray(path):
@@ -218,7 +200,7 @@ def _read_members(
             raise UnsafeArchiveError(f"contains {str(path)!r} twice")
         folders.update(path.parents)
         if member.isreg():
-            content = archive.extractfile(member)
+            content = tar.extractfile(member)
             assert content is not None  # it is a regular file
             on_file(path, member, content)
             files[path] = None

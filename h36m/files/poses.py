@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from h36m.cli import TaskError, count_of, is_or_are
+from h36m.cli import count_of, is_or_are
 from h36m.dataset import JOINTS, MOST_FRAMES, UNPACK_AGAIN
+from h36m.errors import TaskError
 
 # The dataset has the first; the others are the same and twice as exact.
 FLOATING_TYPES = ("CDF_FLOAT", "CDF_REAL4", "CDF_DOUBLE", "CDF_REAL8")
@@ -25,7 +26,7 @@ def read_poses(file: Path, coordinates: int) -> np.ndarray:
         TaskError: the file is missing, cannot be read as CDF, has another shape or type, no frame or impossibly many,
             or numbers that are none.
     """
-    from h36m.cdf import FileName, pycdf  # takes long to import, and many runs read no pose
+    from h36m.files.cdf import FileName, pycdf  # takes long to import, and many runs read no pose
 
     if not file.is_file():
         raise TaskError(f"{file} is missing; download and unpack its archive")

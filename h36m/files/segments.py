@@ -14,9 +14,10 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from h36m.cli import TaskError, count_of
+from h36m.cli import count_of
 from h36m.dataset import FRAMES_WITHOUT_POSE, MOST_FRAMES, UNPACK_AGAIN
-from h36m.hdf5 import reading
+from h36m.errors import TaskError
+from h36m.files.hdf5 import reading
 
 # The box of a missing or empty mask.
 NO_BOX = (-1, -1, -1, -1)

@@ -1,6 +1,6 @@
-"""NASA's CDF library, as shipped with spacepy: import it with `from h36m.cdf import pycdf` only.
+"""NASA's CDF library, as shipped with spacepy: import it with `from h36m.files.cdf import pycdf` only.
 
-Importing it takes some 0.3 s, so h36m.poses does it when the first file is read.
+Importing it takes some 0.3 s, so h36m.files.poses does it when the first file is read.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from h36m.cli import TaskError
+from h36m.errors import TaskError
 
 # spacepy imports these where they are installed, for functions that we do not use. They read settings (MPLBACKEND, a
 # matplotlibrc in the current folder) that can end the import, and matplotlib doubles its time and memory.

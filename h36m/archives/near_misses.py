@@ -8,14 +8,14 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from h36m.archive_content import (
+from h36m.archives.content import (
     BEGINNING_BYTES,
     COMPRESSED_TWICE,
     fault_in_beginning,
     is_tar,
     member_names,
 )
-from h36m.archive_members import kind_of_member
+from h36m.archives.members import archive_of_member
 from h36m.dataset import (
     ARCHIVE_EXTENSION,
     CHANGED_EXTENSION,
@@ -26,12 +26,11 @@ from h36m.dataset import (
     SITE_SUBJECT_NUMBERS,
     STATE_EXTENSION,
     VERSION_EXTENSION,
-    archive_file_name,
-    archive_name,
+    Archive,
 )
-from h36m.gzip_stream import BadArchiveError
+from h36m.errors import BadArchiveError
 
-ARCHIVE_FILE_NAMES = {archive_file_name(kind, subject) for kind in KINDS for subject in SITE_SUBJECT_NUMBERS}
+ARCHIVE_FILE_NAMES = {Archive(kind, subject).file_name for kind in KINDS for subject in SITE_SUBJECT_NUMBERS}
 
 # Appended to an unfinished file's name: by Chrome and Edge, Safari (a folder), Firefox, old Edge, Opera, aria2.
 UNFINISHED_EXTENSIONS = (".crdownload", ".download", PARTIAL_EXTENSION, ".partial", ".opdownload", ".aria2")
@@ -42,12 +41,12 @@ COMPRESSION_EXTENSION = r"\.tgz|\.tar|\.gz"
 RANDOM_WORD = r"\.[\w-]{5,12}"
 
 
-def near_misses(folder: Path, absent: Iterable[tuple[str, str]]) -> list[str]:
+def near_misses(folder: Path, absent: Iterable[Archive]) -> list[str]:
     """Return a line for each file that is nearly one of the archives that are absent: what it is, and what to do.
 
     Args:
         folder: `archives/`.
-        absent: kind and subject of each archive.
+        absent: archives that are not there.
     """
     wanted = set(absent)
     paths = sorted(folder.iterdir()) if wanted and folder.is_dir() else []
@@ -89,64 +88,64 @@ def _is_our_own(name: str) -> bool:
     )
 
 
-def _line(path: Path, wanted: set[tuple[str, str]]) -> str | None:
+def _line(path: Path, wanted: set[Archive]) -> str | None:
     name = path.name.casefold()
     extension = next((each for each in UNFINISHED_EXTENSIONS if name.endswith(each)), "")
     archive = _by_name(name.removesuffix(extension), bool(extension), wanted)
     if path.is_dir():  # Safari's folder around an unfinished file; other folders are the user's own
-        return _unfinished_line(path, *archive) if archive and extension == ".download" else None
+        return _unfinished_line(path, archive) if archive and extension == ".download" else None
     if not path.is_file():
         return None
     if archive and extension:
-        return _unfinished_line(path, *archive)
+        return _unfinished_line(path, archive)
     try:
         with path.open("rb") as file:
             beginning = file.read(BEGINNING_BYTES)
     except OSError as error:
-        return f"{path.name}: named like {archive_file_name(*archive)}, but {error.strerror}" if archive else None
+        return f"{path.name}: named like {archive.file_name}, but {error.strerror}" if archive else None
     if archive:
-        return _named_line(path, *archive, beginning)
+        return _named_line(path, archive, beginning)
     is_foreign = re.search(rf"(?:{COMPRESSION_EXTENSION})(?:{COPY_MARK})*$", name.removesuffix(extension)) or extension
     archive = _by_content(beginning) if is_foreign else None
     if archive not in wanted:
         return None
-    return _unfinished_line(path, *archive) if extension else _good_line(path, *archive)
+    return _unfinished_line(path, archive) if extension else _good_line(path, archive)
 
 
-def _by_name(name: str, is_unfinished: bool, wanted: set[tuple[str, str]]) -> tuple[str, str] | None:
+def _by_name(name: str, is_unfinished: bool, wanted: set[Archive]) -> Archive | None:
     """Return the archive that a file is named like; a name in lower case, without what marks it as unfinished."""
     ending = "|".join([COPY_MARK, COMPRESSION_EXTENSION, *([RANDOM_WORD] if is_unfinished else [])])
     for archive in wanted:
-        stem = "[ _-]+".join(archive_name(*archive).casefold().split("_"))
+        stem = "[ _-]+".join(archive.name.casefold().split("_"))
         if re.fullmatch(rf"(?:copy of )?{stem}(?:{ending}){{0,4}}", name):
             return archive
     return None
 
 
-def _by_content(beginning: bytes) -> tuple[str, str] | None:
+def _by_content(beginning: bytes) -> Archive | None:
     """Return the archive that first bytes are of, as far as the names of its members tell."""
     try:
-        found = {kind_of_member(name) for name in member_names(beginning)} - {None}
+        found = {archive_of_member(name) for name in member_names(beginning)} - {None}
     except BadArchiveError:
         return None
     return found.pop() if len(found) == 1 else None
 
 
-def _unfinished_line(path: Path, kind: str, subject: str) -> str:
-    name = archive_file_name(kind, subject)
+def _unfinished_line(path: Path, archive: Archive) -> str:
+    name = archive.file_name
     return (
         f"{path.name}: an unfinished browser download of {name}; finish it in the browser, or remove it, and run again"
     )
 
 
-def _good_line(path: Path, kind: str, subject: str) -> str:
-    name = archive_file_name(kind, subject)
+def _good_line(path: Path, archive: Archive) -> str:
+    name = archive.file_name
     return f"{path.name}: looks like {name} under another name; rename it to {name} and run again"
 
 
-def _named_line(path: Path, kind: str, subject: str, beginning: bytes) -> str:
+def _named_line(path: Path, archive: Archive, beginning: bytes) -> str:
     """Describe a file that is named like an archive: by its first bytes it may be that, or something else."""
-    name = archive_file_name(kind, subject)
+    name = archive.file_name
     if not beginning:
         return f"{path.name}: named like {name}, but empty; remove it"
     if is_tar(beginning):
@@ -154,10 +153,10 @@ def _named_line(path: Path, kind: str, subject: str, beginning: bytes) -> str:
             f"{path.name}: {name} already decompressed, as Safari does; download it again, with 'Open safe "
             "files after downloading' off in Safari's settings"
         )
-    fault = fault_in_beginning(beginning, kind, subject)
+    fault = fault_in_beginning(beginning, archive)
     if fault == COMPRESSED_TWICE:
         return f"{path.name}: {name} compressed twice; decompress it once, name that {name}, and run again"
     found = _by_content(beginning)
-    if fault and found and found != (kind, subject):
-        return f"{path.name}: named like {name}, but it contains {archive_file_name(*found)}; rename it to that"
-    return f"{path.name}: named like {name}, but it {fault}; remove it" if fault else _good_line(path, kind, subject)
+    if fault and found and found != archive:
+        return f"{path.name}: named like {name}, but it contains {found.file_name}; rename it to that"
+    return f"{path.name}: named like {name}, but it {fault}; remove it" if fault else _good_line(path, archive)

@@ -11,8 +11,8 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from h36m.dataset import KIND_FACTS, PART_LABELS, subject_of_member
-from h36m.gzip_stream import BadArchiveError
+from h36m.dataset import KIND_FACTS, PART_LABELS, Archive, subject_of_member
+from h36m.errors import OtherArchiveError, UnsafeArchiveError
 from h36m.sequences import file_names
 
 # The folder of the part labels is not published, so it contradicts no other kind.
@@ -44,26 +44,17 @@ _STRAY = re.compile("|".join(map(fnmatch.translate, STRAY_NAMES)), re.IGNORECASE
 NAMES_IN_MESSAGE = 3
 
 
-class OtherArchiveError(BadArchiveError):
-    """A file is an archive of a different subject or kind than its name says."""
-
-
-class UnsafeArchiveError(BadArchiveError):
-    """An archive has members that no official archive has, so downloading it again does not help."""
-
-
 # -- one member --------------------------------------------------------------------------------------------------------
 
 
-def require_member(name: str, kind: str, subject: str) -> PurePosixPath:
+def require_member(name: str, archive: Archive) -> PurePosixPath:
     """Return the path of an archive's member.
 
     A member without a subject, with an unknown folder, or a stray contradicts nothing.
 
     Args:
         name: as in the tar header, `S1/Videos/Walking 1.54138969.mp4`; a folder's name counts, too.
-        kind: of h36m.dataset.KINDS.
-        subject: such as "S1".
+        archive: that its name says.
 
     Raises:
         UnsafeArchiveError: the member is outside of the archive's folder.
@@ -73,11 +64,11 @@ def require_member(name: str, kind: str, subject: str) -> PurePosixPath:
     if is_stray(path):
         return path
     found, parts = _in_folder_of_subject(path)
-    if found not in (None, subject):
-        raise OtherArchiveError(f"contains the folder {found}, but its name says {subject}")
-    folder = _folder_of_other_kind(parts, kind) if found else None
+    if found not in (None, archive.subject):
+        raise OtherArchiveError(f"contains the folder {found}, but its name says {archive.subject}")
+    folder = _folder_of_other_kind(parts, archive.kind) if found else None
     if folder:
-        raise OtherArchiveError(f"contains {found}/{folder}, but its name says {kind}")
+        raise OtherArchiveError(f"contains {found}/{folder}, but its name says {archive.kind}")
     return path
 
 
@@ -100,18 +91,18 @@ def is_stray(path: PurePosixPath) -> bool:
     return any(map(_STRAY.match, path.parts))
 
 
-def kind_of_member(name: str) -> tuple[str, str] | None:
-    """Return kind and subject of the archive that has a member of this name; None where the name does not tell."""
+def archive_of_member(name: str) -> Archive | None:
+    """Return the archive that has a member of this name; None where the name does not tell."""
     path = PurePosixPath(name.replace("\\", "/"))
     subject, parts = _in_folder_of_subject(path)
     if subject is None or is_stray(path):
         return None
     for kind, folder in _KNOWN_FOLDERS.items():
         if parts[: len(folder)] == folder:
-            return kind, subject
+            return Archive(kind, subject)
     # Of the two kinds with this top folder, the other one's folder is known.
     is_part_labels = len(parts) > 1 and parts[0] == _TOP_FOLDERS[PART_LABELS]
-    return (PART_LABELS, subject) if is_part_labels else None
+    return Archive(PART_LABELS, subject) if is_part_labels else None
 
 
 def _in_folder_of_subject(path: PurePosixPath) -> tuple[str | None, tuple[str, ...]]:
@@ -134,7 +125,7 @@ def _folder_of_other_kind(parts: tuple[str, ...], kind: str) -> str | None:
 # -- all members -------------------------------------------------------------------------------------------------------
 
 
-def places_of(files: Sequence[PurePosixPath], kind: str, subject: str) -> dict[PurePosixPath, PurePosixPath]:
+def places_of(files: Sequence[PurePosixPath], archive: Archive) -> dict[PurePosixPath, PurePosixPath]:
     """Return where each file of an archive is unpacked to: its path in the archive's folder of extracted/.
 
     The files that process_all.py reads are at the top of that folder, under the names that it looks for, wherever the
@@ -143,17 +134,16 @@ def places_of(files: Sequence[PurePosixPath], kind: str, subject: str) -> dict[P
 
     Args:
         files: all files of the archive without its strays, each once.
-        kind: of h36m.dataset.KINDS.
-        subject: such as "S1".
+        archive: that its name says.
 
     Raises:
         OtherArchiveError: it contains no file that process_all.py reads.
         UnsafeArchiveError: it holds two files for one place.
     """
-    names = file_names(kind, subject)
+    names = file_names(archive)
     wanted = {path: PurePosixPath(names[path.name.casefold()]) for path in files if path.name.casefold() in names}
     if not wanted:
-        example = next(iter(names.values()), kind)
+        example = next(iter(names.values()), archive.kind)
         raise OtherArchiveError(f"contains no file of its kind, such as {example!r}, but {listed(files)}")
     homes = {path.parent for path in wanted}
     shared = posixpath.commonpath([path.parent.as_posix() for path in files])
@@ -194,13 +184,13 @@ def _on_any_disk(path: PurePosixPath) -> str:
     return unicodedata.normalize("NFC", path.as_posix()).casefold()
 
 
-def is_in_place(folder: Path, kind: str, subject: str) -> bool:
+def is_in_place(folder: Path, archive: Archive) -> bool:
     """Return whether an unpacked folder has its files where process_all.py looks: all at its top, none deeper.
 
     Only names are looked at, so this is cheap. Earlier versions left the files in folders of their own where an archive
     held anything beside them.
     """
-    names = file_names(kind, subject)
+    names = file_names(archive)
     at_top: set[str] = set()
     deeper: set[str] = set()
     for where, _, files in os.walk(folder):

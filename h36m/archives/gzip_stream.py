@@ -6,6 +6,8 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 
+from h36m.errors import BadArchiveError
+
 GZIP_MAGIC = b"\x1f\x8b"
 # Read at a time, so that the bytes stay in a processor's cache while they are decompressed, checked and written: with
 # 64 to 256 kB 500 MB of random bytes take 0.12 CPU s, with 1 MB twice that. The largest of these, because threads hand
@@ -14,10 +16,6 @@ CHUNK_BYTES = 1 << 18
 # The end of a tar archive: two blocks of zeros. tar reads nothing after them.
 TAR_END = bytes(2 * tarfile.BLOCKSIZE)
 GZIP_WINDOW = 31  # makes zlib read gzip's header and trailer, and check the CRC and the length in it
-
-
-class BadArchiveError(Exception):
-    """The file is not a complete, safe archive. The message follows the file's name: "is truncated"."""
 
 
 def decompressed(file: io.RawIOBase, on_bytes: Callable[[int], None] = lambda count: None) -> Iterator[bytes]:

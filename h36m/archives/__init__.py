@@ -1,0 +1,1 @@
+"""What an archive is, for the download and the extract scripts alike: its bytes and its members."""

@@ -1,0 +1,1 @@
+"""Read and write the files of the dataset: CDF poses, MATLAB segments, HDF5."""
