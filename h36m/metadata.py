@@ -53,7 +53,7 @@ def load_metadata(path: Path = METADATA_FILE) -> Metadata:
         )
         if not joints:
             raise ValueError("sequences, actions, cameras or joints are not in it")
-        # Parents count from 1, ids from 0; the root has parent 0, which is no joint.
+        # Parents count from 1, ids from 0; the root has parent 0, which is not a joint.
         joint_parents = tuple(max(parent - 1, 0) for _, _, parent in joints)
         numbers = np.array(root.findtext(".//w0", default="").strip().strip("[]").split(), dtype=np.float64)
         cameras = _cameras(numbers, naming.camera_ids) if len(numbers) else {}
@@ -72,7 +72,7 @@ def _image_sizes(rows: list[ElementTree.Element]) -> dict[tuple[str, str], tuple
     """Read the table `<imagesizes>`: a row of camera ids, then rows of a subject and its sizes, such as 1000 x 1002.
 
     Raises:
-        ValueError: a row is too long or too short, or a cell is no size.
+        ValueError: a row is too long or too short, or a cell is not a size.
     """
     if not rows:
         return {}

@@ -122,7 +122,7 @@ def read_naming(root: ElementTree.Element) -> Naming:
     """Read the names from the root element of metadata.xml.
 
     Raises:
-        ValueError: an element is missing or empty, or is no number where a number is expected.
+        ValueError: an element is missing or empty, or not a number where one is expected.
     """
     header, *rows = root.findall("mapping/tr")
     _, _, *subjects = [cell.text or "" for cell in header.findall("td")]  # the first two are empty

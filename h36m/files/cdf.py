@@ -18,7 +18,7 @@ from h36m.errors import TaskError
 # spacepy imports these where they are installed, for functions that we do not use. They read settings (MPLBACKEND, a
 # matplotlibrc in the current folder) that can end the import, and matplotlib doubles its time and memory.
 NOT_NEEDED = ("matplotlib", "astropy")
-LIBRARY_FILES = ("libcdf.so", "libcdf.dylib", "dllcdf.dll")  # on Linux, macOS, Windows
+LIBRARY_FILES = ("libcdf.so", "libcdf.dylib")  # on Linux, macOS
 
 
 class FileName(str):

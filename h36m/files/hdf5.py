@@ -13,7 +13,7 @@ def reading(file: Path) -> h5py.File:
     """Open an HDF5 file to read, for a `with` block.
 
     Raises:
-        OSError: it is not there, or is no HDF5.
+        OSError: the file is missing, or is not HDF5.
     """
     return h5py.File(file, "r", locking=False)
 

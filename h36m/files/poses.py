@@ -24,7 +24,7 @@ def read_poses(file: Path, coordinates: int) -> np.ndarray:
 
     Raises:
         TaskError: the file is missing, cannot be read as CDF, has another shape or type, no frame or impossibly many,
-            or numbers that are none.
+            or values that are not finite numbers.
     """
     from h36m.files.cdf import FileName, pycdf  # takes long to import, and many runs read no pose
 
@@ -45,7 +45,7 @@ def read_poses(file: Path, coordinates: int) -> np.ndarray:
     except (pycdf.CDFException, KeyError, OSError, ValueError) as error:
         raise TaskError(f"{file} cannot be read as CDF ({_first_line(error)}); {UNPACK_AGAIN}") from error
     with np.errstate(all="ignore"):
-        # Values beyond float32, the dataset's type, are not poses either, and would overflow when squared.
+        # Values beyond float32, the dataset's type, are damage too, and would overflow when squared.
         is_number = np.isfinite(poses[0].astype(np.float32))
         poses = poses[0].astype(np.float64).reshape(-1, JOINTS, coordinates)
     broken = np.flatnonzero(~is_number.all(axis=1))
