@@ -55,7 +55,6 @@ class Line(NamedTuple):
         after: spaces and line end.
     """
 
-    number: int  # from 1
     section: str | None
     before: str
     key: str | None = None
@@ -89,8 +88,7 @@ def read_configuration(path: Path, environment: Mapping[str, str] = os.environ) 
     Raises:
         UsageError: the file cannot be read, or has a line or value that is not understood; no secret is in the message.
     """
-    warnings: list[str] = []
-    found = _read_settings(path, warnings)
+    found, warnings = _read_settings(path)
     values = DEFAULTS | {key: value for key, (value, _) in found.items() if value}
     variables = {key: _checked_text(environment.get(name, ""), name) for key, name in VARIABLES.items()}
     for key, (choices, expected) in CHOICES.items():
@@ -122,7 +120,7 @@ def save_session(path: Path, session: str) -> None:
     The file is replaced as a whole, and then only its owner can read it.
 
     Raises:
-        OSError: the file cannot be read or written, or is no text in UTF-8 any more.
+        OSError: the file cannot be read or written, or is not UTF-8 text any more.
     """
     path = path.resolve()  # a link stays a link
     write_atomically(path, _with_session(_read(path), session), PRIVATE)
@@ -153,32 +151,33 @@ def lines_of(text: str) -> Iterator[Line]:
     or `:` and ends with the line, without the ASCII spaces around it.
     """
     section = None
-    for number, raw in enumerate(io.StringIO(text, newline="\n"), 1):
+    for raw in io.StringIO(text, newline="\n"):
         if match := HEADER.fullmatch(raw):
             section = match[1]
         if match or COMMENT.fullmatch(raw):
-            yield Line(number, section, raw)
+            yield Line(section, raw)
         elif match := SETTING.fullmatch(raw):
             before, key, value, after = match.groups()
-            yield Line(number, section, before, key, value, after)
+            yield Line(section, before, key, value, after)
         else:
-            yield Line(number, section, raw, key="")
+            yield Line(section, raw, key="")
 
 
-def _read_settings(path: Path, warnings: list[str]) -> dict[str, tuple[str, int]]:
-    """Return the value and line number of each key that has a value, and add warnings about what is ignored.
+def _read_settings(path: Path) -> tuple[dict[str, tuple[str, int]], list[str]]:
+    """Return the values of the keys with the numbers of their lines, and warnings about what is ignored.
 
     Raises:
         UsageError: as `read_configuration`.
     """
     settings: dict[str, tuple[str, int]] = {}
+    warnings: list[str] = []
     seen: set[tuple[str | None, str]] = set()
     try:
         text = _read(path)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    for line in lines_of(text):
-        where = f"{path}: line {line.number}"
+    for number, line in enumerate(lines_of(text), 1):
+        where = f"{path}: line {number}"
         if line.key is None:
             if line.section != SECTION and HEADER.fullmatch(line.before):
                 hint = _hint(line.section or "", {SECTION.lower(): f"[{SECTION}]"})
@@ -192,10 +191,10 @@ def _read_settings(path: Path, warnings: list[str]) -> dict[str, tuple[str, int]
         seen.add(name)
         key = KEYS.get(line.key.lower())
         if line.section == SECTION and key:
-            settings[key] = _checked_text(line.value, f"{where}: {key}"), line.number
+            settings[key] = _checked_text(line.value, f"{where}: {key}"), number
         elif line.section == SECTION:
             warnings.append(f"{where}: ignoring the unknown key {line.key!a}{_hint(line.key, KEYS)}")
-    return settings
+    return settings, warnings
 
 
 def _with_session(text: str, session: str) -> str:
@@ -255,7 +254,7 @@ def _fault_of_url(url: str) -> str | None:
     try:
         parts = urlsplit(url)
         is_right = parts.scheme in ("http", "https") and parts.hostname
-    except ValueError:  # such as brackets that are no IPv6 address
+    except ValueError:  # such as brackets around what is not an IPv6 address
         return "be an address, such as https://vision.imar.ro/human3.6m/"
     if "@" in parts.netloc:  # axel would show it in `ps`, and messages name the host
         return "not contain a user name or password; remove everything before the @, and use Username and Password"
