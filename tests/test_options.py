@@ -219,7 +219,7 @@ MODULES'''
 
 @pytest.fixture
 def script(tmp_path):
-    """A copy of process_all.py whose rule is edited to use a constant and a helper beside it."""
+    """A copy of process_all.py whose rule is edited to use a constant and a helper next to it."""
     script = copy_of_scripts(tmp_path / "scripts")
     edit(script, "\nMODULES", RULE)
     return script

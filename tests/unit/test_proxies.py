@@ -25,6 +25,8 @@ from h36m.errors import TaskError, UsageError
 
 SITE = "https://vision.imar.ro/human3.6m/"
 SECRET = "hunter2"
+INVALID = "invalid URL; check ALL_PROXY, use http://"
+REFUSED = "cannot be reached (connection refused); check ALL_PROXY"
 
 
 @pytest.fixture(autouse=True)
@@ -146,16 +148,16 @@ def test_tunnel_shows_the_proxy_the_host_only(environment, tmp_path, certificate
     ("value", "kind", "words"),
     [
         ("socks5://{user}@127.0.0.1:1", TaskError, "SOCKS needs another package; run: pip install 'requests[socks]'"),
-        ("foo://{user}@127.0.0.1:1", TaskError, "invalid URL; check ALL_PROXY, use http://"),
-        ("socks://{user}@127.0.0.1:1", TaskError, "invalid URL; check ALL_PROXY, use http://"),
-        ("http://{user}@127.0.0.1:99999", TaskError, "invalid URL; check ALL_PROXY, use http://"),
-        ("http://{user}#@127.0.0.1:1", TaskError, "invalid URL; check ALL_PROXY, use http://"),
-        ("http://{user}@", TaskError, "invalid URL; check ALL_PROXY, use http://"),
-        ("http://{user}@[::1", TaskError, "invalid URL; check ALL_PROXY, use http://"),
-        ("{user}@127.0.0.1:1", TaskError, "invalid URL; check ALL_PROXY, use http://"),
-        ("http://{user}@127.0.0.1:1", UnreachableError, "cannot be reached (connection refused); check ALL_PROXY"),
-        ("https://{user}@127.0.0.1:1", UnreachableError, "cannot be reached (connection refused); check ALL_PROXY"),
-        ("127.0.0.1:1", UnreachableError, "cannot be reached (connection refused); check ALL_PROXY"),
+        ("foo://{user}@127.0.0.1:1", TaskError, INVALID),
+        ("socks://{user}@127.0.0.1:1", TaskError, INVALID),
+        ("http://{user}@127.0.0.1:99999", TaskError, INVALID),
+        ("http://{user}#@127.0.0.1:1", TaskError, INVALID),
+        ("http://{user}@", TaskError, INVALID),
+        ("http://{user}@[::1", TaskError, INVALID),
+        ("{user}@127.0.0.1:1", TaskError, INVALID),
+        ("http://{user}@127.0.0.1:1", UnreachableError, REFUSED),
+        ("https://{user}@127.0.0.1:1", UnreachableError, REFUSED),
+        ("127.0.0.1:1", UnreachableError, REFUSED),
         ("http://{user}@no-such-host.invalid:3128", UnreachableError, "host not found; check ALL_PROXY"),
     ],
 )
@@ -311,7 +313,7 @@ def test_axel_runs_without_proxy_in_that_environment(environment, tmp_path):
 
 @needs_axel
 def test_axel_with_no_proxy_ignores_its_settings(tmp_path):
-    """Those of /etc/axelrc stay in force beside our own file, so that the option is needed, too."""
+    """Those of /etc/axelrc stay in force next to our own file, so that the option is needed, too."""
     (tmp_path / "site").mkdir()
     with faulty_site(tmp_path / "site") as site, recording_proxy() as proxy:
         (tmp_path / ".axelrc").write_text(f"http_proxy = {proxy.url}\n")
