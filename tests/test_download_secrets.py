@@ -188,21 +188,6 @@ def test_redirect_to_https_sends_secrets_encrypted_only(tmp_path, release, downl
 # -- config.ini ------------------------------------------------------------------------------------------------------
 
 
-def test_missing_configuration_is_made_with_mode_0600(tmp_path, release):
-    with faulty_site(release) as site:
-        downloads = Downloads(tmp_path / "root", site)
-        config = tmp_path / "new.ini"
-        downloads.config.unlink()
-        # BaseURL has no variable: what is tested is a file that holds nothing else.
-        config.write_text(f"[General]\nBaseURL = {site.base_url}\n")
-        ended = downloads.run(
-            "--subjects", "S1", "--config", config, script=SCRIPT, H36M_USERNAME=USERNAME, H36M_PASSWORD=PASSWORD
-        )
-        assert ended.returncode == 0, ended.text
-        assert stat.S_IMODE(config.stat().st_mode) == 0o600
-        assert PASSWORD not in config.read_text() and USERNAME not in config.read_text()
-
-
 def test_the_environment_goes_before_the_file(tmp_path, release):
     with faulty_site(release) as site:
         wrong = {"Username": "someone.else@example.org", "Password": "wrong", "PHPSESSID": "deadinthefile"}
@@ -221,6 +206,8 @@ def test_the_environment_goes_before_the_file(tmp_path, release):
         assert ended.returncode == 0, ended.text
         tried = list(dict.fromkeys(request.cookie for request in site.requests if request.cookie))
         assert tried[:2] == ["PHPSESSID=deadinenvironment", "PHPSESSID=deadinthefile"]
+        assert PASSWORD not in downloads.config.read_text() and USERNAME not in downloads.config.read_text()
+        assert tried[-1].replace("=", " = ") in downloads.config.read_text(), "the session is saved"
 
 
 def test_without_user_name_and_terminal_the_run_exits_2(tmp_path, release):

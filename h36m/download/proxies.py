@@ -53,16 +53,14 @@ def find_proxy(url: str) -> Proxy | None:
     if not value:
         return None
     key = next(key for key in (urlsplit(url).scheme, *proxies) if proxies.get(key) == value)
-    # urllib prefers the lower case where both are set.
-    names = sorted((name for name in os.environ if name.lower() == f"{key}_proxy"), key=str.islower)
-    name = next((name for name in reversed(names) if os.environ[name] == value), "the system's settings")
+    names = (name for name in os.environ if name.lower() == f"{key}_proxy" and os.environ[name] == value)
     scheme, rest = SCHEME_AND_REST.fullmatch(value).groups(default="http")  # type: ignore[union-attr]
     # A user name and password end at the last @; in a password, / ? # are seen unescaped.
     address = re.split(r"[/?#]", rest.rpartition("@")[2], maxsplit=1)[0]
     return Proxy(
         scheme=scheme.lower(),
         address=address if HOST_AND_PORT.fullmatch(address) else "",
-        source=name,
+        source=next(names, "the system's settings"),
     )
 
 
