@@ -7,18 +7,13 @@ import h5py
 import numpy as np
 import pytest
 from helpers.facts import CAMERAS, FACTS, human36m_projection, rotation_of_facts
-from helpers.marks import slow
 from helpers.releases import contents, copy_of_scripts, edit, linked, make_extracted, times_of_files
 from helpers.scripts import process, run_script
 from PIL import Image
 
 from demo.release import Recording
-from h36m.cameras import project
 from h36m.files.cdf import pycdf
-from h36m.files.segments import NO_BOX
-from h36m.metadata import load_metadata
 from h36m.process.selection import FrameRule, FrameRuleError, chosen_frames
-from h36m.process.sequence import View, corrected_view
 
 SHIFTED = ("Greeting-2", "SittingDown-2", "Waiting-1")
 NAMES = (*SHIFTED, "Walking-1")
@@ -135,31 +130,6 @@ def test_one_line_names_the_sequences_that_are_not_corrected(both_subjects, corr
     assert "shifted" not in (corrected[0] / "output.txt").read_text()
 
 
-def test_box_corrected_out_of_the_picture_becomes_no_box():
-    """No box stays no box."""
-    camera = load_metadata().cameras["S9", CAMERAS[0]]
-    pose_3d = np.tile([0.0, 0.0, 4000.0], (4, 32, 1))  # before the camera
-    boxes = np.array([(0, 10, 1, 20), (999, 10, 1000, 20), NO_BOX, (400, 10, 600, 990)], dtype=np.int32)
-    view = View(
-        camera=CAMERAS[0],
-        frames=np.arange(4),
-        pose_2d=project(pose_3d, camera),
-        pose_3d=pose_3d,
-        pose_3d_universal=pose_3d,
-        intrinsics=np.zeros(4),
-        intrinsics_universal=np.zeros(4),
-        boxes=boxes,
-        size=(1002, 1000),
-        pose_count=4,
-    )
-    moved = corrected_view(view, camera).boxes
-    assert moved.dtype == np.int32
-    to_the_right = moved[3, 0] > 400
-    gone, stays = (1, 0) if to_the_right else (0, 1)
-    assert moved[gone].tolist() == moved[2].tolist() == [*NO_BOX]
-    assert moved[stays].tolist() != boxes[stays].tolist() and (moved[stays] >= 0).all()
-
-
 @pytest.mark.slow
 def test_the_correction_needs_no_world_coordinates(both_subjects, corrected, tmp_path):
     root = linked(both_subjects, tmp_path)
@@ -249,7 +219,7 @@ MODULES'''
 
 @pytest.fixture
 def script(tmp_path):
-    """A copy of process_all.py whose rule is edited to use a constant and a helper beside it."""
+    """A copy of process_all.py whose rule is edited to use a constant and a helper next to it."""
     script = copy_of_scripts(tmp_path / "scripts")
     edit(script, "\nMODULES", RULE)
     return script
@@ -312,58 +282,14 @@ def test_failing_rule_is_named_with_its_line(walk, tmp_path, script):
     assert times_of_files(root / "processed") == before
 
 
-@pytest.mark.parametrize(
-    ("returned", "reported"),
-    [
-        ([], "chose none"),
-        (np.array([], dtype=int), "chose none"),
-        ([0, 14], "frames from 0 to 13, but it chose 0 to 14"),
-        ([-1, 3], "frames from 0 to 13, but it chose -1 to 3"),
-        (np.arange(14) % 2 == 0, "bool"),
-        (np.linspace(0, 13, 4), "float64"),
-        (None, "object"),
-        (3, "shape ()"),
-        (np.argwhere(np.arange(14) % 2 == 0), "shape (7, 1)"),
-        ([[0, 1], [2]], "ValueError"),
-    ],
-    ids=["empty", "empty array", "too high", "negative", "mask", "floats", "nothing", "number", "column", "ragged"],
-)
-def test_rule_that_returns_no_frames_is_one_line(returned, reported):
-    with pytest.raises(FrameRuleError) as raised:
-        chosen_frames(edited(lambda subject, poses: returned), "S1", np.zeros((14, 32, 3)))
-    assert reported in str(raised.value) and "rule()" in str(raised.value) and "\n" not in str(raised.value)
-
-
-@pytest.mark.parametrize("returned", [[3, 0, 3], (0, 3), range(0, 4, 3), np.array([3, 0], dtype=np.uint8)], ids=str)
-def test_rule_may_return_any_row_of_integers_in_any_order(returned):
-    frames = chosen_frames(edited(lambda subject, poses: returned), "S1", np.zeros((14, 32, 3)))
-    assert frames.tolist() == [0, 3] and frames.dtype == np.int64
-
-
 def test_rule_failing_in_a_library_is_named_with_its_own_line():
     def failing(subject, poses):
         return np.reshape(poses, 5)
 
     with pytest.raises(FrameRuleError) as raised:
-        chosen_frames(edited(failing), "S1", np.zeros((14, 32, 3)))
+        chosen_frames(FrameRule(failing, text="as in the test", edited_files="digest"), "S1", np.zeros((14, 32, 3)))
     line = failing.__code__.co_firstlineno + 1
     assert f"in line {line} of test_options.py: ValueError: cannot reshape" in str(raised.value)
-
-
-def test_a_rule_that_moves_the_poses_it_is_given_changes_no_annotation():
-    def centered(subject, poses):
-        poses -= poses[:, :1]
-        return [0]
-
-    poses = np.random.default_rng(0).normal(size=(14, 32, 3))
-    before = poses.copy()
-    chosen_frames(edited(centered), "S1", poses)
-    np.testing.assert_array_equal(poses, before)
-
-
-def edited(rule) -> FrameRule:
-    rule.__name__ = "rule"
-    return FrameRule(rule, text="as in the test", edited_files="digest")
 
 
 # --- wrong use ---
@@ -373,30 +299,16 @@ def edited(rule) -> FrameRule:
     ("options", "named"),
     [
         (["--subjects", "S2"], "S2"),
-        slow(["--subjects", "Walking"], "Walking"),
-        (["--subjects"], "--subjects"),
         (["--actions", "Flying"], "Flying"),
-        slow(["--actions", "Walking-3"], "Walking-3"),
-        slow(["--actions", "_ALL"], "_ALL"),
         (["--cameras", "1"], "unknown 1; choose from 54138969"),
         (["--every", "0"], "--every"),
-        slow(["--every", "-2"], "--every"),
-        slow(["--every", "often"], "often"),
-        (["--movement", "0"], "--movement"),
-        slow(["--movement", "nan"], "nan"),
-        slow(["--movement", "inf"], "inf"),
-        slow(["--movement", "much"], "much"),
-        (["--every", "2", "--movement", "40"], "--movement"),
-        slow(["--every", "2", "--all-frames"], "--all-frames"),
-        slow(["--all-frames", "--movement", "40"], "--movement"),
-        (["--jobs", "0"], "--jobs"),
-        (["--colour", "red"], "--colour"),
         (["--root", "nowhere"], "nowhere"),
         (["--root", "."], "extracted"),  # where nothing is unpacked
     ],
     ids=" ".join,
 )
 def test_wrong_use_is_one_clear_line_and_status_2(tmp_path, options, named):
+    """Other options are tested without a process, in test_scripts.py."""
     ended = run_script("process_all.py", *options, cwd=tmp_path)
     assert (ended.returncode, ended.stdout, len(ended.errors)) == (2, "", 1)
     assert ended.stderr.startswith("process_all.py: ") and named in ended.stderr

@@ -7,9 +7,8 @@ import io
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -31,38 +30,36 @@ DEFAULTS = {
 KEYS = {key.lower(): key for key in DEFAULTS}  # keys are not case-sensitive
 VARIABLES = {"PHPSESSID": "H36M_PHPSESSID", "Username": "H36M_USERNAME", "Password": "H36M_PASSWORD"}
 BOOLEANS = dict.fromkeys(("yes", "true", "on", "1"), True) | dict.fromkeys(("no", "false", "off", "0"), False)
-DOWNLOADERS = ("auto", "axel", "requests")
-MOST_CONNECTIONS = 100
+CHOICES: dict[str, tuple[Collection[str], str]] = {
+    "VerifyTLS": (BOOLEANS, "yes or no"),
+    "Downloader": (("auto", "axel", "requests"), "auto, axel or requests"),
+    "Connections": ([str(number) for number in range(1, 101)], "a number from 1 to 100"),
+}
 
-# On bytes, so that comments in any encoding are harmless; there \s is an ASCII space or a line end. A byte order mark
-# counts as a space.
-MARGIN = rb"(?:\xef\xbb\xbf)?\s*"
-COMMENT = re.compile(MARGIN + rb"([;#].*)?", re.DOTALL)
-HEADER = re.compile(MARGIN + rb"\[([^\[\]]*)\]\s*")
-SETTING = re.compile(rb"(%b([^\s\[=:][^=:]*?)\s*[=:][ \t\v\f]*)(.*?)(\s*)" % MARGIN, re.DOTALL)
+# \s is an ASCII space or a line end here. A byte order mark counts as a space.
+MARGIN = r"\ufeff?\s*"
+COMMENT = re.compile(rf"{MARGIN}([;#].*)?", re.DOTALL | re.ASCII)
+HEADER = re.compile(rf"{MARGIN}\[([^\[\]]*)\]\s*", re.ASCII)
+SETTING = re.compile(rf"({MARGIN}([^\s\[=:][^=:]*?)\s*[=:][ \t\v\f]*)(.*?)(\s*)", re.DOTALL | re.ASCII)
 # A key of ours is one word: of `Password hunter=2`, which lacks its first equals sign, no part is shown as a key.
 WORD = re.compile(r"[^\W\d][\w.-]*")
 
 
-class Meaning(Enum):
-    """What a line of `config.ini` is."""
-
-    COMMENT = auto()  # or empty
-    HEADER = auto()  # of a section
-    SETTING = auto()  # KEY = VALUE
-    UNKNOWN = auto()
-
-
 class Line(NamedTuple):
-    """One line of `config.ini`; `before + value + after` of all lines, joined, are the file."""
+    """One line of `config.ini`; `before + value + after` of all lines, joined, are the file.
 
-    number: int  # from 1
-    meaning: Meaning
-    section: str | None  # that the line is in, or begins; None before the first
-    before: bytes  # up to the value; the whole line if it is no setting
-    key: str = ""
-    value: bytes = b""
-    after: bytes = b""  # spaces and line end
+    Attributes:
+        section: that the line is in, or begins; None before the first.
+        before: up to the value of a setting; else the whole line.
+        key: of a setting; None in a comment or the header of a section, "" where the line is none of them.
+        after: spaces and line end.
+    """
+
+    section: str | None
+    before: str
+    key: str | None = None
+    value: str = ""
+    after: str = ""
 
 
 @dataclass
@@ -91,41 +88,25 @@ def read_configuration(path: Path, environment: Mapping[str, str] = os.environ) 
     Raises:
         UsageError: the file cannot be read, or has a line or value that is not understood; no secret is in the message.
     """
-    values, numbers, warnings = _read_file(path)
-    values = DEFAULTS | {key: value for key, value in values.items() if value}
-
-    def wrong(key: str, reason: str) -> UsageError:
-        hint = "; put the comment on a line of its own" if re.search(r"\s[;#]", values[key]) else ""
-        return UsageError(f"{path}: line {numbers[key]}: {key} must {reason}{hint}")
-
-    def wrong_value(key: str, expected: str) -> UsageError:
-        return wrong(key, f"be {expected}, not {values[key]!r}")
-
-    if reason := _fault_of_url(values["BaseURL"]):
-        raise wrong("BaseURL", reason)
-    verify_tls = BOOLEANS.get(values["VerifyTLS"].lower())
-    if verify_tls is None:
-        raise wrong_value("VerifyTLS", "yes or no")
-    downloader = values["Downloader"].lower()
-    if downloader not in DOWNLOADERS:
-        raise wrong_value("Downloader", "auto, axel or requests")
-    if downloader == "axel" and not shutil.which("axel"):
+    found, warnings = _read_settings(path)
+    values = DEFAULTS | {key: value for key, (value, _) in found.items() if value}
+    variables = {key: _checked_text(environment.get(name, ""), name) for key, name in VARIABLES.items()}
+    for key, (choices, expected) in CHOICES.items():
+        if values[key].lower() not in choices:
+            raise _wrong_value(path, key, *found[key], f"be {expected}, not {values[key]!r}")
+    if fault := _fault_of_url(values["BaseURL"]):
+        raise _wrong_value(path, "BaseURL", *found["BaseURL"], fault)
+    if values["Downloader"].lower() == "axel" and not shutil.which("axel"):
         raise UsageError(f"{path}: Downloader is axel, which is not installed; install it or set Downloader = auto")
-    digits = re.fullmatch(r"0*([0-9]{1,3})", values["Connections"])
-    if not digits or not 1 <= int(digits[1]) <= MOST_CONNECTIONS:
-        raise wrong_value("Connections", f"a number from 1 to {MOST_CONNECTIONS}")
     if re.search(r"\s", values["Username"]):
-        warnings.append(
-            f"{path}: line {numbers['Username']}: Username contains a space; if a comment follows it, put the comment "
-            "on a line of its own"
-        )
-    variables = {key: _variable(environment, name) for key, name in VARIABLES.items()}
+        hint = "if a comment follows it, put the comment on a line of its own"
+        warnings.append(f"{path}: line {found['Username'][1]}: Username contains a space; {hint}")
     return Configuration(
         path=path,
         base_url=values["BaseURL"].rstrip("/") + "/",
-        verify_tls=verify_tls,
-        downloader=downloader,
-        connections=int(digits[1]),
+        verify_tls=BOOLEANS[values["VerifyTLS"].lower()],
+        downloader=values["Downloader"].lower(),
+        connections=int(values["Connections"]),
         username=variables["Username"] or values["Username"],
         password=variables["Password"] or values["Password"],
         sessions=[session for session in (variables["PHPSESSID"], values["PHPSESSID"]) if session],
@@ -139,127 +120,108 @@ def save_session(path: Path, session: str) -> None:
     The file is replaced as a whole, and then only its owner can read it.
 
     Raises:
-        OSError: the file cannot be read or written, or is no text in UTF-8 any more.
+        OSError: the file cannot be read or written, or is not UTF-8 text any more.
     """
     path = path.resolve()  # a link stays a link
+    write_atomically(path, _with_session(_read(path), session), PRIVATE)
+
+
+def _read(path: Path) -> str:
+    """Return the text of a configuration, with surrogates for bytes that are not UTF-8; "" if there is no file.
+
+    Raises:
+        OSError: it cannot be read, or is UTF-16 or UTF-32, as some editors save it, or not text at all.
+    """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        content = b""
-    if _is_wide(content):
-        raise OSError(errno.EILSEQ, "it is not UTF-8 text", str(path))
-    # Byte for byte: what is not UTF-8 becomes surrogates here, and bytes again when it is written.
-    text = _with_session(content, session.encode()).decode(errors="surrogateescape")
-    write_atomically(path, text, PRIVATE)
+        return ""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content:
+        raise OSError(errno.EILSEQ, "not UTF-8 text (UTF-16 or binary?); save it as UTF-8", str(path))
+    return content.decode(errors="surrogateescape")
 
 
 # -- lines -------------------------------------------------------------------------------------------------------------
 
 
-def lines_of(content: bytes) -> Iterator[Line]:
+def lines_of(text: str) -> Iterator[Line]:
     """Yield the lines of a configuration, including those that are not understood.
 
     A line whose first character other than spaces is `;` or `#` is a comment. A value begins after the first `=`
     or `:` and ends with the line, without the ASCII spaces around it.
     """
     section = None
-    for number, raw in enumerate(io.BytesIO(content), 1):
-        if COMMENT.fullmatch(raw):
-            yield Line(number, Meaning.COMMENT, section, raw)
-        elif match := HEADER.fullmatch(raw):
-            section = _name(match[1])
-            yield Line(number, Meaning.HEADER, section, raw)
+    for raw in io.StringIO(text, newline="\n"):
+        if match := HEADER.fullmatch(raw):
+            section = match[1]
+        if match or COMMENT.fullmatch(raw):
+            yield Line(section, raw)
         elif match := SETTING.fullmatch(raw):
             before, key, value, after = match.groups()
-            yield Line(number, Meaning.SETTING, section, before, _name(key), value, after)
+            yield Line(section, before, key, value, after)
         else:
-            yield Line(number, Meaning.UNKNOWN, section, raw)
+            yield Line(section, raw, key="")
 
 
-def _read_file(path: Path) -> tuple[dict[str, str], dict[str, int], list[str]]:
-    """Return the values of the file's keys, the numbers of their lines, and warnings; all empty if there is no file.
+def _read_settings(path: Path) -> tuple[dict[str, tuple[str, int]], list[str]]:
+    """Return the values of the keys with the numbers of their lines, and warnings about what is ignored.
 
     Raises:
         UsageError: as `read_configuration`.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        content = b""
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    if _is_wide(content):
-        raise UsageError(f"{path}: is not UTF-8 text (UTF-16 or binary?); save it as UTF-8")
-    values: dict[str, str] = {}
-    numbers: dict[str, int] = {}
+    settings: dict[str, tuple[str, int]] = {}
     warnings: list[str] = []
     seen: set[tuple[str | None, str]] = set()
-    for line in lines_of(content):
-        where = f"{path}: line {line.number}"
-        if not _is_understood(line, seen):
+    try:
+        text = _read(path)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    for number, line in enumerate(lines_of(text), 1):
+        where = f"{path}: line {number}"
+        if line.key is None:
+            if line.section != SECTION and HEADER.fullmatch(line.before):
+                hint = _hint(line.section or "", {SECTION.lower(): f"[{SECTION}]"})
+                warnings.append(f"{where}: ignoring the unknown section {f'[{line.section}]'!a}{hint}")
+            continue
+        name = line.section, line.key.lower()
+        is_word = WORD.fullmatch(line.key) if line.section == SECTION else line.key
+        if line.section is None or name in seen or not is_word:
             # Without any word of the line: it may contain the password.
             raise UsageError(f"{where} is neither KEY = VALUE nor a comment; see config.ini.example")
-        if line.meaning is Meaning.HEADER and line.section != SECTION:
-            name, hint = f"[{line.section}]", _hint(line.section or "", {SECTION.lower(): f"[{SECTION}]"})
-            warnings.append(f"{where}: ignoring the unknown section {name!a}{hint}")
-        if line.meaning is not Meaning.SETTING or line.section != SECTION:
-            continue
-        if line.key.lower() not in KEYS:
+        seen.add(name)
+        key = KEYS.get(line.key.lower())
+        if line.section == SECTION and key:
+            settings[key] = _checked_text(line.value, f"{where}: {key}"), number
+        elif line.section == SECTION:
             warnings.append(f"{where}: ignoring the unknown key {line.key!a}{_hint(line.key, KEYS)}")
-            continue
-        key = KEYS[line.key.lower()]
-        try:
-            values[key], numbers[key] = line.value.decode(), line.number
-        except UnicodeDecodeError:
-            raise UsageError(f"{where}: {key} is not UTF-8 text; save the file as UTF-8") from None
-    return values, numbers, warnings
+    return settings, warnings
 
 
-def _is_understood(line: Line, seen: set[tuple[str | None, str]]) -> bool:
-    """Say whether a line means something in its place; add the section and key of a setting to those seen."""
-    if line.meaning is not Meaning.SETTING:
-        return line.meaning is not Meaning.UNKNOWN
-    name = (line.section, line.key.lower())
-    is_twice = name in seen
-    seen.add(name)
-    return line.section is not None and not is_twice and (line.section != SECTION or bool(WORD.fullmatch(line.key)))
-
-
-def _with_session(content: bytes, session: bytes) -> bytes:
+def _with_session(text: str, session: str) -> str:
     """Return a configuration with another PHPSESSID, or with one if it has none."""
-    lines = list(lines_of(content))
+    lines = list(lines_of(text))
     ours = [index for index, line in enumerate(lines) if line.section == SECTION]
     for index in ours:
-        if lines[index].key.lower() == "phpsessid":
-            before, after = lines[index].before, lines[index].after
-            if before.endswith((b" =", b" :")):  # an empty value, whose blank an editor has removed
-                before += b" "
-            return _joined(lines[:index]) + before + session + after + _joined(lines[index + 1 :])
-    # Below the section's header, or a section of its own at the end. What is added ends as the line before it does.
+        line = lines[index]
+        if line.key and line.key.lower() == "phpsessid":
+            # An editor may have removed the blank after the equals sign of an empty value.
+            before = line.before + " " * line.before.endswith((" =", " :"))
+            lines[index] = line._replace(before=before, value=session)
+            return _joined(lines)
+    # Below the section's header, or a section of its own at the end.
     place = ours[0] + 1 if ours else len(lines)
     head, tail = _joined(lines[:place]), _joined(lines[place:])
-    newline = b"\r\n" if content.partition(b"\n")[0].endswith(b"\r") else b"\n"
-    added = [b"PHPSESSID = " + session] if ours else [f"[{SECTION}]".encode(), b"PHPSESSID = " + session]
-    if head.endswith(b"\n") or head in (b"", codecs.BOM_UTF8):
-        return head + b"".join(line + newline for line in added) + tail
-    return head + b"".join(newline + line for line in added) + tail
+    newline = "\r\n" if text.partition("\n")[0].endswith("\r") else "\n"
+    if not head.endswith("\n") and head not in ("", "\ufeff"):
+        head += newline
+    return f"{head}{'' if ours else f'[{SECTION}]{newline}'}PHPSESSID = {session}{newline}{tail}"
 
 
-def _joined(lines: Iterable[Line]) -> bytes:
-    return b"".join(line.before + line.value + line.after for line in lines)
+def _joined(lines: Iterable[Line]) -> str:
+    return "".join(line.before + line.value + line.after for line in lines)
 
 
 # -- values ------------------------------------------------------------------------------------------------------------
-
-
-def _is_wide(content: bytes) -> bool:
-    """Say whether a file is UTF-16 or UTF-32, as some editors save it, or no text at all."""
-    return content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content
-
-
-def _name(raw: bytes) -> str:
-    """Return the name of a section or key as text, whatever bytes it is made of."""
-    return raw.decode(errors="backslashreplace")
 
 
 def _hint(name: str, known: Mapping[str, str]) -> str:
@@ -268,17 +230,22 @@ def _hint(name: str, known: Mapping[str, str]) -> str:
     return f"; did you mean {known[close[0]]}?" if close else ""
 
 
-def _variable(environment: Mapping[str, str], name: str) -> str:
-    """Return the unchanged value of an environment variable; "" if it is not set.
+def _wrong_value(path: Path, key: str, value: str, number: int, must: str) -> UsageError:
+    """Return the error to raise for the value in a line of the file."""
+    hint = "; put the comment on a line of its own" if re.search(r"\s[;#]", value) else ""
+    return UsageError(f"{path}: line {number}: {key} must {must}{hint}")
+
+
+def _checked_text(value: str, name: str) -> str:
+    """Return a value unchanged.
 
     Raises:
-        UsageError: it is not text in the encoding of the environment, and so cannot be sent.
+        UsageError: it has bytes that are not UTF-8, and so cannot be sent; Python reads them as lone surrogates.
     """
-    value = environment.get(name, "")
     try:
         value.encode()
-    except UnicodeEncodeError:  # Python reads other bytes as lone surrogates
-        raise UsageError(f"{name}: is not UTF-8 text; set it again in UTF-8, or use config.ini") from None
+    except UnicodeEncodeError:
+        raise UsageError(f"{name} is not UTF-8 text; save or set it in UTF-8") from None
     return value
 
 
@@ -286,12 +253,11 @@ def _fault_of_url(url: str) -> str | None:
     """Return what is wrong with BaseURL, without the URL itself, which may contain a password; None if nothing is."""
     try:
         parts = urlsplit(url)
-    except ValueError:  # such as brackets that are no IPv6 address
-        return "be a valid address, such as https://vision.imar.ro/human3.6m/"
+        is_right = parts.scheme in ("http", "https") and parts.hostname
+    except ValueError:  # such as brackets around what is not an IPv6 address
+        return "be an address, such as https://vision.imar.ro/human3.6m/"
     if "@" in parts.netloc:  # axel would show it in `ps`, and messages name the host
         return "not contain a user name or password; remove everything before the @, and use Username and Password"
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return "begin with https:// and a host"
-    if re.search(r"[\s?#]", url):  # names of pages are appended to it
-        return "not contain spaces, ? or #"
+    if not is_right or re.search(r"[\s?#]", url):  # names of pages are appended to it
+        return "begin with https:// and a host, and not contain spaces, ? or #"
     return None

@@ -1,56 +1,82 @@
 """One request: sent without passwords of `~/.netrc`, and its failure in one line that names the cause."""
 
+import http.client
 import re
 import socket
 import ssl
 from http import HTTPStatus
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
 
-from h36m.download.proxies import CA_VARIABLES, ca_bundle, check_setting, find_proxy, host_of, proxy_error, refusal
-from h36m.download.retry import TemporaryError, UnreachableError, is_caused_by
+from h36m.download.proxies import CA_VARIABLES, Proxy, ca_bundle, find_proxy, host_of
+from h36m.download.retry import TemporaryError, UnreachableError, is_caused_by, is_temporary
 from h36m.errors import TaskError
 
+Kind = type[Exception]
+# What the chain of an error contains, what to raise for it, and the cause in words; the first that fits counts.
+CAUSES: tuple[tuple[tuple[type[BaseException], ...], Kind, str], ...] = (
+    ((ssl.SSLError, requests.exceptions.SSLError), TemporaryError, "the TLS connection failed"),
+    ((socket.gaierror,), UnreachableError, "host not found"),
+    ((ConnectionRefusedError,), UnreachableError, "cannot be reached (connection refused)"),
+    ((requests.ConnectTimeout, urllib3.exceptions.NewConnectionError), UnreachableError, "cannot be reached"),
+)
 
-def send(method: str, url: str, configuration_file: Path, timeout: tuple[float, float], **options) -> requests.Response:
+
+def send(
+    method: str,
+    url: str,
+    configuration_file: Path,
+    timeout: tuple[float, float],
+    session: requests.Session | None = None,
+    **options,
+) -> requests.Response:
     """Send one request, through the proxy that applies, without following redirects.
 
     Args:
         configuration_file: for messages.
         timeout: seconds to connect, and to wait for a byte.
+        session: whose open connections to use; None to open one.
         options: as for `requests.request`.
 
     Raises:
         UnreachableError, TemporaryError: the server or the proxy cannot be reached, or failed.
         TaskError: the address, a certificate or the proxy's settings are wrong.
     """
-    host, proxy = host_of(url), None
+    host = host_of(url)
+    if not _is_valid(url):
+        raise TaskError(f"{host}: invalid URL; check BaseURL")
+    proxy = find_proxy(url)
     try:
-        if proxy := find_proxy(url):
-            check_setting(proxy)
-        response = requests.request(
+        if proxy and not proxy.is_valid:  # requests itself fails with a TypeError at some
+            raise requests.exceptions.InvalidProxyURL
+        response = (session or requests).request(
             method, url, auth=_without_password, allow_redirects=False, stream=True, timeout=timeout, **options
         )
+        if not (proxy and response.status_code == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED):
+            return response
+        response.close()
+        kind, cause = _refusal(response.status_code, proxy)
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
         if re.search(r"\[(X509|PEM)\b", str(error)):  # OpenSSL's parts that read certificates from files
             raise _certificates_error() from None
-        if proxy and _is_valid(url):
-            raise proxy_error(error, proxy, host) from None
-        raise _direct_error(error, host, configuration_file, timeout[1]) from None
+        kind, cause = _failure(error, proxy, configuration_file, timeout[1])
     except OSError:  # not one of requests' own, which are above
         if Path(ca_bundle()).exists():
             raise
         raise _certificates_error() from None
-    if proxy and response.status_code == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        response.close()
-        raise refusal(proxy, host, response.status_code)
-    return response
+    raise kind(f"{host} through {proxy}: {cause}" if proxy else f"{host}: {cause}")
 
 
-def _certificates_error() -> TaskError:
-    return TaskError(f"{ca_bundle()}: not a file of certificates; check {' and '.join(CA_VARIABLES)}")
+def _is_valid(url: str) -> bool:
+    """Return whether requests accepts an address, whatever the proxy; a redirect may lead to any."""
+    try:
+        requests.Request("GET", url).prepare()
+    except ValueError:
+        return False
+    return urlsplit(url).scheme in ("http", "https")
 
 
 def _without_password(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -58,34 +84,41 @@ def _without_password(request: requests.PreparedRequest) -> requests.PreparedReq
     return request
 
 
-def _is_valid(url: str) -> bool:
-    """Return whether requests accepts an address, whatever its proxy; a redirect may lead to any."""
-    try:
-        requests.Session().get_adapter(requests.Request("GET", url).prepare().url or "")
-    except ValueError:
-        return False
-    return True
+def _certificates_error() -> TaskError:
+    return TaskError(f"{ca_bundle()}: not a file of certificates; check {' and '.join(CA_VARIABLES)}")
 
 
-def _direct_error(error: Exception, host: str, configuration_file: Path, seconds: float) -> Exception:
-    """Return the error to raise for a request that failed while no proxy applied.
+def _failure(error: Exception, proxy: Proxy | None, configuration_file: Path, seconds: float) -> tuple[Kind, str]:
+    """Return what to raise for a request that failed, and the cause, with a remedy where a retry does not help.
 
     Args:
         seconds: that the server had to respond.
     """
-    if isinstance(error, requests.exceptions.SSLError):
-        if not is_caused_by(error, ssl.SSLCertVerificationError):
-            return TemporaryError(f"{host}: the TLS connection failed")
-        return TaskError(
-            f"{host}: its certificate is not trusted, and the connection may be intercepted; if you know why and trust "
-            f"the network, set VerifyTLS = no in {configuration_file}"
-        )
-    if isinstance(error, requests.exceptions.ReadTimeout):
-        return TemporaryError(f"{host}: no response for {seconds:g} s")
-    if isinstance(error, requests.exceptions.ConnectionError):
-        if is_caused_by(error, socket.gaierror):
-            return UnreachableError(f"{host}: host not found; check BaseURL and the network")
-        if is_caused_by(error, urllib3.exceptions.NewConnectionError, requests.exceptions.ConnectTimeout):
-            return UnreachableError(f"{host}: cannot be reached; check BaseURL and the network")
-        return TemporaryError(f"{host}: connection closed by the server")
-    return TaskError(f"{host}: invalid URL; check BaseURL")
+    check = f"check {proxy.source}" if proxy else "check BaseURL and the network"
+    if isinstance(error, requests.exceptions.InvalidSchema):
+        return TaskError, "SOCKS needs another package; run: pip install 'requests[socks]'"
+    if isinstance(error, ValueError):
+        proxies = "http://HOST:PORT or socks5h://HOST:PORT (special characters of a password percent-encoded)"
+        return TaskError, f"invalid URL; {check}, use {proxies}" if proxy else f"invalid URL; {check}"
+    # http.client gives the status only in the text of an OSError.
+    if proxy and (status := re.search(r"Tunnel connection failed: (\d{3})\b", str(error))):
+        return _refusal(int(status[1]), proxy)
+    if is_caused_by(error, ssl.SSLCertVerificationError):
+        trust = "you trust the proxy, add its CA to a file and set REQUESTS_CA_BUNDLE to it"
+        if not proxy:
+            trust = f"you know why and trust the network, set VerifyTLS = no in {configuration_file}"
+        return TaskError, f"the certificate is not trusted, and the connection may be intercepted; if {trust}"
+    if "appears to only use HTTP" in str(error):  # urllib3's words about a proxy
+        return TaskError, f"the proxy does not accept TLS; {check}, use http://"
+    for types, kind, cause in CAUSES:
+        if is_caused_by(error, *types):
+            return kind, f"{cause}; {check}" if kind is UnreachableError else cause
+    if is_caused_by(error, urllib3.exceptions.TimeoutError, TimeoutError):
+        return TemporaryError, "timed out" if proxy else f"no response for {seconds:g} s"
+    return TemporaryError, "connection closed" if proxy else "connection closed by the server"
+
+
+def _refusal(status: int, proxy: Proxy) -> tuple[Kind, str]:
+    """Return the same for a proxy that responded to a request for the site with a status of its own."""
+    cause = f"refused with HTTP {status} {http.client.responses.get(status, '')}".rstrip()
+    return (TemporaryError, cause) if is_temporary(status) else (TaskError, f"{cause}; check {proxy.source}")
