@@ -1,9 +1,7 @@
-"""Check by names and sizes, without reading, whether an unpacked folder still has everything that was unpacked."""
+"""Check by names, sizes and time stamps, without reading, what is in an unpacked folder."""
 
 import os
-from pathlib import Path, PurePosixPath
-
-from h36m.archives.members import is_stray
+from pathlib import Path
 
 # Some disks (FAT) and tar files keep time stamps no finer than this.
 SECONDS_OF_TIME_STAMPS = 2
@@ -18,44 +16,38 @@ def sizes_in(folder: Path) -> dict[str, int]:
     }
 
 
-def lost_files(folder: Path, unpacked: dict[str, int] | None, extension: str) -> list[str]:
+def lost_files(folder: Path, unpacked: dict[str, int]) -> list[str]:
     """Return the files of a folder that are not what was unpacked: missing, empty, or shorter.
 
-    A power cut can leave such files where they were not synced: by an older version of these scripts, or by a disk that
-    does not do what it confirms. A file that has grown was changed by the user, and is not lost.
+    Users delete files, and disks that do not do what they confirm lose them in a power cut. A file that has grown was
+    changed by the user, and is not lost.
 
     Args:
-        unpacked: sizes as of `sizes_in`; None where they were not recorded. Then only empty files are known for lost.
-        extension: of the files that are never empty: ".mp4".
+        unpacked: sizes as of `sizes_in`.
     """
     sizes = sizes_in(folder)
-    if unpacked is None:
-        return sorted(name for name, size in sizes.items() if size == 0 and name.endswith(extension))
     return sorted(name for name, size in unpacked.items() if sizes.get(name, -1) < size)
 
 
-def holds_other_files(folder: Path, unpacked: Path) -> bool:
+def holds_other_files(folder: Path, unpacked: Path, earlier: dict[str, int]) -> bool:
     """Return whether a folder has anything that would be lost if the newly unpacked folder replaced it.
 
-    Files with the same name, size and time stamp (which archives keep) count as the same, in whatever folder they
-    are: earlier versions unpacked some archives to folders of their own. Empty files and strays are no loss.
+    Files with the same name, size and time stamp (which archives keep) count as the same. Empty files and what was
+    unpacked from an earlier version of the archive are no loss.
+
+    Args:
+        earlier: sizes of the files that were unpacked from an earlier version, as of `sizes_in`.
     """
-    if not folder.is_dir():
+    if folder.is_symlink() or not folder.is_dir():
         return True
-    known: dict[str, list[Path]] = {}
-    for name in sizes_in(unpacked):
-        known.setdefault(PurePosixPath(name).name, []).append(unpacked / name)
-    for name, size in sizes_in(folder).items():
-        path = PurePosixPath(name)
-        if (
-            size
-            and not is_stray(path)
-            and not any(_are_alike(folder / name, each) for each in known.get(path.name, ()))
-        ):
-            return True
-    return False
+    return any(
+        size and earlier.get(name) != size and not _are_alike(folder / name, unpacked / name)
+        for name, size in sizes_in(folder).items()
+    )
 
 
 def _are_alike(file: Path, other: Path) -> bool:
+    if not other.exists():
+        return False
     one, two = file.lstat(), other.lstat()
     return one.st_size == two.st_size and abs(one.st_mtime - two.st_mtime) <= SECONDS_OF_TIME_STAMPS
