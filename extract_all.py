@@ -36,8 +36,14 @@ from h36m.cli import (
     speaker,
 )
 from h36m.dataset import Archive, ARCHIVES, EXTRACTED, KIND_FACTS, KINDS, UNPACKED_RECORD, archive_file, unpacked_folder
-from h36m.extract.contents import holds_other_files, lost_files, sizes_in
-from h36m.extract.unpack import unfinished_folder, unpacked, unpacked_size
+from h36m.extract.unpack import (
+    holds_other_files,
+    lost_files,
+    sizes_in,
+    unfinished_folder,
+    unpacked,
+    unpacked_size,
+)
 from h36m.locks import only_run_in
 from h36m.archives.near_misses import near_misses, unfinished_download
 from h36m.parallel.cores import available_cores
@@ -238,11 +244,11 @@ def unpack_one(task: Task, record: Record, on_bytes: Callable[[int], None]) -> t
             return unfinished, ""
         return f"{task.file.name} {fault} (not unpacked); {remedy(task, fault)}", ""
     except OSError as error:
+        reason = str(error)
         if is_disk_full(error):
             free = shutil.disk_usage(task.folder.parent.parent).free
             reason = f"disk is full ({free:,} bytes free); free some space and run again"
-            return f"{task.file.name}: not unpacked: {reason}", ""
-        return f"{task.file.name}: not unpacked: {error}", ""
+        return f"{task.file.name}: not unpacked: {reason}", ""
     return None, notice
 
 

@@ -10,7 +10,7 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO
 
 from h36m.archives.gzip_stream import GZIP_MAGIC, GZIP_WINDOW, GzipStream, decompressed, describe_page, page_text
 from h36m.archives.members import is_stray, listed, places_of, require_member
@@ -111,13 +111,6 @@ def is_tar(beginning: bytes) -> bool:
 # -- all of a file -----------------------------------------------------------------------------------------------------
 
 
-class Content(NamedTuple):
-    """The content of an archive."""
-
-    places: list[PurePosixPath]  # of its files, in the order of their members, see h36m.archives.members.places_of
-    strays: list[str]  # files that operating systems left, see h36m.archives.members.is_stray
-
-
 class _Member(tarfile.TarInfo):
     """A member of an archive whose broken header is an error; tarfile would take it for the end of the archive."""
 
@@ -134,14 +127,17 @@ def read_archive(
     archive: Archive,
     on_file: Callable[[tarfile.TarInfo, IO[bytes]], None] = lambda member, content: None,
     on_bytes: Callable[[int], None] = lambda count: None,
-) -> Content:
-    """Read an archive to the CRC at its end, and return its content; if this returns, the archive is good.
+) -> tuple[list[PurePosixPath], list[str]]:
+    """Read an archive to the CRC at its end; if this returns, the archive is good.
 
     Args:
         file: open for reading at its beginning, without a buffer of its own.
         archive: that it must be.
         on_file: called with the member and content (reading it is optional) of each regular file except strays.
         on_bytes: called with the number of compressed bytes after each read; it may raise to stop.
+
+    Returns:
+        the place of each file in the order of their members, see h36m.archives.members.places_of; the names of strays.
 
     Raises:
         OtherArchiveError: of another subject or kind, or without any file that process_all.py reads.
@@ -166,7 +162,7 @@ def read_archive(
         raise OtherArchiveError(f"contains only files created by operating systems: {listed(strays)}")
     if not files:
         raise BadArchiveError("contains no file")
-    return Content(places_of(files, archive), strays)
+    return places_of(files, archive), strays
 
 
 def _read_members(
@@ -212,9 +208,8 @@ def _decompress(beginning: bytes) -> tuple[bytes, bool]:
 def _names_in_tar(content: bytes) -> Iterator[str]:
     """Yield the names of the members whose headers are within the first bytes of a tar archive."""
     try:
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
-            for member in archive:
-                yield member.name
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
+            yield from (member.name for member in tar)
     except (tarfile.TarError, ValueError, OverflowError):  # the bytes end within a header, or it is a broken one
         return
 
