@@ -75,7 +75,7 @@ def content_of(tmp_path, compressed: bytes) -> bytes:
 )
 @pytest.mark.parametrize("padding", [0, 7, 2 * CHUNK_BYTES])
 def test_content_of_a_gzip_file_is_what_was_compressed(tmp_path, pieces, padding):
-    compressed = b"".join(gzip.compress(piece, 1) for piece in pieces) + bytes(padding)
+    compressed = b"".join(gzip.compress(piece, 1) + bytes(padding) for piece in pieces)
     assert content_of(tmp_path, compressed) == b"".join(pieces)
 
 
@@ -476,10 +476,11 @@ def test_deleted_archives_free_space_only_on_their_own_disk(root, tmp_path_facto
                     file.seek(free * 2 // 5 - 4)
                     file.write((free * 2 // 5 % 2**32).to_bytes(4, "little"))
         here = tasks_without_archives(root, *tasks)
-        extract_all.require_space(root / "extracted", here, 2, delete_archives=True)
         there = [task._replace(file=Path(other, task.file.name)) for task in here]
-        with pytest.raises(TaskError, match="choose fewer"):
-            extract_all.require_space(root / "extracted", there, 2, delete_archives=True)
+        extract_all.require_space(root / "extracted", here, 2, delete_archives=True)
+        for to_do, deletes in ((there, True), (here, False)):
+            with pytest.raises(TaskError, match="choose fewer"):
+                extract_all.require_space(root / "extracted", to_do, 2, deletes)
 
 
 def unpack_one(root, content=None):
