@@ -169,7 +169,7 @@ def _read_members(
     tar: tarfile.TarFile, archive: Archive, on_file: Callable[[tarfile.TarInfo, IO[bytes]], None]
 ) -> tuple[list[PurePosixPath], list[str]]:
     """Return the paths of the files of a tar, and the names of its strays."""
-    files: list[PurePosixPath] = []
+    files: dict[PurePosixPath, None] = {}
     strays: list[str] = []
     for member in tar:
         path = require_member(member.name, archive)
@@ -181,9 +181,11 @@ def _read_members(
         content = tar.extractfile(member) if member.isreg() else None
         if content is None:
             raise UnsafeArchiveError(f"contains {member.name!r}, which is neither a file nor a folder")
+        if path in files:
+            raise UnsafeArchiveError(f"contains {str(path)!r} twice")
         on_file(member, content)
-        files.append(path)
-    return files, strays
+        files[path] = None
+    return list(files), strays
 
 
 # -- how the first bytes are read --------------------------------------------------------------------------------------
