@@ -152,7 +152,7 @@ def test_it_works_from_another_directory_with_a_relative_root(root, tmp_path):
 # -- what is not there, and what is there already ----------------------------------------------------------------------
 
 
-def test_near_misses_are_named_beside_the_absent_archives(root):
+def test_near_misses_are_named_with_the_absent_archives(root):
     archives = root / "archives"
     (archives / "Videos_S1.tgz").rename(archives / "Videos_S1 (1).tgz")
     (archives / "Segments_mat_gt_pl_S1.tgz").rename(archives / "SubjectSpecific_1.tgz")

@@ -462,7 +462,7 @@ def test_space_is_required_before_anything_is_unpacked(root):
         extract_all.require_space(root / "extracted", tasks, 1, delete_archives=False)
 
 
-def test_deleted_archives_free_space_only_on_their_own_disk(root, tmp_path_factory):
+def test_deleted_archives_free_space_only_on_their_own_disk(root):
     """Four archives of two fifths of the free space each: with two jobs, one is deleted before the third begins."""
     memory = Path("/dev/shm")  # a file system of its own on Linux
     if not memory.is_dir() or memory.stat().st_dev == root.stat().st_dev:

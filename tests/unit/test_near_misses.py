@@ -118,7 +118,7 @@ def test_near_misses_of_archives_that_are_present_are_not_named(tmp_path):
 
 
 @pytest.mark.parametrize("part", ["Videos_S1.tgz.part", "Videos_S1.x3Zk9_aB.tgz.part"])
-def test_empty_archive_beside_firefoxs_part_is_a_browser_download(tmp_path, part):
+def test_empty_archive_next_to_firefoxs_part_is_a_browser_download(tmp_path, part):
     archive = tmp_path / "Videos_S1.tgz"
     archive.touch()
     (tmp_path / "Videos_S5.tgz.part").touch()
@@ -130,7 +130,7 @@ def test_empty_archive_beside_firefoxs_part_is_a_browser_download(tmp_path, part
     assert browser_download(archive) is None
 
 
-def test_empty_archive_beside_our_own_part_is_not_a_browser_download(tmp_path):
+def test_empty_archive_next_to_our_own_part_is_not_a_browser_download(tmp_path):
     for name in ("Videos_S1.tgz", "Videos_S1.tgz.part", "Videos_S1.tgz.part.about"):
         (tmp_path / name).touch()
     assert browser_download(tmp_path / "Videos_S1.tgz") is None
