@@ -185,22 +185,6 @@ def test_quiet_prints_nothing_when_all_goes_well(root):
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
-def test_only_a_folder_that_is_missing_is_unpacked_again(root):
-    assert extract(root).returncode == 0
-    shutil.rmtree(root / "extracted" / "S1" / "Videos")
-    ended = extract(root)
-    assert ended.returncode == 0 and "1 of 1 archive unpacked" in ended.stdout
-    assert (root / "extracted" / "S1" / "Videos").is_dir()
-
-
-def test_new_version_of_an_archive_replaces_its_folder(root):
-    assert extract(root).returncode == 0
-    write_archive(root / "archives" / "Videos_S1.tgz", (MEMBER, b"new"))
-    assert extract(root).returncode == 0
-    assert files_below(root / "extracted" / "S1" / "Videos") == {Path(MEMBER).name: b"new"}
-    assert leftovers_in_extracted(root) == []
-
-
 def test_bad_new_version_leaves_the_old_folder_in_place(root):
     assert extract(root).returncode == 0
     before = files_below(root / "extracted" / "S1" / "Videos")
@@ -210,30 +194,12 @@ def test_bad_new_version_leaves_the_old_folder_in_place(root):
     assert files_below(root / "extracted" / "S1" / "Videos") == before
 
 
-def test_folder_of_another_tool_is_renamed_and_kept(root):
-    videos = root / "extracted" / "S1" / "Videos"
-    videos.mkdir(parents=True)
-    (videos / "half.mp4").write_bytes(b"left by another tool")
-    ended = extract(root)
-    assert ended.returncode == 0 and "Videos.old" in ended.stdout
-    assert "half.mp4" not in files_below(videos)
-    assert files_below(root / "extracted" / "S1" / "Videos.old") == {"half.mp4": b"left by another tool"}
-
-
 def test_delete_archives_deletes_those_whose_folders_stand_and_no_other(root):
     bad = root / "archives" / "Videos_S1.tgz"
     bad.write_bytes(bad.read_bytes()[:-100])
     assert extract(root, "--delete-archives").returncode == 1
     assert [path.name for path in (root / "archives").glob("*.tgz")] == ["Videos_S1.tgz"]
     assert {path.name for path in (root / "extracted" / "S1").iterdir()} == set(KINDS) - {VIDEOS}
-
-
-def test_delete_archives_also_deletes_what_an_earlier_run_has_unpacked(root):
-    assert extract(root).returncode == 0
-    ended = extract(root, "--delete-archives")
-    assert ended.returncode == 0 and not list((root / "archives").glob("*.tgz"))
-    ended = extract(root)
-    assert ended.returncode == 0 and "nothing to do: 7" in ended.stdout
 
 
 # -- bad archives ------------------------------------------------------------------------------------------------------
