@@ -36,8 +36,14 @@ from h36m.cli import (
     speaker,
 )
 from h36m.dataset import Archive, ARCHIVES, EXTRACTED, KIND_FACTS, KINDS, UNPACKED_RECORD, archive_file, unpacked_folder
-from h36m.extract.contents import holds_other_files, lost_files, sizes_in
-from h36m.extract.unpack import unfinished_folder, unpacked, unpacked_size
+from h36m.extract.unpack import (
+    holds_other_files,
+    lost_files,
+    sizes_in,
+    unfinished_folder,
+    unpacked,
+    unpacked_size,
+)
 from h36m.locks import only_run_in
 from h36m.archives.near_misses import near_misses, unfinished_download
 from h36m.parallel.cores import available_cores
@@ -58,7 +64,7 @@ class Plan(NamedTuple):
     to_do: list[Task]
     done: list[Task]  # unpacked by an earlier run
     absent: list[Task]  # there is neither an archive nor an unpacked folder
-    incomplete: list[Task]  # files of the folder are lost, and there is no archive to unpack again
+    problems: list[str]  # a line for each folder with truncated files and no archive to unpack again
 
 
 def main(arguments: argparse.Namespace) -> list[str]:
@@ -70,8 +76,7 @@ def main(arguments: argparse.Namespace) -> list[str]:
     with only_run_in(extracted, say):
         record = Record(extracted / UNPACKED_RECORD)
         plan = plan_run(root, arguments.subjects, record, arguments.kinds or KINDS)
-        problems = report_absent(plan.absent, arguments.subjects, say, arguments.kinds or ())
-        problems += [describe_incomplete(task, record) for task in plan.incomplete]
+        problems = report_absent(plan.absent, arguments.subjects, say, arguments.kinds or ()) + plan.problems
         if plan.to_do:
             require_space(extracted, plan.to_do, jobs, arguments.delete_archives)
             problems += unpack_all(plan.to_do, record, jobs, arguments.delete_archives, arguments.quiet)
@@ -80,7 +85,7 @@ def main(arguments: argparse.Namespace) -> list[str]:
             say(f"nothing to do: {archives} {is_or_are(len(plan.done))} unpacked in {extracted}")
         if arguments.delete_archives:
             for task in plan.done:
-                delete_archive_of_earlier_run(task)
+                task.file.unlink(missing_ok=True)
     return problems
 
 
@@ -96,34 +101,21 @@ def plan_run(root: Path, subjects: list[str], record: Record, kinds: Sequence[st
             task = Task(archive, archive_file(root, archive), unpacked_folder(root, archive))
             remove_leftovers(task)
             is_unpacked = task.folder.is_dir() and is_in_place(task.folder, archive)
-            lost = is_unpacked and files_lost(task, record)
+            lost = lost_files(task.folder, record.files(task.file) or {}) if is_unpacked else []
+            # If the archive is gone, files may have been deleted on purpose; truncated ones were not.
+            truncated = [name for name in lost if (task.folder / name).exists()]
             if task.file.is_file() and not (is_unpacked and not lost and record.holds(task.file)):
                 plan.to_do.append(task)
             elif not is_unpacked:
                 plan.absent.append(task)
-            elif lost:
-                plan.incomplete.append(task)
+            elif truncated:
+                plan.problems.append(
+                    f"{task.folder}: {count_of(len(truncated), 'file')} {is_or_are(len(truncated))} empty or truncated "
+                    f"({listed(truncated)}); run {KIND_FACTS[kind].script} and extract_all.py again"
+                )
             else:
                 plan.done.append(task)
     return plan
-
-
-def files_lost(task: Task, record: Record) -> list[str]:
-    """Return the files of a task's folder that are no longer what was unpacked.
-
-    If the archive is gone, files may have been deleted on purpose, so only truncated ones count.
-    """
-    lost = lost_files(task.folder, record.files(task.file), KIND_FACTS[task.archive.kind].extension)
-    return lost if task.file.is_file() else [name for name in lost if (task.folder / name).exists()]
-
-
-def describe_incomplete(task: Task, record: Record) -> str:
-    """Return the line about a folder whose files are truncated, and whose archive is gone."""
-    lost = files_lost(task, record)
-    return (
-        f"{task.folder}: {count_of(len(lost), 'file')} {is_or_are(len(lost))} empty or truncated ({lost[0]}"
-        f"{', ...' if len(lost) > 1 else ''}); run {KIND_FACTS[task.archive.kind].script} and extract_all.py again"
-    )
 
 
 def report_absent(absent: list[Task], subjects: list[str], say: Say, asked_for: Sequence[str] = ()) -> list[str]:
@@ -225,18 +217,17 @@ def unpack_one(task: Task, record: Record, on_bytes: Callable[[int], None]) -> t
     Returns:
         why that failed, None if it did not; a notice for the user.
     """
-    notice, strays = "", list[str]()
+    notice = ""
     try:
         task.folder.parent.mkdir(exist_ok=True)
-        with unpacked(task.file, task.folder, task.archive, on_bytes, strays.extend) as complete:
+        with unpacked(task.file, task.folder, task.archive, on_bytes) as (complete, strays):
             files = sizes_in(complete)
             sync_tree(complete)
             if task.folder.exists():
                 aside = replaced_folder(task)
-                # The folder of another version of the archive is replaced. An unrecorded folder may be the user's
-                # own; so may files of a recorded folder that are not as they were unpacked.
-                is_older = task.file.name in record.entries and not record.holds(task.file)
-                if task.folder.is_symlink() or (not is_older and holds_other_files(task.folder, complete)):
+                earlier = {} if record.holds(task.file) else record.files(task.file) or {}
+                # The folder may be the user's own, or hold files of the user's.
+                if holds_other_files(task.folder, complete, earlier):
                     aside = free_name(task.folder.with_name(f"{task.archive.kind}.old"))
                     notice = f"; the existing folder has other files and was renamed to {aside}"
                 task.folder.rename(aside)
@@ -253,11 +244,11 @@ def unpack_one(task: Task, record: Record, on_bytes: Callable[[int], None]) -> t
             return unfinished, ""
         return f"{task.file.name} {fault} (not unpacked); {remedy(task, fault)}", ""
     except OSError as error:
+        reason = str(error)
         if is_disk_full(error):
             free = shutil.disk_usage(task.folder.parent.parent).free
             reason = f"disk is full ({free:,} bytes free); free some space and run again"
-            return f"{task.file.name}: not unpacked: {reason}", ""
-        return f"{task.file.name}: not unpacked: {error}", ""
+        return f"{task.file.name}: not unpacked: {reason}", ""
     return None, notice
 
 
@@ -281,14 +272,6 @@ def remove_leftovers(task: Task) -> None:
     for leftover in (unfinished_folder(task.folder), replaced_folder(task)):
         if leftover.exists():
             shutil.rmtree(leftover)
-
-
-def delete_archive_of_earlier_run(task: Task) -> None:
-    """Delete an archive that is unpacked; the folder may be of a version of this script that did not sync it."""
-    if task.file.exists():
-        sync_tree(task.folder)
-        sync_parents(task.folder)
-        task.file.unlink()
 
 
 # -- command line ------------------------------------------------------------------------------------------------------

@@ -19,19 +19,14 @@ from helpers.releases import leftovers_in_extracted
 from helpers.scripts import RECORD_OPENS, finish, process, run_script, start_script
 
 from h36m.dataset import (
-    BOXES,
     KIND_FACTS,
     KINDS,
-    PART_LABELS,
-    UNPACKED_RECORD,
     VIDEOS,
     Archive,
     archive_file,
     kinds_of_script,
 )
-from h36m.extract.unpack import unpacked_size
 from h36m.sequences import file_names
-from h36m.storage import Record
 
 MEMBER = "S1/Videos/Directions 1.54138969.mp4"
 
@@ -111,42 +106,24 @@ def test_each_archive_becomes_a_folder_without_shared_folders(root):
     assert leftovers_in_extracted(root) == []
 
 
-def test_files_are_unpacked_to_where_processing_looks(root):
-    """Wherever in the archive they are, and whatever is beside them; strays are skipped and named."""
-    for kind in KINDS:
-        first, second, *_ = file_names(Archive(kind, "S1")).values()
-        inner = KIND_FACTS[kind].inner_folder
-        write_archive(
-            root / "archives" / f"{kind}_S1.tgz",
-            ("S1/.DS_Store", b"a stray"),
-            (f"S1/{inner}/{first}", b"one"),
-            (f"S1/{inner}/more/{second}", b"two"),
-            ("S1/readme.txt", b"three"),
-        )
-    ended = extract(root)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    for kind in KINDS:
-        first, second, *_ = file_names(Archive(kind, "S1")).values()
-        expected = {first: b"one", second: b"two", "readme.txt": b"three"}
-        assert files_below(root / "extracted" / "S1" / kind) == expected
-        assert f"{kind}_S1.tgz: unpacked; skipped 1 file created by operating systems: 'S1/.DS_Store'\n" in ended.stdout
-
-
-def test_processing_finds_what_was_unpacked_from_an_archive_with_a_stray(demo_run, tmp_path):
-    """Even if an earlier version unpacked it to folders of its own, and recorded that as done."""
+def test_archives_packed_again_are_accepted_by_each_script(demo_run, tmp_path):
+    """By downloading, which verifies them and leaves them as they are, by unpacking, and by processing."""
     root, before = tmp_path / "a root", demo_run / "data" / "extracted" / "S1"
+    kinds = kinds_of_script("download_all.py")
     (root / "archives").mkdir(parents=True)
-    for kind in kinds_of_script("download_all.py"):
-        archive, folder = archive_file(root, Archive(kind, "S1")), root / "extracted" / "S1" / kind
-        with tarfile.open(archive, "w:gz", compresslevel=1) as packed:
-            packed.addfile(tarfile.TarInfo("S1/.DS_Store"))
-            packed.add(before / kind, f"S1/{KIND_FACTS[kind].inner_folder}")
-        shutil.copytree(before / kind, folder / KIND_FACTS[kind].inner_folder)
-        Record(root / "extracted" / UNPACKED_RECORD).add(archive)
+    for kind in kinds:
+        with tarfile.open(archive_file(root, Archive(kind, "S1")), "w:gz", compresslevel=1) as packed:
+            packed.addfile(tarfile.TarInfo("backup/.DS_Store"))
+            packed.add(before / kind, f"backup/S1/{kind}")
+    (tmp_path / "checksums.txt").touch()
+    options = ["--root", root, "--subjects", "S1"]
+    ended = run_script("download_all.py", *options, "--checksums", tmp_path / "checksums.txt")
+    assert ended.returncode == 0 and "5 already present, 0 downloaded" in ended.stdout, ended.text
     ended = extract(root)
     assert ended.returncode == 0 and "5 of 5 archives unpacked" in ended.stdout
+    assert "Videos_S1.tgz: unpacked; skipped 1 file created by operating systems: 'backup/.DS_Store'\n" in ended.stdout
     assert files_below(root / "extracted" / "S1") == {
-        name: content for name, content in files_below(before).items() if "Segments" not in name
+        name: content for name, content in files_below(before).items() if name.partition("/")[0] in kinds
     }
     ended = process(root, "--subjects", "S1", "--actions", "Walking-1", "--cameras", "54138969", "--every", "40")
     assert (ended.returncode, ended.errors) == (0, [])
@@ -164,38 +141,6 @@ def test_time_stamps_are_kept_and_modes_are_those_of_new_files(root):
     assert state.st_mtime == 1_300_000_000 and state.st_mode & 0o777 == 0o666 & ~mask
 
 
-def test_a_gzip_of_several_members_with_zeros_behind_is_read_to_its_end(root):
-    archive = root / "archives" / "Videos_S1.tgz"
-    content = gzip.decompress(archive.read_bytes())
-    archive.write_bytes(gzip.compress(content[:9000]) + gzip.compress(content[9000:]) + bytes(2000))
-    assert extract(root).returncode == 0
-    # A flipped bit in the second one's CRC is noticed.
-    archive.write_bytes(archive.read_bytes()[:-2008] + b"\x55" + archive.read_bytes()[-2007:])
-    ended = extract(root)
-    assert ended.returncode == 1 and "is damaged" in ended.stderr
-
-
-def test_bytes_behind_the_gzip_stream_are_ignored(root):
-    archive = root / "archives" / "Videos_S1.tgz"
-    archive.write_bytes(spoil(archive.read_bytes(), "garbage behind it"))
-    ended = extract(root)
-    assert (ended.returncode, ended.stderr) == (0, "") and len(list((root / "extracted" / "S1").iterdir())) == 7
-
-
-def test_links_within_an_archive_become_the_files_that_they_lead_to(root):
-    symbolic, hard, chain = (tarfile.TarInfo(f"S1/Videos/{name}.mp4") for name in ("symbolic", "hard", "chain"))
-    symbolic.type, symbolic.linkname = tarfile.SYMTYPE, "../Videos/a.mp4"
-    hard.type, hard.linkname = tarfile.LNKTYPE, "S1/Videos/a.mp4"
-    chain.type, chain.linkname = tarfile.SYMTYPE, "symbolic.mp4"
-    file, others = ("S1/Videos/a.mp4", b"content"), (chain, symbolic, hard)
-    write_archive(root / "archives" / "Videos_S1.tgz", chain, symbolic, file, hard, (MEMBER, b"video"))
-    assert extract(root).returncode == 0
-    videos = root / "extracted" / "S1" / "Videos"
-    names = ["a.mp4", *(Path(link.name).name for link in others)]
-    assert files_below(videos) == {Path(MEMBER).name: b"video"} | dict.fromkeys(names, b"content")
-    assert not any(path.is_symlink() for path in videos.iterdir())
-
-
 def test_it_works_from_another_directory_with_a_relative_root(root, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -207,16 +152,7 @@ def test_it_works_from_another_directory_with_a_relative_root(root, tmp_path):
 # -- what is not there, and what is there already ----------------------------------------------------------------------
 
 
-def test_absent_archives_are_named_with_their_script(root):
-    (root / "archives" / "Videos_S1.tgz").rename(root / "archives" / "Videos_S1.tgz.part")
-    ended = extract(root)
-    assert ended.returncode == 1
-    (line,) = ended.stderr.splitlines()
-    assert "Videos_S1.tgz" in line and "download_all.py" in line
-    assert len(list((root / "extracted" / "S1").iterdir())) == 6
-
-
-def test_near_misses_are_named_beside_the_absent_archives(root):
+def test_near_misses_are_named_with_the_absent_archives(root):
     archives = root / "archives"
     (archives / "Videos_S1.tgz").rename(archives / "Videos_S1 (1).tgz")
     (archives / "Segments_mat_gt_pl_S1.tgz").rename(archives / "SubjectSpecific_1.tgz")
@@ -226,32 +162,10 @@ def test_near_misses_are_named_beside_the_absent_archives(root):
     assert "SubjectSpecific_1.tgz: looks like Segments_mat_gt_pl_S1.tgz" in ended.stdout
 
 
-def test_absent_boxes_and_part_labels_are_named_with_status_0(root):
-    for kind in (BOXES, PART_LABELS):
-        (root / "archives" / f"{kind}_S1.tgz").unlink()
-    ended = extract(root)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert "Segments_mat_gt_bb_S1.tgz" in ended.stdout and "download_seg_mat_gt_pl.py" in ended.stdout
-
-
-def test_one_subject_without_boxes_where_another_has_them_is_a_fault(root):
-    small_release(root / "archives", subjects=["S1", "S5"])
-    (root / "archives" / "Segments_mat_gt_bb_S5.tgz").unlink()
-    ended = extract(root, "--subjects", "S1", "S5")
-    assert ended.returncode == 1 and "Segments_mat_gt_bb_S5.tgz" in ended.stderr
-    assert "Segments_mat_gt_bb_S1" not in ended.stderr
-
-
 def test_no_folder_of_archives_is_wrong_use(tmp_path):
     ended = extract(tmp_path)
     assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1 and "archives" in ended.stderr
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("options", [["--jobs", "0"], ["--jobs", "many"], ["--subjects", "S2"], ["--root", "nowhere"]])
-def test_wrong_use_is_one_line_and_status_2(root, options):
-    ended = extract(root, *options)
-    assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1, ended.stderr
 
 
 def test_second_run_opens_no_archive_and_says_so(root, tmp_path):
@@ -271,46 +185,12 @@ def test_quiet_prints_nothing_when_all_goes_well(root):
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
-def test_only_a_folder_that_is_missing_is_unpacked_again(root):
-    assert extract(root).returncode == 0
-    shutil.rmtree(root / "extracted" / "S1" / "Videos")
-    ended = extract(root)
-    assert ended.returncode == 0 and "1 of 1 archive unpacked" in ended.stdout
-    assert (root / "extracted" / "S1" / "Videos").is_dir()
-
-
-def test_new_version_of_an_archive_replaces_its_folder(root):
-    assert extract(root).returncode == 0
-    write_archive(root / "archives" / "Videos_S1.tgz", (MEMBER, b"new"))
-    assert extract(root).returncode == 0
-    assert files_below(root / "extracted" / "S1" / "Videos") == {Path(MEMBER).name: b"new"}
-    assert leftovers_in_extracted(root) == []
-
-
 def test_bad_new_version_leaves_the_old_folder_in_place(root):
     assert extract(root).returncode == 0
     before = files_below(root / "extracted" / "S1" / "Videos")
     (root / "archives" / "Videos_S1.tgz").write_bytes(b"\x1f\x8bnothing of a gzip file")
     ended = extract(root)
     assert ended.returncode == 1 and "Videos_S1.tgz" in ended.stderr
-    assert files_below(root / "extracted" / "S1" / "Videos") == before
-
-
-def test_folder_of_another_tool_is_renamed_and_kept(root):
-    videos = root / "extracted" / "S1" / "Videos"
-    videos.mkdir(parents=True)
-    (videos / "half.mp4").write_bytes(b"left by another tool")
-    ended = extract(root)
-    assert ended.returncode == 0 and "Videos.old" in ended.stdout
-    assert "half.mp4" not in files_below(videos)
-    assert files_below(root / "extracted" / "S1" / "Videos.old") == {"half.mp4": b"left by another tool"}
-
-
-def test_lost_or_damaged_record_costs_another_unpacking_and_no_file(root):
-    assert extract(root).returncode == 0
-    before = files_below(root / "extracted" / "S1" / "Videos")
-    (root / "extracted" / UNPACKED_RECORD).write_text('{"Videos_S1.tgz": 3')
-    assert extract(root).returncode == 0
     assert files_below(root / "extracted" / "S1" / "Videos") == before
 
 
@@ -322,14 +202,6 @@ def test_delete_archives_deletes_those_whose_folders_stand_and_no_other(root):
     assert {path.name for path in (root / "extracted" / "S1").iterdir()} == set(KINDS) - {VIDEOS}
 
 
-def test_delete_archives_also_deletes_what_an_earlier_run_has_unpacked(root):
-    assert extract(root).returncode == 0
-    ended = extract(root, "--delete-archives")
-    assert ended.returncode == 0 and not list((root / "archives").glob("*.tgz"))
-    ended = extract(root)
-    assert ended.returncode == 0 and "nothing to do: 7" in ended.stdout
-
-
 # -- bad archives ------------------------------------------------------------------------------------------------------
 
 
@@ -337,8 +209,6 @@ def test_delete_archives_also_deletes_what_an_earlier_run_has_unpacked(root):
     ("how", "words"),
     [
         ("truncated", "is truncated"),
-        ("without its last byte", "is truncated"),
-        ("flipped bit", "is damaged"),
         ("flipped bit in the CRC", "is damaged"),
         ("login page", "is not a gzip file; it looks like an HTML page: 'Please log in"),
         ("empty file", "is empty"),
@@ -350,34 +220,14 @@ def test_damaged_archive_costs_itself_only_and_leaves_no_folder(root, how, words
     assert_only_videos_failed(extract(root), root, words)
 
 
-@pytest.mark.parametrize("length", [700, 20_000, 10_240])
-def test_truncated_tar_in_a_whole_gzip_is_rejected(root, length):
-    archive = root / "archives" / "Videos_S1.tgz"
-    archive.write_bytes(gzip.compress(gzip.decompress(archive.read_bytes())[:length]))
-    assert_only_videos_failed(extract(root), root, "is not a complete tar archive")
-
-
-def test_broken_header_between_members_is_not_mistaken_for_the_end(root):
-    archive = write_archive(root / "archives" / "Videos_S1.tgz", ("S1/Videos/a", b"a"), ("S1/Videos/b", b"b"))
-    content = bytearray(gzip.decompress(archive.read_bytes()))
-    content[1024 + 10] ^= 1  # in the name of the second member; a header has a checksum
-    archive.write_bytes(gzip.compress(content))
-    assert_only_videos_failed(extract(root), root, "is not a complete tar archive")
-
-
-def test_an_archive_under_a_wrong_subjects_name_is_not_unpacked(root):
-    write_archive(root / "archives" / "Videos_S1.tgz", ("S5/Videos/a.mp4", b"of S5"))
-    assert_only_videos_failed(extract(root), root, "contains the folder S5, but its name says S1")
-
-
 def test_poses_under_the_name_of_videos_are_not_unpacked(root):
     """A line names what the archive holds."""
     shutil.copy(root / "archives" / "Poses_D2_Positions_S1.tgz", root / "archives" / "Videos_S1.tgz")
     assert_only_videos_failed(extract(root), root, "contains S1/MyPoseFeatures/D2_Positions, but its name says Videos")
 
 
-def special(name: str, kind: bytes, link: str = "") -> tarfile.TarInfo:
-    member = tarfile.TarInfo(name)
+def special(kind: bytes, link: str = "") -> tarfile.TarInfo:
+    member = tarfile.TarInfo("S1/Videos/special")
     member.type, member.linkname = kind, link
     return member
 
@@ -388,25 +238,24 @@ def special(name: str, kind: bytes, link: str = "") -> tarfile.TarInfo:
         (("../../../outside", b"x"), "is outside"),
         (("S1/Videos/../../../../outside", b"x"), "is outside"),
         (("/tmp/outside of the archive", b"x"), "is outside"),
-        (("C:\\outside", b"x"), "is outside"),
         (("S1\\..\\..\\outside", b"x"), "is outside"),
-        (special("S1/Videos/link", tarfile.SYMTYPE, "../../../../outside"), "is outside"),
-        (special("S1/Videos/link", tarfile.SYMTYPE, "/etc/hostname"), "is outside"),
-        (special("S1/Videos/link", tarfile.SYMTYPE, "."), "target is not in the archive"),
-        (special("S1/Videos/link", tarfile.SYMTYPE, "link"), "target is not in the archive"),
-        (special("S1/Videos/link", tarfile.LNKTYPE, "../outside"), "is outside"),
-        (special("S1/Videos/link", tarfile.LNKTYPE, "S1/Videos/absent"), "target is not in the archive"),
-        (special("S1/Videos/device", tarfile.CHRTYPE), "neither a file nor a folder"),
-        (special("S1/Videos/device", tarfile.BLKTYPE), "neither a file nor a folder"),
-        (special("S1/Videos/pipe", tarfile.FIFOTYPE), "neither a file nor a folder"),
-        ((MEMBER, b"other"), "twice"),
+        (special(tarfile.SYMTYPE, "../../../../outside"), "neither a file nor a folder"),
+        (special(tarfile.LNKTYPE, MEMBER), "neither a file nor a folder"),
+        (special(tarfile.BLKTYPE), "neither a file nor a folder"),
         (("S1//Videos/./Directions 1.54138969.mp4", b"other"), "twice"),
         ((f"{MEMBER}/below a file", b"other"), "twice"),
-        (special(f"{MEMBER}", tarfile.SYMTYPE, "a.mp4"), "twice"),
     ],
-    ids=lambda value: (
-        f"{value.type.decode()} {value.name} {value.linkname}" if hasattr(value, "linkname") else str(value)
-    ),
+    ids=[
+        "parent",
+        "inner parent",
+        "absolute",
+        "backslashes",
+        "symbolic link",
+        "link",
+        "device",
+        "twice",
+        "below a file",
+    ],
 )
 def test_unsafe_member_costs_the_archive_and_writes_nothing_outside(root, member, words):
     write_archive(root / "archives" / "Videos_S1.tgz", ("S1/Videos/a.mp4", b"a"), (MEMBER, b"first"), member)
@@ -417,11 +266,6 @@ def test_unsafe_member_costs_the_archive_and_writes_nothing_outside(root, member
     assert not Path("/tmp/outside of the archive").exists()
 
 
-def test_archive_without_a_file_does_not_count_as_done(root):
-    write_archive(root / "archives" / "Videos_S1.tgz", special("S1/Videos", tarfile.DIRTYPE))
-    assert_only_videos_failed(extract(root), root, "contains no file")
-
-
 # -- disk and process --------------------------------------------------------------------------------------------------
 
 
@@ -429,9 +273,9 @@ def test_archive_without_a_file_does_not_count_as_done(root):
 def test_kill_9_at_any_moment_then_a_second_run_completes_it(root, seed):
     contents = large_archive(root / "archives" / "Videos_S1.tgz")
     process = start_extract(root)
-    unfinished = root / "extracted" / "S1" / ".Videos.unpacking" / "S1" / "Videos"
+    unfinished = root / "extracted" / "S1" / ".Videos.unpacking"
     # In the first half: a busy machine may let it go on for a while before it is stopped.
-    moment = [unfinished.parent, *(unfinished / name for name in contents)][random.Random(seed).randrange(20)]
+    moment = [unfinished, *(unfinished / str(number) for number in range(20))][random.Random(seed).randrange(20)]
     run_until(process, moment.exists)
     process.kill()
     process.communicate()
@@ -446,9 +290,9 @@ def test_kill_9_at_any_moment_then_a_second_run_completes_it(root, seed):
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, slow(signal.SIGTERM)])
 def test_ctrl_c_and_sigterm_end_with_130_and_leave_nothing_half_unpacked(root, signal_number):
-    third = list(large_archive(root / "archives" / "Videos_S1.tgz", files=70))[2]
+    large_archive(root / "archives" / "Videos_S1.tgz", files=70)
     process = start_extract(root, "--delete-archives")
-    run_until(process, (root / "extracted" / "S1" / ".Videos.unpacking" / "S1" / "Videos" / third).exists)
+    run_until(process, (root / "extracted" / "S1" / ".Videos.unpacking" / "3").exists)
     process.send_signal(signal_number)
     process.send_signal(signal.SIGCONT)
     ended = finish(process)
@@ -500,24 +344,6 @@ def test_disk_full_costs_the_archive_and_leaves_no_half_folder(root, small_disk)
     assert ended.returncode == 1 and len(ended.stderr.splitlines()) == 1, ended.stderr
     assert "Videos_S1.tgz: not unpacked: disk is full" in ended.stderr
     assert {path.name for path in (root / "extracted" / "S1").iterdir()} == set(KINDS) - {VIDEOS}
-
-
-@pytest.mark.parametrize("members", [1, 3])
-def test_the_size_of_an_archives_content_is_known_beforehand(tmp_path, members):
-    content = random.Random(members).randbytes(100_000)
-    archive = tmp_path / "a.tgz"
-    archive.write_bytes(b"".join(gzip.compress(content) for _ in range(members)))
-    assert len(content) * members == pytest.approx(unpacked_size(archive), rel=0.01)
-
-
-def test_unpacked_size_of_more_than_4_gb_is_known(tmp_path):
-    """gzip keeps 32 bits of it."""
-    archive = tmp_path / "a.tgz"
-    with archive.open("wb") as file:  # a file with a hole, as long as an archive of 9 GB of videos
-        file.truncate(9_000_000_000)
-        file.seek(-4, os.SEEK_END)
-        file.write((9_001_000_000 % 2**32).to_bytes(4, "little"))
-    assert unpacked_size(archive) == 9_001_000_000
 
 
 def test_read_only_folder_is_one_line(root, read_only):

@@ -1,20 +1,19 @@
 """Check whether a file is the archive that its name says, by its first bytes and the names of its members.
 
 An archive is a gzip'd tar of one folder, such as `S1/Videos/`. A login page, a compressed page or another archive is
-none, whatever its name, HTTP status and content type say. The download and the extract scripts judge by the same rules:
+not, whatever its name, HTTP status and content type say. The download and the extract scripts judge by the same rules:
 those of `read_archive`, which reads all of a file, and of `fault_in_beginning`.
 """
 
 import io
-import posixpath
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO
 
 from h36m.archives.gzip_stream import GZIP_MAGIC, GZIP_WINDOW, GzipStream, decompressed, describe_page, page_text
-from h36m.archives.members import is_stray, listed, path_inside, places_of, require_member
+from h36m.archives.members import is_stray, listed, places_of, require_member
 from h36m.dataset import Archive
 from h36m.errors import BadArchiveError, OtherArchiveError, UnsafeArchiveError
 
@@ -24,12 +23,6 @@ BEGINNING_BYTES = 1 << 14
 PAGE_BYTES = 1 << 11
 # Decompressed at most, so that a beginning of zeros (which grows 1032 times) costs no more than others.
 MOST_CONTENT_BYTES = 1 << 18
-
-COMPRESSED_TWICE = "is compressed twice"
-
-# Types of members that GNU tar writes and tarfile does not know: the label of `--label`, which is any text, and folders
-# of `--listed-incremental`.
-VOLUME_LABEL, GNU_FOLDER = b"V", b"D"
 
 # tarfile documents only the base class of the first three, which also means the regular end of an archive. It does not
 # catch errors of fields that hold no number, or one that is too large.
@@ -85,7 +78,7 @@ def member_names(beginning: bytes) -> list[str]:
     if len(content) < tarfile.BLOCKSIZE and not is_all:
         return []
     if content.startswith(GZIP_MAGIC):
-        raise BadArchiveError(COMPRESSED_TWICE)
+        raise BadArchiveError("is compressed twice")
     if content and not content.strip(b"\0"):
         raise BadArchiveError("contains no file")
     raise BadArchiveError(f"is gzip, but contains no tar archive; {_description(content)}")
@@ -118,14 +111,6 @@ def is_tar(beginning: bytes) -> bool:
 # -- all of a file -----------------------------------------------------------------------------------------------------
 
 
-class Files(NamedTuple):
-    """The content of an archive, by path in the archive."""
-
-    links: dict[PurePosixPath, PurePosixPath]  # each with the file that it leads to
-    places: dict[PurePosixPath, PurePosixPath]  # of files and links, see h36m.archives.members.places_of
-    strays: list[str]  # files that operating systems and archivers left, see h36m.archives.members.is_stray
-
-
 class _Member(tarfile.TarInfo):
     """A member of an archive whose broken header is an error; tarfile would take it for the end of the archive."""
 
@@ -140,21 +125,23 @@ class _Member(tarfile.TarInfo):
 def read_archive(
     file: io.RawIOBase,
     archive: Archive,
-    on_file: Callable[[PurePosixPath, tarfile.TarInfo, IO[bytes]], None] = lambda path, member, content: None,
+    on_file: Callable[[tarfile.TarInfo, IO[bytes]], None] = lambda member, content: None,
     on_bytes: Callable[[int], None] = lambda count: None,
-) -> Files:
-    """Read an archive to the CRC at its end, and return its content; if this returns, the archive is good.
+) -> tuple[list[PurePosixPath], list[str]]:
+    """Read an archive to the CRC at its end; if this returns, the archive is good.
 
     Args:
         file: open for reading at its beginning, without a buffer of its own.
         archive: that it must be.
-        on_file: called with the path, member and content (reading it is optional) of each regular file except strays.
+        on_file: called with the member and content (reading it is optional) of each regular file except strays.
         on_bytes: called with the number of compressed bytes after each read; it may raise to stop.
+
+    Returns:
+        the place of each file in the order of their members, see h36m.archives.members.places_of; the names of strays.
 
     Raises:
         OtherArchiveError: of another subject or kind, or without any file that process_all.py reads.
-        UnsafeArchiveError: a member is outside of the folder, has the name or place of another, or is no file, folder
-            or link to a file of the archive.
+        UnsafeArchiveError: a member is outside of the folder, has the place of another, or is not a file or folder.
         BadArchiveError: damaged, cut off, no archive at all, or without a file.
     """
     beginning = file.read(BEGINNING_BYTES) or b""
@@ -166,7 +153,7 @@ def read_archive(
     pieces = decompressed(file, on_bytes)
     try:
         with tarfile.open(fileobj=GzipStream(pieces), mode="r:", tarinfo=_Member) as tar:
-            files, links, strays = _read_members(tar, archive, on_file)
+            files, strays = _read_members(tar, archive, on_file)
     except tarfile.TarError as error:
         raise BadArchiveError(f"is not a complete tar archive: {error}") from None
     for _ in pieces:  # to the CRC at the end
@@ -175,47 +162,30 @@ def read_archive(
         raise OtherArchiveError(f"contains only files created by operating systems: {listed(strays)}")
     if not files:
         raise BadArchiveError("contains no file")
-    return Files(links, places_of([*files, *links], archive), strays)
+    return places_of(files, archive), strays
 
 
 def _read_members(
-    tar: tarfile.TarFile,
-    archive: Archive,
-    on_file: Callable[[PurePosixPath, tarfile.TarInfo, IO[bytes]], None],
-) -> tuple[list[PurePosixPath], dict[PurePosixPath, PurePosixPath], list[str]]:
+    tar: tarfile.TarFile, archive: Archive, on_file: Callable[[tarfile.TarInfo, IO[bytes]], None]
+) -> tuple[list[PurePosixPath], list[str]]:
+    """Return the paths of the files of a tar, and the names of its strays."""
     files: dict[PurePosixPath, None] = {}
-    links: dict[PurePosixPath, PurePosixPath] = {}
     strays: list[str] = []
-    folders = {PurePosixPath()}
     for member in tar:
-        if member.type == VOLUME_LABEL:
-            continue
         path = require_member(member.name, archive)
-        if member.isdir() or member.type == GNU_FOLDER:
+        if member.isdir():
             continue
         if is_stray(path):
             strays.append(member.name)
             continue
-        if path in folders or any(each in files or each in links for each in (path, *path.parents)):
-            raise UnsafeArchiveError(f"contains {str(path)!r} twice")
-        folders.update(path.parents)
-        if member.isreg():
-            content = tar.extractfile(member)
-            assert content is not None  # it is a regular file
-            on_file(path, member, content)
-            files[path] = None
-        elif member.islnk() or member.issym():
-            start = path.parent if member.issym() else ""
-            links[path] = path_inside(posixpath.normpath(posixpath.join(start, member.linkname.replace("\\", "/"))))
-        else:
+        content = tar.extractfile(member) if member.isreg() else None
+        if content is None:
             raise UnsafeArchiveError(f"contains {member.name!r}, which is neither a file nor a folder")
-    for path, target in links.items():
-        for _ in links:  # a link may lead to another link, but not endlessly
-            target = links.get(target, target)
-        if target not in files:
-            raise UnsafeArchiveError(f"contains the link {str(path)!r}, whose target is not in the archive")
-        links[path] = target
-    return list(files), links, strays
+        if path in files:
+            raise UnsafeArchiveError(f"contains {str(path)!r} twice")
+        on_file(member, content)
+        files[path] = None
+    return list(files), strays
 
 
 # -- how the first bytes are read --------------------------------------------------------------------------------------
@@ -240,10 +210,8 @@ def _decompress(beginning: bytes) -> tuple[bytes, bool]:
 def _names_in_tar(content: bytes) -> Iterator[str]:
     """Yield the names of the members whose headers are within the first bytes of a tar archive."""
     try:
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
-            for member in archive:
-                if member.type != VOLUME_LABEL:
-                    yield member.name
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
+            yield from (member.name for member in tar)
     except (tarfile.TarError, ValueError, OverflowError):  # the bytes end within a header, or it is a broken one
         return
 

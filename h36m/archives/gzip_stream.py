@@ -30,37 +30,39 @@ def decompressed(file: io.RawIOBase, on_bytes: Callable[[int], None] = lambda co
     Raises:
         BadArchiveError: the file is not gzip, or is damaged or truncated.
     """
-    member, last_bytes = None, b""
-    while compressed := file.read(CHUNK_BYTES):
+
+    def read() -> bytes:
+        compressed = file.read(CHUNK_BYTES) or b""
         on_bytes(len(compressed))
-        is_first = file.tell() == len(compressed)
-        if is_first and not compressed.startswith(GZIP_MAGIC):
-            raise BadArchiveError(f"is not a gzip file; {describe_page(compressed)}")
-        while compressed:
-            if member is None:  # the beginning, or another member behind one that has ended, or zeros as of tapes
-                compressed = compressed.lstrip(b"\0")
-                if len(compressed) == 1:  # half of what tells a member from other bytes
-                    on_bytes(len(more := file.read(1)))
-                    compressed += more
-                if compressed and not compressed.startswith(GZIP_MAGIC):
-                    if last_bytes == TAR_END:
-                        return
-                    raise BadArchiveError(
-                        "is damaged: its gzip stream contains no complete tar archive, and other bytes follow it"
-                    )
-                member = zlib.decompressobj(GZIP_WINDOW) if compressed else None
-                continue
+        return compressed
+
+    compressed, end = read(), b""
+    if compressed and not compressed.startswith(GZIP_MAGIC):
+        raise BadArchiveError(f"is not a gzip file; {describe_page(compressed)}")
+    while True:
+        member = zlib.decompressobj(GZIP_WINDOW)
+        while not member.eof:
+            compressed = compressed or read()
+            if not compressed:
+                raise BadArchiveError(f"is truncated: its gzip stream does not end within its {file.tell()} bytes")
             try:
                 content = member.decompress(compressed)
             except zlib.error:
                 raise BadArchiveError("is damaged: the CRC of its gzip stream does not match") from None
-            if content:
-                last_bytes = (last_bytes + content if len(content) < len(TAR_END) else content)[-len(TAR_END) :]
-                yield content
             compressed = member.unused_data
-            member = None if member.eof else member
-    if member is not None or file.tell() == 0:
-        raise BadArchiveError(f"is truncated: its gzip stream does not end within its {file.tell()} bytes")
+            if content:
+                end = (end + content[-len(TAR_END) :])[-len(TAR_END) :]
+                yield content
+        # Nothing follows a member, or zeros as of tapes, another member, or bytes that belong to no member.
+        compressed = compressed.lstrip(b"\0")
+        while not compressed and (more := read()):
+            compressed = more.lstrip(b"\0")
+        if len(compressed) == 1:  # half of what tells a member from other bytes
+            compressed += read()
+        if not compressed.startswith(GZIP_MAGIC):
+            break
+    if compressed and end != TAR_END:
+        raise BadArchiveError("is damaged: its gzip stream contains no complete tar archive, and other bytes follow it")
 
 
 def describe_page(beginning: bytes) -> str:

@@ -1,59 +1,62 @@
-"""Unpack one archive in one pass, inside its folder, completely or not at all."""
+"""Unpack one archive in one pass, inside its folder, completely or not at all; look at what is in such a folder."""
 
 import contextlib
 import io
+import itertools
 import os
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO
 
-from h36m.archives.content import Files, read_archive
+from h36m.archives.content import read_archive
 from h36m.archives.gzip_stream import CHUNK_BYTES
 from h36m.dataset import Archive
-from h36m.errors import UnsafeArchiveError
-from h36m.storage import free_name, start_writing
+from h36m.storage import start_writing
 
 # RFC 1952: the last four bytes of a gzip file are the length of its content, modulo 2**32. RFC 1951: content that
 # cannot be compressed grows by 5 bytes in each block, less than a thousandth; and 2 bits encode 258 bytes at most.
 LENGTH_BYTES, LENGTH_MODULUS = 4, 2**32
 SMALLEST_FACTOR, LARGEST_FACTOR = 0.999, 1032
+# Some disks (FAT) and tar files keep time stamps no finer than this.
+SECONDS_OF_TIME_STAMPS = 2
 
 
 @contextlib.contextmanager
 def unpacked(
-    file: Path,
-    folder: Path,
-    archive: Archive,
-    on_bytes: Callable[[int], None],
-    on_strays: Callable[[list[str]], None] = lambda names: None,
-) -> Iterator[Path]:
-    """Unpack an archive beside the folder that it is to become; yield where, each file in its place in that folder.
+    file: Path, folder: Path, archive: Archive, on_bytes: Callable[[int], None]
+) -> Iterator[tuple[Path, list[str]]]:
+    """Unpack an archive next to the folder that it is to become, each file in its place; yield where, and the strays.
 
     The places are those of h36m.archives.members.places_of; strays are skipped. What is yielded is complete: the gzip
     stream was read to its end and its CRC matches; rename it to `folder`. The rest is removed after the `with` block.
-    A link becomes a copy of the file that it leads to. Time stamps are kept, modes and owners are not.
+    Time stamps are kept, modes and owners are not.
 
     Args:
         file: a gzip'd tar.
         folder: its parent must exist.
         archive: that it must be.
         on_bytes: called with the number of compressed bytes after each read; it may raise to stop.
-        on_strays: called with the names of the strays, if there are any.
 
     Raises:
         BadArchiveError: damaged, cut off, or no archive; see h36m.archives.content.read_archive.
         OSError: it cannot be read or written.
     """
-    unfinished = unfinished_folder(folder)
+    unfinished, complete = unfinished_folder(folder), unfinished_folder(folder) / "complete"
     unfinished.mkdir()
     try:
+        numbers = itertools.count()  # names of files until their places are known, so that no two can be one
+
+        def write(member: tarfile.TarInfo, content: IO[bytes]) -> None:
+            write_file(content, unfinished / str(next(numbers)), member.mtime)
+
         with file.open("rb", buffering=0) as opened:
-            found = write_members(opened, unfinished, archive, on_bytes)
-        if found.strays:
-            on_strays(found.strays)
-        yield put_in_place(unfinished, found.places)
+            places, strays = read_archive(opened, archive, write, on_bytes)
+        for number, place in enumerate(places):
+            (complete / place).parent.mkdir(parents=True, exist_ok=True)
+            (unfinished / str(number)).rename(complete / place)
+        yield complete, strays
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -79,59 +82,64 @@ def unpacked_size(archive: Path) -> int:
     return length if length <= compressed * LARGEST_FACTOR else compressed
 
 
-def write_members(file: io.RawIOBase, folder: Path, archive: Archive, on_bytes: Callable[[int], None]) -> Files:
-    """Write the files of an open archive into an empty folder, each under its path in the archive.
-
-    Raises: as `unpacked`.
-    """
-
-    def write(path: PurePosixPath, member: tarfile.TarInfo, content: IO[bytes]) -> None:
-        write_file(content, folder, path, member.mtime)
-
-    found = read_archive(file, archive, write, on_bytes)
-    for path, target in found.links.items():
-        with (folder / target).open("rb") as source:
-            write_file(source, folder, path, (folder / target).stat().st_mtime)
-    return found
-
-
-def put_in_place(folder: Path, places: dict[PurePosixPath, PurePosixPath]) -> Path:
-    """Move the files of a folder to their places; return the folder in it that then holds them and nothing else.
-
-    Args:
-        places: of all files in the folder, by their paths there.
-    """
-    path, place = next(iter(places.items()))
-    top = PurePosixPath(*path.parts[: len(path.parts) - len(place.parts)])
-    if all(top / place == path for path, place in places.items()):  # as in the site's archives
-        return folder / top
-    complete = free_name(folder / "complete")
-    for path, place in places.items():
-        target = complete / place
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).rename(target)
-    return complete
-
-
-def write_file(source: IO[bytes], folder: Path, path: PurePosixPath, changed: float) -> None:
-    """Write a new file into a folder.
+def write_file(source: IO[bytes], path: Path, changed: float) -> None:
+    """Write a new file.
 
     Args:
         source: its content.
-        path: of the file in the folder; the folders between are made.
         changed: its time stamp, s since 1970.
-
-    Raises:
-        UnsafeArchiveError: a file of that name exists (on a case-insensitive disk, one that differs in case only).
     """
-    target = folder / path
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        file = target.open("xb")
-    except (FileExistsError, NotADirectoryError):
-        raise UnsafeArchiveError(f"contains {str(path)!r} twice") from None
-    with file:
+    with path.open("xb") as file:
         shutil.copyfileobj(source, file, CHUNK_BYTES)
         file.flush()
         start_writing(file.fileno())  # the disk writes while the next files are decompressed
-    os.utime(target, (changed, changed))
+    os.utime(path, (changed, changed))
+
+
+# -- what is in an unpacked folder -------------------------------------------------------------------------------------
+
+
+def sizes_in(folder: Path) -> dict[str, int]:
+    """Return the size of each file below a folder by its path in it, bytes: `{"Walking 1.54138969.mp4": 4200000}`."""
+    return {
+        Path(place, name).relative_to(folder).as_posix(): Path(place, name).lstat().st_size
+        for place, _, names in os.walk(folder)
+        for name in names
+    }
+
+
+def lost_files(folder: Path, unpacked: dict[str, int]) -> list[str]:
+    """Return the files of a folder that are not what was unpacked: missing, empty, or shorter.
+
+    Users delete files, and disks that do not do what they confirm lose them in a power cut. A file that has grown was
+    changed by the user, and is not lost.
+
+    Args:
+        unpacked: sizes as of `sizes_in`.
+    """
+    sizes = sizes_in(folder)
+    return sorted(name for name, size in unpacked.items() if sizes.get(name, -1) < size)
+
+
+def holds_other_files(folder: Path, unpacked: Path, earlier: dict[str, int]) -> bool:
+    """Return whether a folder has anything that would be lost if the newly unpacked folder replaced it.
+
+    Files with the same name, size and time stamp (which archives keep) count as the same. Empty files and what was
+    unpacked from an earlier version of the archive are no loss.
+
+    Args:
+        earlier: sizes of the files that were unpacked from an earlier version, as of `sizes_in`.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        return True
+    return any(
+        size and earlier.get(name) != size and not _are_alike(folder / name, unpacked / name)
+        for name, size in sizes_in(folder).items()
+    )
+
+
+def _are_alike(file: Path, other: Path) -> bool:
+    if not other.exists():
+        return False
+    one, two = file.lstat(), other.lstat()
+    return one.st_size == two.st_size and abs(one.st_mtime - two.st_mtime) <= SECONDS_OF_TIME_STAMPS

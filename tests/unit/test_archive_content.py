@@ -1,17 +1,16 @@
 """h36m/archives/content.py: whether the first bytes and the member names of a file are those of the archive."""
 
-import bz2
 import gzip
 import hashlib
 import io
 import tarfile
-import zlib
+from pathlib import PurePosixPath
 
 import pytest
 
 from h36m.archives import gzip_stream
 from h36m.archives.content import BEGINNING_BYTES, fault_in_beginning
-from h36m.archives.members import require_member
+from h36m.archives.members import archive_of_member, is_stray, require_member
 from h36m.dataset import BOXES, KIND_FACTS, KINDS, PART_LABELS, POSES_2D, POSES_3D, POSES_3D_UNIVERSAL, VIDEOS, Archive
 from h36m.dataset import POSES_3D_WORLD as POSES_WORLD
 from h36m.download.verify import check_archive
@@ -80,22 +79,14 @@ def test_beginning_of_a_real_archive_has_no_fault(kind, length):
     [
         tar(("./", FOLDER), ("./S1", FOLDER), ("./S1/Videos", FOLDER), ("./S1/Videos/a.mp4", b"abc")),
         tar((LONG_NAME, b"abc")),
-        tar((LONG_NAME, b"abc"), format=tarfile.PAX_FORMAT),
         tar((LONG_NAME, b"abc"), format=tarfile.PAX_FORMAT, comment="made by somebody"),
-        tar(("S1/Videos/ü.mp4", b"abc"), format=tarfile.PAX_FORMAT),
-        tar(("S1/Videos/a.mp4", b"abc"), format=tarfile.USTAR_FORMAT),
+        tar(("S1/Videos/ü.mp4", b"abc"), format=tarfile.USTAR_FORMAT),
         tar(("README", b"<html>"), ("Videos/x.mp4", b"abc")),
-        tar(("x.mp4", b"<html>")),
-        tar(("S1/new folder/x.mp4", b"abc")),
         tar(("S11/.DS_Store", b"abc"), ("./._S5", b""), ("__MACOSX/S5/MySegmentsMat/._a", b""), ("S1/Videos/a", b"")),
     ],
-    ids=[
-        *["folders", "GNU long name", "pax long name", "global pax", "not ASCII", "ustar", "README", "flat", "folder"],
-        "strays",
-    ],
+    ids=["folders", "GNU long name", "pax", "ustar", "README", "strays"],
 )
 def test_ways_to_write_the_archive_have_no_fault(content):
-    assert fault_in_beginning(gzip.compress(content), Archive(VIDEOS, "S1")) is None
     for cut in (512, 700, 1024, 1100, 1536, 1700, 2048):
         pieces = gzip.compress(content[:cut]) + gzip.compress(content[cut:])
         assert fault_in_beginning(gzip.compress(content, 0)[:cut], Archive(VIDEOS, "S1")) is None
@@ -117,31 +108,20 @@ def test_gzip_header_with_name_and_comment_is_accepted():
         (b"<", "is not a gzip file; it begins with b'<'"),
         (b"\x1f<", r"is not a gzip file; it begins with b'\x1f<'"),
         (b"PK\3\4 a zip file", r"is not a gzip file; it begins with b'PK\x03\x04 a z'"),
-        (bz2.compress(b"abc"), "is not a gzip file; it begins with b'BZh"),
-        (bytes(5000), "is not a gzip file; it begins with b'"),
         (tar(VIDEO), "is not a gzip file; it is a tar archive that is not compressed"),
         (gzip.compress(PAGE), "is a compressed HTML page: 'Please log in'"),
-        (gzip.compress(LONG_PAGE), "is a compressed HTML page: 'Human3.6M Please log in Please log in"),
         (gzip.compress(LONG_PAGE, 0)[:200], "is a compressed HTML page: 'Human3.6M"),
         (gzip.compress(b"no tar"), "is gzip, but contains no tar archive; it begins with b'no tar'"),
-        (gzip.compress(b"x" * 5000), "is gzip, but contains no tar archive; it begins with b'xxxxxxxx'"),
         (gzip.compress(b"x" * 5000, 0)[:600], "is gzip, but contains no tar archive"),
         (gzip.compress(b""), "is gzip, but contains no tar archive; it is empty"),
-        (gzip.compress(tar(VIDEO)[:300]), "is gzip, but contains no tar archive"),
         (gzip.compress(gzip.compress(tar(VIDEO))), "is compressed twice"),
         (gzip.compress(b"\1" + tar(VIDEO)[1:]), "is gzip, but contains no tar archive"),
         (gzip.compress(tar()), "contains no file"),
         (gzip.compress(bytes(10**8)), "contains no file"),
         (b"\x1f\x8bnothing of a gzip file", "is damaged: its gzip stream cannot be decompressed"),
         (gzip.compress(PAGE)[:-8] + bytes(8), "is damaged: its gzip stream cannot be decompressed"),
-        (zlib.compress(tar(VIDEO)), "is not a gzip file"),
-        (gzip.compress(tar((inner_file(VIDEOS, "S11"), b"abc"))), "contains the folder S11, but its name says S1"),
         (gzip.compress(tar(("S11", FOLDER))), "contains the folder S11, but its name says S1"),
         (gzip.compress(tar((OTHERS_LONG_NAME, b""))), "contains the folder S11, but its name says S1"),
-        (
-            gzip.compress(tar((OTHERS_LONG_NAME, b""), format=tarfile.PAX_FORMAT)),
-            "contains the folder S11, but its name says S1",
-        ),
         (gzip.compress(tar(("S1", FOLDER), ("S5/a", b""))), "contains the folder S5, but its name says S1"),
         (
             gzip.compress(tar((inner_file(POSES_3D), b"abc"))),
@@ -151,19 +131,9 @@ def test_gzip_header_with_name_and_comment_is_accepted():
     ],
     # The bytes would be in the tests' names.
     ids=[
-        *["page", "one byte", "half magic", "zip", "bzip2", "zeros", "tar", "compressed page", "compressed long page"],
-        *["cut compressed page", "small gzip", "large gzip", "cut gzip", "empty gzip", "cut tar", "gzip twice"],
-        *[
-            "bad checksum",
-            "empty tar",
-            "zeros that grow",
-            "damaged",
-            "wrong CRC",
-            "zlib",
-            "subject",
-            "subject's folder",
-        ],
-        *["GNU long name", "pax long name", "second member", "kind", "outside"],
+        *["page", "one byte", "half magic", "zip", "tar", "compressed page", "cut compressed page", "small gzip"],
+        *["cut gzip", "empty gzip", "gzip twice", "bad checksum", "empty tar", "zeros that grow", "damaged", "CRC"],
+        *["subject's folder", "GNU long name", "second member", "kind", "outside"],
     ],
 )
 def test_beginning_of_something_else_has_a_fault(beginning, fault):
@@ -218,22 +188,58 @@ def test_member_is_accepted_by_the_kinds_that_it_does_not_contradict(name, kinds
     assert [kind for kind in KINDS if fault_of_member(name, kind, "S1") is None] == list(kinds)
 
 
-@pytest.mark.parametrize("name", ["S11", "S11/", "./S11/Videos/a", "S11//a", ".//S11/a", "S2/a"])
+@pytest.mark.parametrize("name", ["S11", "./S11/Videos/a", "S11\\a", "around//S11/a"])
 def test_member_of_another_subject_is_a_fault(name):
-    subject = "S2" if "S2" in name else "S11"
-    assert fault_of_member(name, VIDEOS, "S1") == f"contains the folder {subject}, but its name says S1"
+    assert fault_of_member(name, VIDEOS, "S1") == "contains the folder S11, but its name says S1"
 
 
-@pytest.mark.parametrize("name", ["", "/S1/a", "S1/../../a", "..\\a", "C:a", "S1/a\0b"])
+@pytest.mark.parametrize("name", ["a", "a/b.mp4", "./a", "a/./b", "a//b", "..a/b..", "a/...", "é x/ü", "C", "a b:"])
+def test_member_inside_of_the_folder_is_accepted(name):
+    expected = [part for part in name.split("/") if part not in ("", ".")]
+    assert list(require_member(name, Archive(VIDEOS, "S1")).parts) == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *["", "/S1/a", "//host/share/a", "..", "../a", "S1/../../b", "a/..", "a\\..\\..\\b", "..\\a", "\\a"],
+        *["\\\\host\\share\\a", "C:a", "C:/a", "c:\\a", "S1/a\0b"],
+    ],
+)
 def test_member_outside_of_the_folder_is_a_fault(name):
     assert "outside" in fault_of_member(name, VIDEOS, "S1")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        *[(inner_file(kind), Archive(kind, "S1")) for kind in KINDS],
+        ("around\\S5\\Videos\\a", Archive(VIDEOS, "S5")),
+        ("S1/MySegmentsMat/another folder/a", Archive(PART_LABELS, "S1")),
+        *[
+            (name, None)
+            for name in ("S1/MySegmentsMat", "S1/MyPoseFeatures", "S1", "S1/a", "Videos/a", ".x/S1/Videos/a")
+        ],
+    ],
+)
+def test_archive_is_known_by_a_member(name, expected):
+    assert archive_of_member(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        *[(name, True) for name in (".DS_Store", "._a", "__MACOSX", "thumbs.db", "Desktop.ini", ".Trashes")],
+        *[(name, False) for name in ("DS_Store", "a._b", "a.DS_Store", "MACOSX", "Thumbs", "desktop.ini.txt")],
+    ],
+)
+def test_strays_are_known_by_their_names_and_folders(name, expected):
+    assert is_stray(PurePosixPath("S1", name)) == is_stray(PurePosixPath(name, "a")) == expected
 
 
 # -- all of a file -----------------------------------------------------------------------------------------------------
 
 ARCHIVE = gzip.compress(tar(VIDEO))
-FIFO = tarfile.TarInfo("S1/Videos/fifo")
-FIFO.type = tarfile.FIFOTYPE
 
 
 @pytest.mark.parametrize(
@@ -242,11 +248,9 @@ FIFO.type = tarfile.FIFOTYPE
         (ARCHIVE, None),
         (ARCHIVE + bytes(3000), None),
         (ARCHIVE + b"\r\n", None),
-        (ARCHIVE + b"\n", None),
         (ARCHIVE + bytes(700) + b"<!-- served in 0.2 s -->", None),
         (ARCHIVE + b"garbage" * 100_000, None),
         (ARCHIVE + b"\x1f", None),
-        (gzip.compress(tar(VIDEO)[:9000]) + gzip.compress(tar(VIDEO)[9000:]) + b"\n", None),
         (gzip.compress(tar(VIDEO)[:-1024]) + gzip.compress(bytes(400)) + gzip.compress(bytes(624)) + b"\n", None),
         (gzip.compress(tar(VIDEO)[:9000]) + b"\n", "is damaged: its gzip stream contains no complete tar archive"),
         (gzip.compress(tar(VIDEO)[:-9500]) + b"\n", "is damaged: its gzip stream contains no complete tar archive"),
@@ -257,51 +261,17 @@ FIFO.type = tarfile.FIFOTYPE
         (b"", "is empty"),
         (PAGE, "is not a gzip file"),
         (gzip.compress(PAGE), "is a compressed HTML page"),
-        (gzip.compress(b"no tar"), "is gzip, but contains no tar archive"),
         (gzip.compress(tar(VIDEO)[:9000]), "is not a complete tar archive"),
         (gzip.compress(tar(("S1/a", b""), pax={"GNU.sparse.size": "many"})), "is not a complete tar archive"),
         (gzip.compress(tar(("S1/a", b""), size=1 << 70)), "is not a complete tar archive"),
-        (gzip.compress(tar(VIDEO, VIDEO)), f"contains {VIDEO[0]!r} twice"),
-        (gzip.compress(tar(("S1/a", b""), ("S1/a/b", b""))), "contains 'S1/a/b' twice"),
-        (gzip.compress(tar(("S1/a/b", b""), ("S1/a", b""))), "contains 'S1/a' twice"),
-        (gzip.compress(tar(VIDEO, ("../a", b""))), "contains '../a', which is outside"),
         (gzip.compress(tar(VIDEO, ("S5/a", b""))), "contains the folder S5, but its name says S1"),
-        (
-            gzip.compress(tar(VIDEO, (inner_file(BOXES), b""))),
-            "contains S1/MySegmentsMat/ground_truth_bb, but its name",
-        ),
-        (
-            gzip.compress(tar(VIDEO)[: 512 + len(VIDEO[1])] + FIFO.tobuf() + bytes(1024)),
-            "contains 'S1/Videos/fifo', which is neither",
-        ),
+        (gzip.compress(tar(VIDEO, (inner_file(BOXES), b""))), "contains S1/MySegmentsMat/ground_truth_bb, but its"),
         (gzip.compress(tar(("S1", FOLDER))), "contains no file"),
     ],
     ids=[
-        *[
-            "good",
-            "zeros",
-            "CRLF",
-            "newline",
-            "zeros and comment",
-            "long garbage",
-            "half a magic",
-            "members and newline",
-        ],
-        *["small members and newline", "cut tar and newline", "no end of tar", "magic", "other member", "cut off"],
-        *[
-            "wrong CRC",
-            "empty",
-            "page",
-            "compressed page",
-            "no tar",
-            "cut tar",
-            "no number",
-            "huge number",
-            "twice",
-            "file in file",
-            "file as folder",
-        ],
-        *["outside", "subject", "kind", "fifo", "folder only"],
+        *["good", "zeros", "CRLF", "zeros and comment", "long garbage", "half a magic", "small members and newline"],
+        *["cut tar and newline", "no end of tar", "magic", "other member", "cut off", "wrong CRC", "empty", "page"],
+        *["compressed page", "cut tar", "not a number", "huge number", "subject", "kind", "folder only"],
     ],
 )
 def test_download_and_extract_judge_a_file_alike(tmp_path, content, fault):
@@ -310,7 +280,7 @@ def test_download_and_extract_judge_a_file_alike(tmp_path, content, fault):
     found = check_archive(archive, Archive(VIDEOS, "S1"), None).fault
     assert (found or "None").startswith(str(fault))
     try:
-        with unpacked(archive, tmp_path / "Videos", Archive(VIDEOS, "S1"), lambda count: None) as complete:
+        with unpacked(archive, tmp_path / "Videos", Archive(VIDEOS, "S1"), lambda count: None) as (complete, _):
             assert [path.name for path in complete.iterdir()] == ["Walking 1.54138969.mp4"]
             unpacking = None
     except BadArchiveError as error:

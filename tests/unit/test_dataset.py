@@ -70,19 +70,8 @@ def test_number_in_an_images_name_is_the_frames_index_plus_1():
 
 @pytest.mark.parametrize(
     ("member", "subject"),
-    [
-        ("S1", "S1"),
-        ("S1/Videos/a.mp4", "S1"),
-        ("./S11/a", "S11"),
-        ("././S5/", "S5"),
-        ("Videos/S1/a", "S1"),
-        ("S1/S5/a", "S1"),
-        ("S1x/a", None),
-        ("xS1/a", None),
-        ("s1/a", None),
-        ("S/a", None),
-        ("", None),
-    ],
+    [("S1", "S1"), ("./S11/a", "S11"), ("Videos/S1/a", "S1"), ("S1/S5/a", "S1")]
+    + [(name, None) for name in ("S1x/a", "xS1/a", "s1/a", "S/a", "")],
 )
 def test_subject_of_a_member_is_its_outermost_folder(member, subject):
     """The outermost that is named like one: an archive packed again may have another folder around."""

@@ -5,7 +5,8 @@ import io
 import os
 import shutil
 import tarfile
-from pathlib import PurePosixPath
+import tempfile
+from pathlib import Path
 
 import pytest
 from helpers.steps import happen_in_order, watch_steps
@@ -14,10 +15,9 @@ from hypothesis import strategies as st
 
 import extract_all
 from h36m.archives.gzip_stream import CHUNK_BYTES, GzipStream, decompressed, describe_page
-from h36m.archives.members import STRAY_NAMES, is_in_place, is_stray, path_inside, places_of
+from h36m.archives.members import is_in_place
 from h36m.dataset import (
     BOXES,
-    KIND_FACTS,
     KINDS,
     PART_LABELS,
     POSES_2D,
@@ -29,21 +29,21 @@ from h36m.dataset import (
     unpacked_folder,
 )
 from h36m.download.verify import check_archive
-from h36m.errors import BadArchiveError, TaskError, UnsafeArchiveError
-from h36m.extract.unpack import unfinished_folder, unpacked, unpacked_size, write_file, write_members
+from h36m.errors import BadArchiveError, TaskError
+from h36m.extract.unpack import unfinished_folder, unpacked, unpacked_size
 from h36m.sequences import file_names
 from h36m.storage import Record
 
 
 def packed(*members, mtime: int = 1_000_000_000) -> bytes:
-    """Return a gzip'd tar of members: (name, content), or (name, type, target) for links, folders and devices."""
+    """Return a gzip'd tar of members: (name, content), or (name, type) for folders, links and devices."""
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w") as archive:
-        for name, content, *target in members:
+        for name, content in members:
             member = tarfile.TarInfo(name)
             member.mtime = mtime
             if isinstance(content, str):
-                member.type, member.linkname = content.encode(), "".join(target)
+                member.type, member.linkname = content.encode(), NAME
                 archive.addfile(member)
             else:
                 member.size = len(content)
@@ -52,8 +52,10 @@ def packed(*members, mtime: int = 1_000_000_000) -> bytes:
 
 
 NAME = "Directions 1.54138969.mp4"
+OTHER_NAME = "Walking.60457274.mp4"
 FILE = (f"S1/Videos/{NAME}", b"abc")
-SYMLINK, HARDLINK, FOLDER, FIFO, DEVICE = "2", "1", "5", "6", "3"
+TWO_FILES = packed((f"S1/Videos/{NAME}", b"abcd"), (f"S1/Videos/{OTHER_NAME}", b"efgh"))
+HARDLINK, SYMLINK, DEVICE, FOLDER, FIFO = "1", "2", "3", "5", "6"
 
 
 # -- gzip streams ------------------------------------------------------------------------------------------------------
@@ -68,18 +70,12 @@ def content_of(tmp_path, compressed: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     "pieces",
-    [
-        [b""],
-        [b"abc"],
-        [b"abc", b"", b"def"],  # members, as of files that were joined
-        [os.urandom(2 * CHUNK_BYTES)],
-        [bytes(20 * CHUNK_BYTES), b"x"],
-    ],
-    ids=["empty", "small", "three members", "longer than a chunk", "long zeros"],
+    [[b""], [b"abc", b"", b"def"], [os.urandom(2 * CHUNK_BYTES)], [bytes(20 * CHUNK_BYTES), b"x"]],
+    ids=["empty", "three members", "longer than a chunk", "long zeros"],
 )
-@pytest.mark.parametrize("padding", [0, 7, 512])
+@pytest.mark.parametrize("padding", [0, 7, 2 * CHUNK_BYTES])
 def test_content_of_a_gzip_file_is_what_was_compressed(tmp_path, pieces, padding):
-    compressed = b"".join(gzip.compress(piece, 1) for piece in pieces) + bytes(padding)
+    compressed = b"".join(gzip.compress(piece, 1) + bytes(padding) for piece in pieces)
     assert content_of(tmp_path, compressed) == b"".join(pieces)
 
 
@@ -89,7 +85,7 @@ def test_bytes_read_are_counted_to_the_last(tmp_path):
     with (tmp_path / "a.gz").open("rb", buffering=0) as raw:
         for _ in decompressed(raw, counts.append):
             pass
-    assert sum(counts) == (tmp_path / "a.gz").stat().st_size and len(counts) == 2
+    assert sum(counts) == (tmp_path / "a.gz").stat().st_size and max(counts) == CHUNK_BYTES
 
 
 @pytest.mark.parametrize("kept", [0, 1, 5, 20, -9, -8, -4, -1])
@@ -106,12 +102,6 @@ def test_gzip_file_with_a_flipped_bit_is_refused(tmp_path, at):
     compressed[at] ^= 1
     with pytest.raises(BadArchiveError):
         content_of(tmp_path, bytes(compressed))
-
-
-@pytest.mark.parametrize("rest", [b"garbage", b"\0\0garbage", b"\x1f\x8b"])
-def test_garbage_behind_a_gzip_member_is_refused(tmp_path, rest):
-    with pytest.raises(BadArchiveError):
-        content_of(tmp_path, gzip.compress(b"content") + rest)
 
 
 @given(st.lists(st.binary(min_size=1, max_size=9), max_size=9), st.lists(st.integers(0, 12)))
@@ -139,10 +129,8 @@ def test_gzip_stream_does_not_go_back():
     [
         (b"", "it is empty"),
         (b"\n<!DOCTYPE html><title>Please \t log in</title>", "it looks like an HTML page: 'Please log in'"),
-        (b"<HTML><body class=x>Error <b>500</b>", "it looks like an HTML page: 'Error 500'"),
         (b"<html><a href=", "it looks like an HTML page: ''"),
         (b"\xff\xd8\xff\xe0JFIF and more", r"it begins with b'\xff\xd8\xff\xe0JFIF'"),
-        (b"PK", "it begins with b'PK'"),
     ],
 )
 def test_something_else_than_an_archive_is_described(beginning, words):
@@ -154,298 +142,121 @@ def test_description_of_a_page_is_short_and_printable():
     assert described.isprintable() and len(described) < 100
 
 
-# -- members -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["a", "a/b.mp4", "./a", "a/./b", "a//b", "..a/b..", "a/...", "é x/ü", "C", "a b:"])
-def test_paths_inside_of_the_folder_are_accepted(name):
-    assert path_inside(name).as_posix().split("/") == [part for part in name.split("/") if part not in ("", ".")]
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        "/a",
-        "//host/share/a",
-        "..",
-        "../a",
-        "a/../../b",
-        "a/..",
-        "a\\..\\..\\b",
-        "..\\a",
-        "\\a",
-        "\\\\host\\share\\a",
-        "C:a",
-        "C:/a",
-        "c:\\a",
-        "a\0b",
-    ],
-)
-def test_paths_outside_of_the_folder_are_refused(name):
-    with pytest.raises(BadArchiveError, match="outside"):
-        path_inside(name)
-
-
-@pytest.fixture
-def written(tmp_path):
-    """A function that writes an archive's members into a folder and returns its files with their contents."""
-
-    def written(*members, subject="S1"):
-        folder = tmp_path / "folder"
-        folder.mkdir()
-        paths = write_members(io.BytesIO(packed(*members)), folder, Archive(VIDEOS, subject), lambda count: None).places
-        files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
-        assert {path.as_posix() for path in paths} == files.keys() and len(paths) == len(files)
-        assert not any(path.is_symlink() for path in files.values())
-        return {name: path.read_bytes() for name, path in files.items()}
-
-    return written
-
-
-def test_files_of_an_archive_are_written_with_their_content(written, tmp_path):
-    assert written(("S1", FOLDER), FILE, ("./S1/b", b"")) == {FILE[0]: b"abc", "S1/b": b""}
-    assert (tmp_path / "folder" / FILE[0]).stat().st_mtime == 1_000_000_000
-
-
-def test_links_become_copies_of_the_file_that_they_lead_to(written):
-    links = ("S1/Videos/b", SYMLINK, NAME), ("S1/c", SYMLINK, "Videos/b"), ("S1/d", HARDLINK, FILE[0])
-    windows = ("S1\\Videos\\e", SYMLINK, f"..\\Videos\\{NAME}")
-    names = ("S1/Videos/b", "S1/c", "S1/d", "S1/Videos/e")
-    assert written(*links, windows, FILE) == dict.fromkeys((FILE[0], *names), b"abc")
-
-
-def test_video_that_is_a_link_is_unpacked_to_its_place(tmp_path):
-    """As programs write that keep content in one folder and names in another."""
-    archive = tmp_path / "Videos_S1.tgz"
-    archive.write_bytes(packed((f"S1/Videos/{NAME}", SYMLINK, "../content/1"), ("S1/content/1", b"abc")))
-    with unpacked(archive, tmp_path / "Videos", Archive(VIDEOS, "S1"), lambda count: None) as complete:
-        assert (complete / NAME).read_bytes() == (complete / "content" / "1").read_bytes() == b"abc"
-
-
-@pytest.mark.parametrize(
-    ("members", "words"),
-    [
-        ([("S5/Videos/a.mp4", b"abc")], "S5, but its name says S1"),
-        ([FILE, ("S11/a", b"abc")], "S11, but its name says S1"),
-        ([("../a", b"abc")], "outside"),
-        ([FILE, ("S1/../../a", b"abc")], "outside"),
-        ([FILE, FILE], "twice"),
-        ([FILE, (f"{FILE[0]}/b", b"abc")], "twice"),
-        ([FILE, ("S1/b", FIFO)], "neither a file nor a folder"),
-        ([FILE, ("S1/b", DEVICE)], "neither a file nor a folder"),
-        ([FILE, ("S1/b", SYMLINK, "c")], "target is not in the archive"),
-        ([FILE, ("S1/b", SYMLINK, "b")], "target is not in the archive"),
-        ([FILE, ("S1/b", SYMLINK, "c"), ("S1/c", SYMLINK, "b")], "target is not in the archive"),
-        ([FILE, ("S1/b", SYMLINK, "/etc/passwd")], "outside"),
-        ([FILE, ("S1/b", SYMLINK, "../../a")], "outside"),
-        ([FILE, ("S1/b", HARDLINK, "../a")], "outside"),
-        ([FILE, ("S1/b", SYMLINK, "..\\..\\a")], "outside"),
-        ([FILE, ("S1/b", SYMLINK, ".DS_Store"), ("S1/.DS_Store", b"")], "target is not in the archive"),
-        ([("S1", FOLDER)], "no file"),
-        ([], "no file"),
-    ],
-)
-def test_archive_with_a_harmful_or_strange_member_is_refused(written, members, words):
-    with pytest.raises(BadArchiveError, match=words):
-        written(*members)
-
-
-def test_file_is_never_written_over(tmp_path):
-    """On a disk that ignores case, two members' names may differ and be one file's all the same."""
-    path = PurePosixPath("S1/a.mp4")
-    write_file(io.BytesIO(b"first"), tmp_path, path, 0)
-    with pytest.raises(UnsafeArchiveError, match="twice"):
-        write_file(io.BytesIO(b"second"), tmp_path, path, 0)
-    assert (tmp_path / path).read_bytes() == b"first"
-
-
-@pytest.mark.parametrize("damage", ["header", "end"])
-def test_tar_that_is_damaged_or_cut_off_is_refused(tmp_path, damage):
-    plain = bytearray(gzip.decompress(packed(FILE, ("S1/b", b"x" * 2000))))
-    if damage == "header":
-        plain[1024 + 150] ^= 0xFF  # the checksum of the second member's header
-    else:
-        del plain[2000:]
-    with pytest.raises(BadArchiveError, match="is not a complete tar archive"):
-        write_members(io.BytesIO(gzip.compress(plain)), tmp_path, Archive(VIDEOS, "S1"), lambda count: None)
-
-
 # -- where files are unpacked to ---------------------------------------------------------------------------------------
 
-OTHER_NAME = "Walking.60457274.mp4"
 
+def outcome(folder, content: bytes, kind: str) -> tuple[dict[str, bytes], list[str]] | str:
+    """Unpack an archive of S1 and read it as the download does: both accept it, or refuse it for the same reason.
 
-@pytest.fixture
-def unpacked_files(tmp_path):
-    """A function that unpacks an archive of the files with these names, and returns where their names are then.
-
-    Each file's content is its name in the archive. What was moved out of the way is checked to be removed.
+    Returns:
+        its files with their contents and its strays; or why it is refused. Nothing of it is left in the folder.
     """
-
-    def unpacked_files(names, kind=VIDEOS):
-        archive = tmp_path / f"{kind}_S1.tgz"
-        archive.write_bytes(packed(*[(name, name.encode()) for name in names]))
-        with unpacked(archive, tmp_path / kind, Archive(kind, "S1"), lambda count: None) as complete:
-            files = [path for path in complete.rglob("*") if path.is_file()]
-            found = {path.read_text(): path.relative_to(complete).as_posix() for path in files}
-            assert len(found) == len(files)
-        assert list(tmp_path.iterdir()) == [archive]
-        archive.unlink()
-        return found
-
-    return unpacked_files
+    archive = folder / f"{kind}_S1.tgz"
+    archive.write_bytes(content)
+    found: tuple[dict[str, bytes], list[str]] | str
+    try:
+        with unpacked(archive, folder / kind, Archive(kind, "S1"), lambda count: None) as (complete, strays):
+            files = [path for path in complete.rglob("*") if not path.is_dir()]
+            assert not any(path.is_symlink() or path.stat().st_mtime != 1_000_000_000 for path in files)
+            found = {path.relative_to(complete).as_posix(): path.read_bytes() for path in files}, strays
+    except BadArchiveError as error:
+        found = str(error)
+    assert check_archive(archive, Archive(kind, "S1"), None).fault == (found if isinstance(found, str) else None)
+    assert list(folder.iterdir()) == [archive]
+    return found
 
 
 @pytest.mark.parametrize(
     "places",
     [
         {f"S1/Videos/{NAME}": NAME, f"S1/Videos/{OTHER_NAME}": OTHER_NAME},
-        {f"./S1/Videos/{NAME}": NAME},
         {NAME: NAME},
         {f"a folder/around/S1/Videos/{NAME}": NAME, f"a folder/around/S1/Videos/{OTHER_NAME}": OTHER_NAME},
         {f"S1\\Videos\\{NAME}": NAME, f"S1\\Videos\\{OTHER_NAME}": OTHER_NAME},
-        {f"S1/{NAME}": NAME, f"S1/Videos/{OTHER_NAME}": OTHER_NAME},
-        {f"S1/Videos/a/{NAME}": NAME, f"S1/Videos/b/{OTHER_NAME}": OTHER_NAME},
+        {f"S1/Videos/a/{NAME}": NAME, f"S1/{OTHER_NAME}": OTHER_NAME},
         {f"S1/Videos/{NAME.upper()}": NAME, f"S1/Videos/{OTHER_NAME.lower()}": OTHER_NAME},
-        {f"S1/Videos/{NAME}": NAME, "S1/readme.txt": "readme.txt"},
-        {f"S1/Videos/{NAME}": NAME, "S1/Videos/readme.txt": "readme.txt"},
+        {f"./S1/Videos/{NAME}": NAME, "./S1/Videos/readme": "readme", "./S1/Videos/more/x": "more/x"},
         {f"S1/Videos/{NAME}": NAME, "README": "README", "S1/Videos/README": "S1/Videos/README"},
-        {f"S1/Videos/{NAME}": NAME, "S1/README": "README", "S1/Videos/readme": "Videos/readme"},
-        {f"S1/{NAME}": NAME, "README": "README", "S1/README": "S1/README"},
-        {f"S1/Videos/{NAME}": NAME, "S1/docs/a.txt": "docs/a.txt", "S1/Videos/more/b.txt": "more/b.txt"},
-        {f"S1/Videos/{NAME}": NAME, "S1/x": "x", "S1/Videos/x/y": "Videos/x/y"},
-        # The site's archives have these too; process_all.py reads none of them.
-        {f"S1/Videos/{NAME}": NAME, "S1/Videos/_ALL.54138969.mp4": "_ALL.54138969.mp4", "S1/a": "a"},
-        {f"S1/Videos/{NAME}": NAME, "S1/Videos/Walking.0.mp4": "Walking.0.mp4", "S1/a": "a"},
-        {f"S1/Videos/{NAME}": NAME, "S1/Videos/not listed.mp4": "not listed.mp4", "S1/a": "a"},
+        # The site's archives have such files too; process_all.py does not read them.
+        {f"S1/Videos/{NAME}": NAME, "S1/Videos/_ALL.54138969.mp4": "_ALL.54138969.mp4"},
     ],
     ids=[
-        *["one folder", "leading dot", "no folder", "folders around", "backslashes", "two levels", "two folders"],
-        *["upper and lower case", "file above", "file beside", "two of one name", "two but for case", "at the top"],
-        *["folders of others", "file and folder", "_ALL", "another camera", "not listed"],
+        *["one folder", "no folder", "folders around", "backslashes", "two folders", "upper and lower case"],
+        *["leading dots", "other files", "_ALL"],
     ],
 )
-def test_files_are_unpacked_to_where_processing_looks(unpacked_files, places):
+def test_files_are_unpacked_to_where_processing_looks(tmp_path, places):
     """At the top under the right names, wherever the archive has them; every other file is kept, too."""
-    assert unpacked_files(places) == places
+    members = [("S1", FOLDER), *((name, name.encode()) for name in places)]
+    assert outcome(tmp_path, packed(*members), VIDEOS) == ({place: name.encode() for name, place in places.items()}, [])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_strays_are_skipped_wherever_they_are(tmp_path, kind):
+    """Even if they are named like one of the kind's files, or are in another subject's folder."""
+    name = name_in(kind)
+    strays = [f"S1/._{name}", f"__MACOSX/S1/{name}", f".Trashes/S5/{name}", "./S5/desktop.ini", "S1/x/Thumbs.db"]
+    members = [(stray, b"") for stray in strays] + [("S5/.git", FOLDER), (f"S1/x/{name}", b"abc")]
+    assert outcome(tmp_path, packed(*members), kind) == ({name: b"abc"}, strays)
 
 
 @pytest.mark.parametrize(
-    ("stray", "kind"), [*((stray, VIDEOS) for stray in STRAY_NAMES), *((".DS_Store", kind) for kind in KINDS)]
-)
-def test_stray_is_skipped_wherever_it_is(unpacked_files, kind, stray):
-    """Even if it is named like one of the kind's files, or is in another subject's folder."""
-    name, stray = f"S1/x/{name_in(kind)}", stray.replace("*", "any")
-    strays = [f"S1/{stray}", f"{stray}/S1/x/{name_in(kind)}", f"S1/x/{stray.upper()}", f"./S5/{stray}"]
-    assert unpacked_files([*strays, name], kind) == {name: name_in(kind)}
-
-
-@pytest.mark.parametrize("name", ["DS_Store", "a._b", ".DS_Store.txt", "nfs", "Icon", "a.directory", "Zone.Identifier"])
-def test_name_that_is_only_similar_is_no_stray(name):
-    assert not is_stray(PurePosixPath("S1", name)) and not is_stray(PurePosixPath(name, "a"))
-
-
-def test_volume_label_and_folders_of_gnu_tar_are_no_files(unpacked_files, tmp_path):
-    """As `tar --label` and `tar --listed-incremental` write them."""
-    archive = tmp_path / "Videos_S1.tgz"
-    archive.write_bytes(packed(("/mnt/S5 backup", "V", ""), ("S1/Videos/", "D", ""), FILE))
-    assert check_archive(archive, Archive(VIDEOS, "S1"), None).fault is None
-    with unpacked(archive, tmp_path / VIDEOS, Archive(VIDEOS, "S1"), lambda count: None) as complete:
-        assert [path.name for path in complete.iterdir()] == [NAME]
-
-
-def test_strays_are_reported(tmp_path):
-    archive, reported = tmp_path / "Videos_S1.tgz", []
-    archive.write_bytes(packed(("S1/.DS_Store", b""), ("S1/.Trashes", FOLDER), FILE, ("__MACOSX/._S1", b"")))
-    with unpacked(archive, tmp_path / "Videos", Archive(VIDEOS, "S1"), lambda count: None, reported.extend):
-        pass
-    assert reported == ["S1/.DS_Store", "__MACOSX/._S1"]
-
-
-@pytest.mark.parametrize(
-    ("names", "fault"),
+    ("members", "fault"),
     [
         ([f"S1/a/{NAME}", f"S1/b/{NAME}"], f"contains '{NAME}' twice: 'S1/a/{NAME}' and 'S1/b/{NAME}'"),
         ([f"S1/a/{NAME}", f"S1/a/{NAME.upper()}"], f"contains '{NAME}' twice"),
-        ([FILE[0], f"S1/{NAME}/a"], "contains"),
+        ([FILE, FILE], f"contains '{FILE[0]}' twice"),
+        ([FILE, "S1/a", "S1/A"], "contains 'A' twice"),
+        ([FILE, "S1/a", "S1/A/b"], "contains 'S1/a' twice, as a file and as a folder"),
+        ([FILE, "S1/a/b", "S1/a"], "contains 'S1/a' twice, as a file and as a folder"),
+        ([FILE, f"S1/Videos/{NAME}/a"], f"contains 'S1/Videos/{NAME}' twice, as a file and as a folder"),
         (["S1/Videos/a.mp4"], f"contains no file of its kind, such as '{NAME}', but 'S1/Videos/a.mp4'"),
-        (["S1/Videos/Directions 1.mp4"], "contains no file of its kind"),
         (["S1/Videos/Directions 1.54138969.cdf"], "contains no file of its kind"),
-        (["S1/Videos/_ALL.54138969.mp4"], "contains no file of its kind"),
         (["S1/Videos/WalkDog.54138969.mp4"], "contains no file of its kind"),  # S1's are named WalkingDog
         (list("abcde"), "but 'a', 'b', 'c' and 2 more"),
-        (["S1/.DS_Store"], "contains only files created by operating systems: 'S1/.DS_Store'"),
-        ([f"S1/._{NAME}", "S1/.Trashes/a"], "contains only files created by operating systems"),
+        ([f"S1/._{NAME}", "S1/.Trashes/a"], "contains only files created by operating systems: 'S1/._"),
         ([f"around/S5/Videos/{NAME}"], "contains the folder S5, but its name says S1"),
-        ([f"S5\\Videos\\{NAME}"], "contains the folder S5, but its name says S1"),
         ([f"around/S1/MySegmentsMat/{NAME}"], "contains S1/MySegmentsMat, but its name says Videos"),
+        ([FILE, ("S1/../../a", b"abc")], "contains 'S1/../../a', which is outside"),
+        *[([FILE, ("S1/b", kind)], "neither a file nor a folder") for kind in (HARDLINK, SYMLINK, DEVICE, FIFO)],
+        ([("S1", FOLDER)], "contains no file"),
     ],
+    ids=str,
 )
-def test_archive_without_a_place_for_its_files_is_refused(tmp_path, names, fault):
-    """By the download as well, which reads archives without a published MD5 in the same way."""
-    archive = tmp_path / "Videos_S1.tgz"
-    archive.write_bytes(packed(*[(name, b"") for name in names]))
-    with (
-        pytest.raises(BadArchiveError) as error,
-        unpacked(archive, tmp_path / "Videos", Archive(VIDEOS, "S1"), lambda count: None),
-    ):
-        pytest.fail("it was accepted")
-    assert str(error.value).startswith(fault) or fault in str(error.value)
-    assert check_archive(archive, Archive(VIDEOS, "S1"), None).fault == str(error.value)
-    assert list(tmp_path.iterdir()) == [archive]
+def test_archive_that_cannot_be_placed_is_refused(tmp_path, members, fault):
+    members = [(member, b"") if isinstance(member, str) else member for member in members]
+    assert fault in outcome(tmp_path, packed(*members), VIDEOS)
 
 
-def test_poses_of_cameras_are_not_mistaken_for_world_coordinates(tmp_path):
-    """A file in no known folder is known by its name only."""
-    with pytest.raises(BadArchiveError, match=r"such as 'Directions 1\.cdf', but 'x/Directions 1\.54138969\.cdf'"):
-        places_of([PurePosixPath("x/Directions 1.54138969.cdf")], Archive(POSES_3D_WORLD, "S1"))
-    with pytest.raises(BadArchiveError, match="no file of its kind"):
-        places_of([PurePosixPath("x/Directions 1.cdf")], Archive(POSES_2D, "S1"))
+@pytest.mark.parametrize(
+    ("name", "kind"), [("Directions 1.54138969.cdf", POSES_3D_WORLD), ("Directions 1.cdf", POSES_2D)]
+)
+def test_poses_and_world_coordinates_differ_by_their_names(tmp_path, name, kind):
+    assert "contains no file of its kind" in outcome(tmp_path, packed((f"x/{name}", b"")), kind)
+
+
+@pytest.mark.parametrize("damage", ["header", "end", "CRC"])
+def test_damage_behind_the_first_member_is_refused(tmp_path, damage):
+    plain = bytearray(gzip.decompress(packed(FILE, ("S1/b", b"x" * 2000))) + bytes(3 * CHUNK_BYTES))
+    if damage == "header":
+        plain[1024 + 150] ^= 0xFF  # the checksum of the second member's header
+    elif damage == "end":
+        del plain[2000:]
+    compressed = bytearray(gzip.compress(plain, compresslevel=0))
+    if damage == "CRC":  # which tarfile does not come to: the rest of its chunk, and chunks after it, are read too
+        compressed[-8] ^= 1
+    assert ("is damaged" if damage == "CRC" else "is not a complete tar") in outcome(tmp_path, compressed, VIDEOS)
 
 
 @pytest.mark.parametrize(
     ("names", "expected"),
-    [
-        ([NAME], True),
-        ([NAME, "x/readme.txt", "_ALL.54138969.mp4", f"x/{NAME}"], True),
-        ([], False),
-        (["x.mp4"], False),
-        ([f"S1/Videos/{NAME}"], False),
-        ([NAME, f"Videos/{OTHER_NAME}"], False),
-        ([NAME.upper()], False),
-    ],
+    [([NAME, "x/a", "b"], True), ([], False), (["x.mp4"], False), ([f"S1/Videos/{NAME}"], False)],
 )
 def test_unpacked_folder_is_looked_into(tmp_path, names, expected):
-    """An earlier version unpacked an archive with a stray into folders of its own."""
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert is_in_place(tmp_path, Archive(VIDEOS, "S1")) is expected
-
-
-def test_archive_whose_trailer_is_wrong_is_refused_and_leaves_nothing(tmp_path):
-    archive = tmp_path / "Videos_S1.tgz"
-    archive.write_bytes(packed(FILE)[:-1] + b"\x77")
-    with (
-        pytest.raises(BadArchiveError),
-        unpacked(archive, tmp_path / "Videos", Archive(VIDEOS, "S1"), lambda count: None),
-    ):
-        pytest.fail("it was accepted")
-    assert list(tmp_path.iterdir()) == [archive]
-
-
-def test_trailer_far_behind_the_last_member_is_read_too(tmp_path):
-    """What tarfile does not read, the rest of the last chunk and those after it, is checked all the same."""
-    archive = tmp_path / "Videos_S1.tgz"
-    compressed = bytearray(gzip.compress(gzip.decompress(packed(FILE)) + bytes(3 * CHUNK_BYTES), compresslevel=0))
-    compressed[-8] ^= 1
-    archive.write_bytes(compressed)
-    with (
-        pytest.raises(BadArchiveError),
-        unpacked(archive, tmp_path / "Videos", Archive(VIDEOS, "S1"), lambda count: None),
-    ):
-        pytest.fail("it was accepted")
 
 
 # -- unpacked_size -----------------------------------------------------------------------------------------------------
@@ -484,9 +295,13 @@ def root(tmp_path):
     return tmp_path
 
 
-def name_in(kind: str, number: int = 0) -> str:
+def name_in(kind: str) -> str:
     """Return the name of a file that process_all.py reads of S1."""
-    return list(file_names(Archive(kind, "S1")).values())[number]
+    return next(iter(file_names(Archive(kind, "S1")).values()))
+
+
+def record_of(root):
+    return Record(root / "extracted" / UNPACKED_RECORD)
 
 
 def put_archive(root, kind, subject, content=None):
@@ -503,9 +318,14 @@ def put_folder(root, kind, subject):
 
 
 def plan_of(root, subjects=("S1",)):
-    """Return which kinds of archive a plan has to do, has done, and misses."""
-    plan = extract_all.plan_run(root, list(subjects), Record(root / "extracted" / "record.json"))
-    return tuple([task.archive for task in tasks] for tasks in plan)
+    """Return which archives a plan has to do, has done, and misses, and its problems."""
+    plan = extract_all.plan_run(root, list(subjects), record_of(root))
+    return (
+        [task.archive for task in plan.to_do],
+        [task.archive for task in plan.done],
+        [task.archive for task in plan.absent],
+        plan.problems,
+    )
 
 
 @pytest.mark.parametrize(
@@ -523,59 +343,38 @@ def plan_of(root, subjects=("S1",)):
 )
 def test_plan_of_an_archive(root, has_archive, has_folder, is_recorded, place):
     archive = put_archive(root, VIDEOS, "S1")
-    record = Record(root / "extracted" / "record.json")
+    record = record_of(root)
     if is_recorded:
         record.add(archive)
     if not has_archive:
         archive.unlink()
     if has_folder:
         put_folder(root, VIDEOS, "S1")
-    plan = extract_all.plan_run(root, ["S1", "S1"], record)
-    found = {
-        name: [task.archive.subject for task in tasks if task.archive.kind == VIDEOS]
-        for name, tasks in plan._asdict().items()
-    }
-    assert found == {"to_do": [], "done": [], "absent": [], "incomplete": []} | {place: ["S1"]}
-    assert sum(map(len, plan)) == len(KINDS)
-
-
-def test_plan_of_some_kinds_leaves_the_others_alone(root):
-    """Also what a killed run has left of them."""
-    put_archive(root, VIDEOS, "S1")
-    put_archive(root, BOXES, "S1")
-    leftover = unfinished_folder(unpacked_folder(root, Archive(BOXES, "S1")))
-    leftover.mkdir(parents=True)
-    plan = extract_all.plan_run(root, ["S1"], Record(root / "extracted" / "record.json"), [VIDEOS, POSES_2D])
-    found = [[task.archive.kind for task in tasks] for tasks in plan]
-    assert found == [[VIDEOS], [], [POSES_2D], []] and leftover.exists()
+    places = zip(("to_do", "done", "absent"), plan_of(root, ["S1", "S1"]), strict=False)
+    assert [name for name, archives in places if (VIDEOS, "S1") in archives] == [place]
+    assert sum(map(len, plan_of(root, ["S1", "S1"]))) == len(KINDS)
 
 
 @pytest.mark.parametrize("has_archive", [True, False])
-@pytest.mark.parametrize("name", [f"S1/Videos/{NAME}", "readme.txt"])
-def test_plan_notices_a_folder_without_its_files(root, name, has_archive):
-    """It was unpacked by an earlier version, or its files were deleted: "nothing to do" would not be true."""
+def test_plan_notices_a_folder_without_its_files(root, has_archive):
+    """They were deleted, or somebody has unpacked them to folders: "nothing to do" would not be true."""
     archive, folder = put_archive(root, VIDEOS, "S1"), unpacked_folder(root, Archive(VIDEOS, "S1"))
-    Record(root / "extracted" / "record.json").add(archive)
-    (folder / name).parent.mkdir(parents=True)
-    (folder / name).touch()
+    record_of(root).add(archive)
+    (folder / "S1" / "Videos").mkdir(parents=True)
+    (folder / "S1" / "Videos" / NAME).touch()
     if not has_archive:
         archive.unlink()
     to_do, done, absent, _ = plan_of(root)
     assert ((VIDEOS, "S1") in to_do, done, (VIDEOS, "S1") in absent) == (has_archive, [], not has_archive)
-
-
-@pytest.mark.parametrize("kind", [VIDEOS, BOXES])
-def test_folder_without_its_files_and_without_an_archive_is_a_problem(root, kind):
-    folder = unpacked_folder(root, Archive(kind, "S1"))
-    folder.mkdir(parents=True)
-    lines = extract_all.report_absent(tasks_without_archives(root, (kind, "S1")), ["S1"], pytest.fail)
-    assert lines[1].startswith(f"{folder}: its {KIND_FACTS[kind].extension} files are not at the top of this folder")
+    if not has_archive:
+        lines = extract_all.report_absent(tasks_without_archives(root, (VIDEOS, "S1")), ["S1"], pytest.fail)
+        assert lines[1].startswith(f"{folder}: its .mp4 files are not at the top of this folder")
 
 
 def test_plan_takes_an_archive_that_has_changed(root):
     archive = put_archive(root, VIDEOS, "S1")
     put_folder(root, VIDEOS, "S1")
-    Record(root / "extracted" / "record.json").add(archive)
+    record_of(root).add(archive)
     assert plan_of(root)[1] == [(VIDEOS, "S1")]
     archive.write_bytes(archive.read_bytes() + bytes(1))
     assert plan_of(root)[0] == [(VIDEOS, "S1")]
@@ -657,62 +456,34 @@ def test_space_is_required_before_anything_is_unpacked(root):
         extract_all.require_space(root / "extracted", tasks, 1, delete_archives=False)
 
 
-def unpack_one(root, archive_content=None):
-    """Unpack the archive of S1's videos; return the problem and the notice."""
-    archive = put_archive(root, VIDEOS, "S1", archive_content)
-    [task] = tasks_without_archives(root, (VIDEOS, "S1"))
-    record = Record(root / "extracted" / "record.json")
-    problem, notice = extract_all.unpack_one(task, record, lambda count: None)
-    assert (problem is None) == Record(record.path).holds(archive)
+def test_deleted_archives_free_space_only_on_their_own_disk(root):
+    """Four archives of two fifths of the free space each: with two jobs, one is deleted before the third begins."""
+    memory = Path("/dev/shm")  # a file system of its own on Linux
+    if not memory.is_dir() or memory.stat().st_dev == root.stat().st_dev:
+        pytest.skip("there is no second file system at /dev/shm")
+    free, tasks = shutil.disk_usage(root).free, [(kind, "S1") for kind in KINDS[:4]]
+    with tempfile.TemporaryDirectory(dir=memory) as other:
+        for folder in (root / "archives", Path(other)):
+            for kind, subject in tasks:
+                # A hole, and the length that gzip notes.
+                with (folder / Archive(kind, subject).file_name).open("wb") as file:
+                    file.seek(free * 2 // 5 - 4)
+                    file.write((free * 2 // 5 % 2**32).to_bytes(4, "little"))
+        here = tasks_without_archives(root, *tasks)
+        there = [task._replace(file=Path(other, task.file.name)) for task in here]
+        extract_all.require_space(root / "extracted", here, 2, delete_archives=True)
+        for to_do, deletes in ((there, True), (here, False)):
+            with pytest.raises(TaskError, match="choose fewer"):
+                extract_all.require_space(root / "extracted", to_do, 2, deletes)
+
+
+def unpack_one(root, content=None):
+    """Unpack the archive of S1's videos, after it was written if there is some content; return problem and notice."""
+    if content is not None:
+        put_archive(root, VIDEOS, "S1", content)
+    problem, notice = extract_all.unpack_one(task_of_videos(root), record_of(root), lambda count: None)
+    assert (problem is None) == record_of(root).holds(task_of_videos(root).file)
     return problem, notice
-
-
-def test_unpacked_archive_is_recorded_and_in_its_place(root):
-    assert unpack_one(root) == (None, "")
-    assert [path.name for path in unpacked_folder(root, Archive(VIDEOS, "S1")).iterdir()] == [NAME]
-
-
-def test_bad_archive_is_a_problem_and_leaves_nothing(root):
-    problem, _ = unpack_one(root, packed(FILE)[:-3])
-    assert problem.startswith("Videos_S1.tgz is truncated") and "\n" not in problem
-    assert list((root / "extracted" / "S1").iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (packed(FILE)[:-3], "remove it and run download_all.py again"),
-        (packed(("S1/MyPoseFeatures/D2_Positions/a.cdf", b"")), "rename it to match its content, or remove it"),
-        (packed(("S5/Videos/a.mp4", b"")), "rename it to match its content, or remove it"),
-        (packed(FILE, ("../a", b"")), "check its source"),
-        (packed(FILE, FILE), "check its source"),
-    ],
-    ids=["cut off", "kind", "subject", "outside", "twice"],
-)
-def test_downloading_again_is_advised_where_it_helps(root, content, words):
-    problem, _ = unpack_one(root, content)
-    assert words in problem and problem.startswith("Videos_S1.tgz ")
-    assert ("download_all.py" in problem) == ("check" not in words)
-
-
-def test_folder_of_an_older_version_is_replaced(root):
-    unpack_one(root, packed(FILE, ("S1/Videos/old", b"abc")))
-    assert unpack_one(root) == (None, "")
-    assert [path.name for path in unpacked_folder(root, Archive(VIDEOS, "S1")).iterdir()] == [NAME]
-    assert [path.name for path in (root / "extracted" / "S1").iterdir()] == [VIDEOS]
-
-
-def test_folder_that_no_run_has_made_is_kept_under_another_name(root):
-    put_folder(root, VIDEOS, "S1")
-    problem, notice = unpack_one(root)
-    assert problem is None and f"{VIDEOS}.old" in notice
-    assert (root / "extracted" / "S1" / f"{VIDEOS}.old" / NAME).read_text() == "old"
-
-
-# -- after a power cut -------------------------------------------------------------------------------------------------
-
-OTHER_NAME = "Walking 1.54138969.mp4"
-TWO_FILES = packed((f"S1/Videos/{NAME}", b"abcd"), (f"S1/Videos/{OTHER_NAME}", b"efgh"))
 
 
 def task_of_videos(root):
@@ -720,30 +491,25 @@ def task_of_videos(root):
     return task
 
 
-def record_of(root):
-    return Record(root / "extracted" / "record.json")
-
-
-def forget_files(root):
-    """Take the sizes of files out of the record, as an older version wrote it."""
-    record = record_of(root)
-    record.add(task_of_videos(root).file)
-
-
-def place_of(root):
-    """Return the list of the plan that the videos of S1 are in."""
-    plan = extract_all.plan_run(root, ["S1"], record_of(root), [VIDEOS])
-    [name] = [name for name, tasks in plan._asdict().items() if tasks]
-    return name
-
-
-def unpack_again(root):
-    """Unpack the archive as it is; return the problem and the notice."""
-    return extract_all.unpack_one(task_of_videos(root), record_of(root), lambda count: None)
-
-
 def names_in(root):
     return sorted(path.name for path in (root / "extracted" / "S1").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (packed(FILE)[:-3], "remove it and run download_all.py again"),
+        (packed(("S5/Videos/a.mp4", b"")), "rename it to match its content, or remove it, and run download_all.py"),
+        (packed(FILE, ("../a", b"")), "check its source"),
+        (packed(FILE, ("S1/a", SYMLINK)), "check its source"),
+    ],
+    ids=["cut off", "subject", "outside", "link"],
+)
+def test_bad_archive_leaves_nothing_and_the_remedy_helps(root, content, words):
+    problem, _ = unpack_one(root, content)
+    assert problem.startswith("Videos_S1.tgz ") and words in problem and "\n" not in problem
+    assert ("download_all.py" in problem) == ("check" not in words)
+    assert list((root / "extracted" / "S1").iterdir()) == []
 
 
 def test_files_and_name_are_on_the_disk_before_the_record(root, monkeypatch):
@@ -755,6 +521,7 @@ def test_files_and_name_are_on_the_disk_before_the_record(root, monkeypatch):
     number |= {"record": record_of(root).path.stat().st_ino}
     assert happen_in_order(
         steps,
+        ("rename", number["file"]),
         ("sync", number["file"]),
         ("sync", number["folder"]),
         ("rename", number["folder"]),
@@ -764,81 +531,90 @@ def test_files_and_name_are_on_the_disk_before_the_record(root, monkeypatch):
     )
 
 
-@pytest.mark.parametrize("is_noted", [True, False])
-def test_folder_with_an_empty_file_is_unpacked_again(root, is_noted):
-    """Also of a version that recorded no sizes. All other files are trusted."""
+# -- a folder that exists ----------------------------------------------------------------------------------------------
+
+
+def move(folder):
+    """Move the folder to another disk, and link to it."""
+    (folder / NAME).unlink()
+    folder.rename(folder.parent.parent.parent / "elsewhere")
+    folder.symlink_to(folder.parent.parent.parent / "elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        (lambda folder: (folder / NAME).unlink(), None),
+        (lambda folder: (folder / NAME).write_bytes(b""), None),
+        (lambda folder: (folder / NAME).write_bytes(b"abc"), NAME),
+        (lambda folder: ((folder / OTHER_NAME).unlink(), (folder / NAME).write_bytes(b"mine")), NAME),
+        (lambda folder: (folder / NAME).rename(folder / "mine.txt"), "mine.txt"),
+        (move, OTHER_NAME),
+    ],
+    ids=["deleted", "emptied", "cut", "rewritten in its size", "renamed", "moved"],
+)
+def test_folder_with_lost_files_is_unpacked_again(root, change, kept):
+    """What may be the user's is kept: files that have another size or time stamp, and the whole folder with them."""
     unpack_one(root, TWO_FILES)
-    if not is_noted:
-        forget_files(root)
-    assert place_of(root) == "done"
-    file = task_of_videos(root).folder / NAME
-    file.write_bytes(b"")
-    assert place_of(root) == "to_do"
-    assert unpack_again(root) == (None, "")
-    assert file.read_bytes() == b"abcd" and place_of(root) == "done" and names_in(root) == [VIDEOS]
+    folder = task_of_videos(root).folder
+    assert plan_of(root)[1] == [(VIDEOS, "S1")]
+    change(folder)
+    assert plan_of(root)[0] == [(VIDEOS, "S1")]
+    problem, notice = unpack_one(root)
+    assert problem is None and plan_of(root)[1] == [(VIDEOS, "S1")]
+    assert (folder / NAME).read_bytes() == b"abcd" and (folder / OTHER_NAME).read_bytes() == b"efgh"
+    assert names_in(root) == ([VIDEOS, f"{VIDEOS}.old"] if kept else [VIDEOS])
+    if kept:
+        old = folder.with_name(f"{VIDEOS}.old")
+        assert f"renamed to {old}" in notice and (old / kept).exists() and old.is_symlink() == (change is move)
 
 
-def test_folder_with_a_missing_file_is_unpacked_again(root):
+@pytest.mark.parametrize("mine", [None, "a new file", "a changed file"])
+def test_folder_of_an_earlier_version_is_replaced_if_unchanged(root, mine):
+    unpack_one(root, packed(FILE, ("S1/Videos/old", b"abc")))
+    folder = task_of_videos(root).folder
+    if mine:
+        (folder / (mine if mine == "a new file" else "old")).write_bytes(b"mine")
+    assert unpack_one(root, TWO_FILES)[0] is None
+    assert sorted(path.name for path in folder.iterdir()) == [NAME, OTHER_NAME]
+    assert names_in(root) == ([VIDEOS, f"{VIDEOS}.old"] if mine else [VIDEOS])
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_folder_that_is_not_recorded_is_replaced_if_it_is_the_same(root, is_same):
+    """A killed run may not have come to record it. A folder of another program has other time stamps, if not sizes."""
     unpack_one(root, TWO_FILES)
-    (task_of_videos(root).folder / NAME).unlink()
-    assert place_of(root) == "to_do"
-    assert unpack_again(root) == (None, "") and place_of(root) == "done" and names_in(root) == [VIDEOS]
+    record_of(root).path.unlink()
+    if not is_same:
+        os.utime(task_of_videos(root).folder / NAME)
+    assert plan_of(root)[0] == [(VIDEOS, "S1")]
+    assert unpack_one(root)[0] is None
+    assert names_in(root) == ([VIDEOS] if is_same else [VIDEOS, f"{VIDEOS}.old"])
 
 
-def test_cut_file_may_be_the_users_and_is_kept_aside(root):
-    unpack_one(root, TWO_FILES)
-    (task_of_videos(root).folder / NAME).write_bytes(b"abc")
-    assert place_of(root) == "to_do"
-    problem, notice = unpack_again(root)
-    assert problem is None and f"{VIDEOS}.old" in notice and place_of(root) == "done"
-    assert (root / "extracted" / "S1" / f"{VIDEOS}.old" / NAME).read_bytes() == b"abc"
+def test_file_where_the_folder_belongs_is_kept(root):
+    task_of_videos(root).folder.parent.mkdir()
+    task_of_videos(root).folder.write_text("mine")
+    assert unpack_one(root, TWO_FILES)[0] is None
+    assert (root / "extracted" / "S1" / f"{VIDEOS}.old").read_text() == "mine"
 
 
 def test_file_that_has_grown_is_the_users_and_left_alone(root):
     unpack_one(root, TWO_FILES)
     (task_of_videos(root).folder / NAME).write_bytes(b"encoded again")
     (task_of_videos(root).folder / "more.txt").write_bytes(b"")
-    assert place_of(root) == "done"
+    assert plan_of(root)[1] == [(VIDEOS, "S1")]
 
 
-def test_folder_of_a_run_that_did_not_come_to_record_it_is_replaced(root):
-    """It is not mistaken for another tool's: no copy of it is kept."""
-    unpack_one(root, TWO_FILES)
-    record_of(root).path.unlink()
-    assert place_of(root) == "to_do"
-    assert unpack_again(root) == (None, "") and names_in(root) == [VIDEOS]
-
-
-@pytest.mark.parametrize(("content", "place"), [(b"", "incomplete"), (b"abc", "incomplete"), (None, "done")])
-def test_lost_file_without_its_archive_is_a_problem(root, content, place, capsys):
+@pytest.mark.parametrize("content", [b"", b"abc", None])
+def test_truncated_file_without_its_archive_is_a_problem(root, content):
     """A deleted one is not: the user may have deleted it, as the archive."""
     unpack_one(root, TWO_FILES)
-    record_of(root).path.rename(root / "extracted" / UNPACKED_RECORD)
-    task = task_of_videos(root)
-    task.file.unlink()
-    (task.folder / NAME).unlink()
+    task_of_videos(root).file.unlink()
+    file = task_of_videos(root).folder / NAME
+    file.unlink()
     if content is not None:
-        (task.folder / NAME).write_bytes(content)
+        file.write_bytes(content)
     problems = run_with(root, "--kinds", VIDEOS)
-    assert len(problems) == (place == "incomplete")
+    assert len(problems) == (content is not None)
     assert all(NAME in line and "download_all.py" in line and "\n" not in line for line in problems)
-
-
-def test_archive_of_an_earlier_run_is_deleted_after_a_sync_of_its_folder(root, monkeypatch):
-    """A version that did not sync may have unpacked it a moment ago."""
-    unpack_one(root, TWO_FILES)
-    task, synced = task_of_videos(root), []
-    monkeypatch.setattr(extract_all, "sync_tree", lambda folder: synced.append(task.file.exists()))
-    extract_all.delete_archive_of_earlier_run(task)
-    extract_all.delete_archive_of_earlier_run(task)
-    assert synced == [True] and not task.file.exists()
-
-
-def test_folder_that_is_a_link_is_kept_as_such(root, tmp_path):
-    unpack_one(root, packed(FILE, ("S1/Videos/old", b"abc")))
-    folder = task_of_videos(root).folder
-    folder.rename(tmp_path / "on another disk")
-    folder.symlink_to(tmp_path / "on another disk")
-    problem, notice = unpack_one(root, TWO_FILES)
-    assert problem is None and f"{VIDEOS}.old" in notice
-    assert (tmp_path / "on another disk" / "old").exists() and (folder / NAME).exists()
