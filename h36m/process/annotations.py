@@ -1,21 +1,14 @@
 """annot.h5: its datasets, how it is written, and how it is described."""
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
 import h5py
 import numpy as np
 
-from h36m.dataset import ANNOTATIONS_FILE, IMAGES, image_name
+from h36m.dataset import ANNOTATIONS_FILE
 from h36m.errors import TaskError, UsageError
 from h36m.files.hdf5 import reading, writing
-
-# Increased when the written content changes, so that an older annot.h5 is made again.
-FORMAT = 2
-
-# Attributes that tell a later run whether there is anything to do, and are of no interest to users.
-BOOKKEEPING = {"made_with", "inputs", "part_label_images", "image_bytes", "rule_files"}
 
 
 class Dataset(NamedTuple):
@@ -56,7 +49,7 @@ def write_annotations(file: Path, datasets: dict[str, np.ndarray], attributes: d
     Args:
         file: an existing file is replaced.
         datasets: name -> values, as in DATASETS with the camera's id for `<camera>`.
-        attributes: name -> string, number or list of them; anything else is written as JSON.
+        attributes: name -> string, number or list of them.
 
     Raises:
         OSError: it cannot be written.
@@ -65,36 +58,16 @@ def write_annotations(file: Path, datasets: dict[str, np.ndarray], attributes: d
         for name, values in datasets.items():
             annotations[name] = values
         for name, value in attributes.items():
-            annotations.attrs[name] = json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
+            annotations.attrs[name] = value
 
 
 def read_attributes(file: Path) -> dict:
-    """Return the attributes of an annot.h5 (JSON taken apart), or an empty dictionary where there is none to read."""
+    """Return the attributes of an annot.h5, or an empty dictionary where there is none to read."""
     try:
         with reading(file) as annotations:
-            attributes = dict(annotations.attrs)
+            return dict(annotations.attrs)
     except OSError:
         return {}
-    return {
-        name: json.loads(value) if isinstance(value, str) and value.startswith("{") else value
-        for name, value in attributes.items()
-    }
-
-
-def read_frames(file: Path) -> dict[str, np.ndarray]:
-    """Return the chosen frames of each camera of an annot.h5, indices from 0."""
-    with reading(file) as annotations:
-        cameras, numbers = annotations["camera"][...], annotations["frame"][...]
-    return {str(camera): numbers[cameras == camera] - 1 for camera in np.unique(cameras)}
-
-
-def read_images(file: Path) -> set[str]:
-    """Return the paths of the images that an annot.h5 lists, relative to its folder."""
-    return {
-        f"{IMAGES}/{camera}/{image_name(frame)}"
-        for camera, frames in read_frames(file).items()
-        for frame in frames.tolist()
-    }
 
 
 def units() -> list[str]:
@@ -128,7 +101,7 @@ def describe(file: Path) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines.append("")
-    for name in sorted(attributes.keys() - BOOKKEEPING):
+    for name in sorted(attributes):
         value = attributes[name]
         if name == "joint_names":
             value = np.array([f"{joint} {joint_name}" for joint, joint_name in enumerate(value)])
