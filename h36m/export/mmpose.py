@@ -30,7 +30,6 @@ from h36m.export.shared import (
     published_poses,
     unpacked_sequences,
 )
-from h36m.export.stored import Store, StoredArray, array_store
 
 READ_BY = "mmpose (Human36mDataset: VideoPose3D, MotionBERT, SimpleBaseline3D configs and top-down ones)"
 KINDS = (POSES_2D, POSES_3D)
@@ -48,18 +47,8 @@ class View(NamedTuple):
     sequence: Sequence
     camera: str
     frames: range  # indices from 0
-    all_poses_2d: StoredArray  # of the whole view, (frames, 17, 2) float32, pixels
-    all_poses_3d: StoredArray  # the same, (frames, 17, 3) float32, mm, camera coordinates
-
-    @property
-    def pose_2d(self) -> np.ndarray:
-        """(N, 17, 2) float32, pixels."""
-        return self.all_poses_2d.read()[:: self.frames.step]
-
-    @property
-    def pose_3d(self) -> np.ndarray:
-        """(N, 17, 3) float32, mm, camera coordinates."""
-        return self.all_poses_3d.read()[:: self.frames.step]
+    pose_2d: np.ndarray  # (N, 17, 2) float32, pixels
+    pose_3d: np.ndarray  # (N, 17, 3) float32, mm, camera coordinates
 
 
 class Column(NamedTuple):
@@ -83,19 +72,18 @@ def export(job: Job) -> int:
     folder.mkdir()
     for name, subjects in SETS.items():
         of_set = replace(job, subjects=tuple(subject for subject in job.subjects if subject in subjects))
-        with array_store(job.unfinished) as store:
-            count += export_set(of_set, name, folder, store)
+        count += export_set(of_set, name, folder)
     write_pickle(folder / "cameras.pkl", cameras(job))
     return count
 
 
-def export_set(job: Job, name: str, folder: Path, store: Store) -> int:
+def export_set(job: Job, name: str, folder: Path) -> int:
     """Write the rows of the training or the test set, and link their images; return how many views it has."""
     views = [
         view
         for sequence in unpacked_sequences(job, KINDS)
         for camera in job.metadata.camera_ids
-        if (view := read_view(job, sequence, camera, store)) is not None
+        if (view := read_view(job, sequence, camera)) is not None
     ]
     for rate, step in STEPS.items() if views else ():
         (folder / rate).mkdir(exist_ok=True)
@@ -108,8 +96,8 @@ def export_set(job: Job, name: str, folder: Path, store: Store) -> int:
     return len(views)
 
 
-def read_view(job: Job, sequence: Sequence, camera: str, store: Store) -> View | None:
-    """Read all frames of a view, and store them; None where its files are missing or do not agree."""
+def read_view(job: Job, sequence: Sequence, camera: str) -> View | None:
+    """Read all frames of a view; None where its files are missing or do not agree."""
     pose_2d = published_poses(job, sequence, POSES_2D, camera)
     pose_3d = published_poses(job, sequence, POSES_3D, camera)
     if pose_2d is None or pose_3d is None:
@@ -118,14 +106,13 @@ def read_view(job: Job, sequence: Sequence, camera: str, store: Store) -> View |
         counts = f"{len(pose_2d)} poses in {POSES_2D}, {len(pose_3d)} in {POSES_3D}"
         job.problem(f"{sequence} {camera}: left out: {counts}; {UNPACK_ALL_AGAIN}")
         return None
-    joints = list(MOVING_JOINTS)
-    small_2d, small_3d = (store(poses[:, joints].astype(np.float32)) for poses in (pose_2d, pose_3d))
+    small_2d, small_3d = (poses[:, MOVING_JOINTS].astype(np.float32) for poses in (pose_2d, pose_3d))
     return View(sequence, camera, range(len(pose_2d)), small_2d, small_3d)
 
 
 def every(view: View, step: int) -> View:
     """Return every `step`-th frame of a view, from the first."""
-    return view._replace(frames=view.frames[::step])
+    return view._replace(frames=view.frames[::step], pose_2d=view.pose_2d[::step], pose_3d=view.pose_3d[::step])
 
 
 def frame_name(sequence: Sequence, camera: str, frame: int) -> str:
