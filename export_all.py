@@ -41,7 +41,6 @@ from h36m.export.record import (
     count_names,
     input_states,
     is_complete,
-    record_file,
     settings_of,
     write_record,
 )
@@ -75,12 +74,9 @@ class Export:
     job: Job
     settings: dict[str, Any]
     inputs: dict[str, State]
+    file: Path  # of its record
     before: ExportRecord  # of the earlier export, or NOTHING
     quiet: bool
-
-    @property
-    def record_file(self) -> Path:
-        return record_file(self.job.out, self.name)
 
 
 def main(arguments: argparse.Namespace) -> list[str]:
@@ -93,7 +89,8 @@ def main(arguments: argparse.Namespace) -> list[str]:
         raise UsageError(f"--out: {out} is not a folder; choose another")
     out.mkdir(parents=True, exist_ok=True)
     with only_run_in(out, say):
-        record = read_record(ExportRecord, record_file(out, arguments.format)) or NOTHING
+        file = out / f".{arguments.format}.json"  # one folder may hold several formats
+        record = read_record(ExportRecord, file) or NOTHING
         settings, inputs = settings_of(root, out, subjects), input_states(root, format_, subjects)
         if record.is_current(settings, inputs) and is_complete(record, out):
             say(f"nothing to do: {out} is up to date")
@@ -107,7 +104,7 @@ def main(arguments: argparse.Namespace) -> list[str]:
                 copied_before=frozenset(record.copied),
                 run_tasks=in_processes,
             )
-            record = make(Export(arguments.format, job, settings, inputs, record, arguments.quiet))
+            record = make(Export(arguments.format, job, settings, inputs, file, record, arguments.quiet))
         for notice in record.notices:
             say(notice)
     return record.problems
@@ -157,7 +154,7 @@ def make(export: Export) -> ExportRecord:
 def build(export: Export) -> bool:
     """Write the files of the format to a folder of their own, and make its links; return whether there are any."""
     if export.before is not NOTHING:  # links are made in place: from here on the earlier export may not be complete
-        write_record(export.record_file, replace(export.before, settings={}))
+        write_record(export.file, replace(export.before, settings={}))
     job = export.job
     total = sum(len(job.metadata.sequences_of(subject)) for subject in job.subjects)
     with Progress(total=total, desc="exporting", unit="sequences", disable=export.quiet) as progress:
@@ -186,7 +183,7 @@ def place(export: Export) -> dict[str, int]:
             path.rename(aside)
             say(f"{path}: the existing file was not created by this script; renamed to {aside.name}")
     # From the first move on, the record has the new names too: this run may be killed.
-    write_record(export.record_file, replace(before, settings={}, files=before.files | files))
+    write_record(export.file, replace(before, settings={}, files=before.files | files))
     for name in files:
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         rename_durably(job.unfinished / name, out / name)
@@ -208,7 +205,7 @@ def record_export(export: Export, files: dict[str, int]) -> ExportRecord:
     problems = job.problems + job.missing.lines()
     if not files:
         if export.before is not NOTHING:
-            write_record(export.record_file, export.before)
+            write_record(export.file, export.before)
         problems.append(f"nothing to export as {export.name}; {job.out} is unchanged")
         return replace(export.before, problems=problems, notices=[])
     record = ExportRecord(
@@ -221,7 +218,7 @@ def record_export(export: Export, files: dict[str, int]) -> ExportRecord:
         folders={folder: count_names(job.out / folder) for folder in linked.folders},
         copied=linked.copied,
     )
-    write_record(export.record_file, record)
+    write_record(export.file, record)
     images = f", {sum(linked.folders.values()):,} images" if linked.folders else ""
     links = f", {count_of(len(linked.links), 'link')}" if linked.links else ""
     say(f"{count_of(len(files), 'file')}{links}{images} written to {job.out}")

@@ -91,22 +91,21 @@ def free_name(path: Path) -> Path:
 def sync(path: Path) -> None:
     """Wait until the content of a file, or the names in a folder, are on the disk and survive a power cut.
 
-    Does nothing for a folder where the system or the file system cannot do it.
+    Does nothing on Windows, and for a folder where the file system cannot do it.
 
     Raises:
         OSError: the disk failed or is full; it names the path.
     """
-    is_windows, is_folder = os.name == "nt", path.is_dir()
-    if is_windows and is_folder:  # Windows cannot open folders, and NTFS journals names
+    if os.name == "nt":  # it opens no folders, and syncs only what is open for writing
         return
     try:
-        handle = os.open(path, os.O_RDWR if is_windows else os.O_RDONLY)  # Windows syncs only what is open for writing
+        handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
     except OSError as error:
-        if is_folder and error.errno in CANNOT_SYNC_ERRNOS:
+        if path.is_dir() and error.errno in CANNOT_SYNC_ERRNOS:
             return
         error.filename = str(path)  # fsync has only a number to name
         raise
@@ -122,11 +121,7 @@ def start_writing(handle: int) -> None:
 
 def start_writing_files(folder: Path) -> None:
     """Make the system start writing all files below a folder to the disk, without waiting."""
-    _start_writing_each(_files_and_folders(folder)[0])
-
-
-def _start_writing_each(files: list[Path]) -> None:
-    for file in files:
+    for file in _files_and_folders(folder)[0]:
         handle = os.open(file, os.O_RDONLY)
         try:
             start_writing(handle)
@@ -143,8 +138,8 @@ def sync_tree(folder: Path) -> None:
     Raises:
         OSError: the disk failed or is full; it names the path.
     """
+    start_writing_files(folder)
     files, folders = _files_and_folders(folder)
-    _start_writing_each(files)
     # Several at a time: the file system's journal and file servers handle them together.
     with ThreadPoolExecutor(SYNCS_AT_A_TIME) as pool:
         for _ in pool.map(sync, files):

@@ -30,11 +30,6 @@ class ExportRecord(ResultRecord):
 NOTHING = ExportRecord(settings={}, inputs={}, problems=[], notices=[], files={}, links={}, folders={}, copied=[])
 
 
-def record_file(out: Path, name: str) -> Path:
-    """Return the record of a format: one folder may hold several formats."""
-    return out / f".{name}.json"
-
-
 def write_record(file: Path, record: ExportRecord) -> None:
     """Write a record durably, and remove what a run that was killed while it wrote one has left."""
     write_atomically(file, record.as_json())
