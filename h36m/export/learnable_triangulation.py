@@ -180,7 +180,7 @@ class BoxTask(NamedTuple):
     """The boxes of a sequence to read."""
 
     sequence: Sequence
-    views: dict[str, tuple[Path, tuple[int, int]]]  # of each camera: its .mat file; height, width of its frames
+    views: tuple[tuple[str, Path, tuple[int, int]], ...]  # camera; .mat file; height, width of its frames
 
 
 def boxes_of_all_frames(job: Job, labelled: list[Sequence]) -> dict[str, dict[str, dict[str, np.ndarray]]]:
@@ -209,20 +209,20 @@ def box_tasks(job: Job, labelled: list[Sequence]) -> list[BoxTask]:
     remedy = f"run {KIND_FACTS[BOXES].script} and extract_all.py"
     for subject, of_subject in groupby(labelled, lambda sequence: sequence.subject):
         if not unpacked_folder(job.root, Archive(BOXES, subject)).is_dir():
-            where = job.root / EXTRACTED / subject
-            job.problem(f"{subject}: left out of {BOXES_FILE}: no {BOXES} in {where}; {remedy}")
+            folder = job.root / EXTRACTED / subject
+            job.problem(f"{subject}: left out of {BOXES_FILE}: no {BOXES} in {folder}; {remedy}")
             continue
         for sequence in of_subject:
-            views = {}
+            views = []
             for camera in job.metadata.camera_ids:
                 file = unpacked_file(job.root, sequence, BOXES, camera)
                 if file.is_file():
-                    views[camera] = file, image_size(job, subject, camera)
+                    views.append((camera, file, image_size(job, subject, camera)))
                 else:
                     where = f"not in {EXTRACTED}/{subject}/{BOXES}, so {BOXES_FILE} lacks them"
                     job.missing.add(subject, "file", where, remedy, file.name)
             if views:
-                tasks.append(BoxTask(sequence, views))
+                tasks.append(BoxTask(sequence, tuple(views)))
     return tasks
 
 
@@ -234,7 +234,7 @@ def boxes_of_sequence(task: BoxTask) -> tuple[dict[str, np.ndarray], list[str]]:
         line for each problem.
     """
     boxes, problems = {}, []
-    for camera, (file, size) in task.views.items():
+    for camera, file, size in task.views:
         try:
             frames = np.arange(count_cells(file, BOX_VARIABLE))
         except TaskError as error:

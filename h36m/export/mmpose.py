@@ -8,7 +8,6 @@ images/S1/S1_Walking_1.54138969/S1_Walking_1.54138969_000001.jpg
 """
 
 import zipfile
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -49,14 +48,6 @@ class View(NamedTuple):
     frames: range  # indices from 0
     pose_2d: np.ndarray  # (N, 17, 2) float32, pixels
     pose_3d: np.ndarray  # (N, 17, 3) float32, mm, camera coordinates
-
-
-class Column(NamedTuple):
-    """One array of an npz."""
-
-    name: str
-    shape: tuple[int, ...]  # of a row
-    values: Callable[[View], np.ndarray]  # its rows of a view
 
 
 def export(job: Job) -> int:
@@ -162,13 +153,8 @@ def with_ones(poses: np.ndarray) -> np.ndarray:
     return np.concatenate([poses, np.ones((*poses.shape[:2], 1))], axis=2)
 
 
-COLUMNS = (
-    Column("imgname", (), names),
-    Column("center", (2,), centers),
-    Column("scale", (), scales),
-    Column("part", (len(MOVING_JOINTS), 3), parts),
-    Column("S", (len(MOVING_JOINTS), 4), poses_in_metres),
-)
+# The arrays of an npz: each function returns the rows of a view.
+COLUMNS = {"imgname": names, "center": centers, "scale": scales, "part": parts, "S": poses_in_metres}
 
 
 def write_rows(file: Path, views: list[View]) -> None:
@@ -176,13 +162,13 @@ def write_rows(file: Path, views: list[View]) -> None:
     count = sum(len(view.frames) for view in views)
     longest = max(len(frame_name(view.sequence, view.camera, 0)) for view in views)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as npz:
-        for column in COLUMNS:
-            type_ = np.dtype(f"<U{longest}" if column.values is names else "<f8")
-            header = {"descr": type_.str, "fortran_order": False, "shape": (count, *column.shape)}
-            with npz.open(f"{column.name}.npy", "w", force_zip64=True) as array:
+        for name, rows_of in COLUMNS.items():
+            type_ = np.dtype(f"<U{longest}" if rows_of is names else "<f8")
+            header = {"descr": type_.str, "fortran_order": False, "shape": (count, *rows_of(views[0]).shape[1:])}
+            with npz.open(f"{name}.npy", "w", force_zip64=True) as array:
                 np.lib.format.write_array_header_1_0(array, header)
                 for view in views:
-                    array.write(np.ascontiguousarray(column.values(view), dtype=type_).data.cast("B"))
+                    array.write(np.ascontiguousarray(rows_of(view), dtype=type_).data.cast("B"))
 
 
 def write_statistics(folder: Path, views: list[View]) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -55,24 +54,17 @@ def input_states(root: Path, format_: ModuleType, subjects: list[str]) -> dict[s
     """
     states: dict[str, State] = {}
     for subject in subjects:
-        folders = [unpacked_folder(root, Archive(kind, subject)) for kind in format_.KINDS]
+        for folder in [unpacked_folder(root, Archive(kind, subject)) for kind in format_.KINDS]:
+            name = folder.relative_to(root).as_posix()
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+                states |= {f"{name}/{entry.name}": state_of(entry.stat()) for entry in entries if entry.is_file()}
         if format_.USES_PROCESSED:
             processed = root / PROCESSED / subject
-            folders += processed.glob("*")
+            for file in processed.glob(f"*/{ANNOTATIONS_FILE}"):
+                states[file.relative_to(root).as_posix()] = state_of(file.stat())
             for folder in processed.glob(f"*/{IMAGES}/*"):
                 states[folder.relative_to(root).as_posix()] = [folder.stat().st_mtime_ns]
-        for folder in folders:
-            states |= {f"{folder.relative_to(root).as_posix()}/{name}": state for name, state in file_states(folder)}
     return states
-
-
-def file_states(folder: Path) -> Iterable[tuple[str, State]]:
-    """Yield name and state of each file in a folder that may not exist; of a sequence's folder only annot.h5 counts."""
-    is_sequence = folder.parent.parent.name == PROCESSED
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_file() and (entry.name == ANNOTATIONS_FILE or not is_sequence):
-                yield entry.name, state_of(entry.stat())
 
 
 def is_complete(record: ExportRecord, out: Path) -> bool:

@@ -41,6 +41,7 @@ DATASETS = (
     Dataset("calibration/<camera>", "(3, 3)", "float64", "pixels", "camera to image", "K, to use with distortion"),
     Dataset("distortion/<camera>", "(5,)", "float64", "", "", "k1 k2 p1 p2 k3, the order of OpenCV"),
 )
+UNKNOWN = Dataset("", "", "", "", "", "not written by this version")
 
 
 def write_annotations(file: Path, datasets: dict[str, np.ndarray], attributes: dict) -> None:
@@ -84,15 +85,13 @@ def describe(file: Path) -> str:
     """
     if not file.is_file():
         raise UsageError(f"{file}: no such file; expected an {ANNOTATIONS_FILE} from processed/")
-    meanings = {dataset.name: dataset for dataset in DATASETS}
     rows = [("dataset", "shape", "type", "unit", "coordinates", "meaning")]
     try:
         with reading(file) as annotations:
             names = []
             annotations.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-            for name in sorted(names, key=_place_in_table):
-                known = meanings.get(name) or meanings.get(_with_camera_left_out(name))
-                unit, coordinates, meaning = known[3:] if known else ("", "", "not written by this version")
+            for name in sorted(names, key=lambda name: (_place_in_table(name), name)):
+                unit, coordinates, meaning = [*DATASETS, UNKNOWN][_place_in_table(name)][3:]
                 item = annotations[name]
                 rows.append((name, str(item.shape), str(item.dtype), unit, coordinates, meaning))
             attributes = dict(annotations.attrs)
@@ -117,13 +116,7 @@ def markdown_table() -> str:
     return "\n".join(rows)
 
 
-def _with_camera_left_out(name: str) -> str:
-    return name.rpartition("/")[0] + "/<camera>"
-
-
-def _place_in_table(name: str) -> tuple[int, str]:
-    names = [dataset.name for dataset in DATASETS]
-    for place in (name, _with_camera_left_out(name)):
-        if place in names:
-            return names.index(place), name
-    return len(names), name
+def _place_in_table(name: str) -> int:
+    """Return the index of a dataset in DATASETS; their number for an unknown one."""
+    names = (name, f"{name.rpartition('/')[0]}/<camera>")
+    return next((place for place, known in enumerate(DATASETS) if known.name in names), len(DATASETS))
