@@ -16,12 +16,13 @@ import h36m.import_path  # noqa: F401, I001  (before all others, see there)
 import argparse
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from h36m.errors import TaskError, UsageError
-from h36m.cli import Progress, Say, argument_parser, count_of, run, speaker
+from h36m.cli import Progress, argument_parser, count_of, run, speaker
 from h36m.dataset import (
     ANNOTATIONS_FILE,
     EXPORTED,
@@ -29,12 +30,20 @@ from h36m.dataset import (
     PROCESSED,
     SUBJECTS_WITH_GROUND_TRUTH,
     UNFINISHED_EXPORT,
-    Sequence,
     sequence_folder,
 )
+from h36m.done import State, read_record
 from h36m.export import learnable_triangulation, mmpose, moon, original, pose_baseline, videopose3d
 from h36m.export.links import remove_empty, remove_stale, sync_folders
-from h36m.export.record import count_names, is_current, made_from, outcome_of, read_record, record_file, write_record
+from h36m.export.record import (
+    NOTHING,
+    ExportRecord,
+    count_names,
+    input_states,
+    is_complete,
+    settings_of,
+    write_record,
+)
 from h36m.export.shared import Job, one_by_one
 from h36m.locks import only_run_in
 from h36m.metadata import Metadata, load_metadata
@@ -54,7 +63,20 @@ FORMATS: dict[str, ModuleType] = {
 }
 
 # Fewer tasks than this are done before processes for them have started.
-TASKS_WORTH_PROCESSES = 8
+TASKS_WORTH_PROCESSES = 2
+
+
+@dataclass(frozen=True)
+class Export:
+    """One export of a format, and what an earlier run has left of it."""
+
+    name: str  # of the format
+    job: Job
+    settings: dict[str, Any]
+    inputs: dict[str, State]
+    file: Path  # of its record
+    before: ExportRecord  # of the earlier export, or NOTHING
+    quiet: bool
 
 
 def main(arguments: argparse.Namespace) -> list[str]:
@@ -67,24 +89,25 @@ def main(arguments: argparse.Namespace) -> list[str]:
         raise UsageError(f"--out: {out} is not a folder; choose another")
     out.mkdir(parents=True, exist_ok=True)
     with only_run_in(out, say):
-        record = read_record(record_file(out, arguments.format))
-        wanted = made_from(root, out, format_, subjects)
-        if is_current(record, wanted, out):
+        file = out / f".{arguments.format}.json"  # one folder may hold several formats
+        record = read_record(ExportRecord, file) or NOTHING
+        settings, inputs = settings_of(root, out, subjects), input_states(root, format_, subjects)
+        if record.is_current(settings, inputs) and is_complete(record, out):
             say(f"nothing to do: {out} is up to date")
         else:
-            try:
-                record = make(arguments.format, metadata, root, out, record, wanted, arguments.quiet)
-            except OSError as error:
-                if not is_disk_full(error):
-                    raise
-                free = shutil.disk_usage(out).free
-                raise TaskError(
-                    f"{out}: disk is full ({free:,} bytes free), the earlier export is kept; "
-                    "free some space and run again"
-                ) from error
-        for notice in record["notices"]:
+            job = Job(
+                root=root,
+                subjects=tuple(subjects),
+                metadata=metadata,
+                unfinished=out / UNFINISHED_EXPORT,
+                out=out,
+                copied_before=frozenset(record.copied),
+                run_tasks=in_processes,
+            )
+            record = make(Export(arguments.format, job, settings, inputs, file, record, arguments.quiet))
+        for notice in record.notices:
             say(notice)
-    return record["problems"]
+    return record.problems
 
 
 def require_inputs(root: Path, format_: ModuleType, metadata: Metadata) -> None:
@@ -105,129 +128,124 @@ def require_inputs(root: Path, format_: ModuleType, metadata: Metadata) -> None:
 # -- make --------------------------------------------------------------------------------------------------------------
 
 
-def make(
-    name: str, metadata: Metadata, root: Path, out: Path, before: dict[str, Any], wanted: dict[str, Any], quiet: bool
-) -> dict[str, Any]:
-    """Write the files of a format beside their places, and then move them there; return the record of the export.
+def make(export: Export) -> ExportRecord:
+    """Build an export, move it to its place and record it; if that fails, the earlier export stays as it is.
 
-    If the export cannot be made, the earlier one stays as it is.
-
-    Args:
-        before: the record of the earlier export.
-        wanted: what this one is made from.
+    Raises:
+        TaskError: the disk is full.
     """
-    format_, say, file = FORMATS[name], speaker(quiet), record_file(out, name)
-    unfinished = out / UNFINISHED_EXPORT
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    problems: list[str] = []
-    notices: list[str] = []
-    total = sum(len(metadata.sequences_of(subject)) for subject in wanted["subjects"])
+    job = export.job
+    shutil.rmtree(job.unfinished, ignore_errors=True)
+    job.unfinished.mkdir()
     try:
-        if file.exists():  # links are made in place: from here on the earlier export may not be complete
-            write_record(file, outcome_of(before))
-        with Progress(total=total, desc="exporting", unit="sequences", disable=quiet) as progress:
-            job = Job(
-                root=root,
-                subjects=tuple(wanted["subjects"]),
-                metadata=metadata,
-                unfinished=unfinished,
-                out=out,
-                problem=problems.append,
-                step=progress.update,
-                copied_before=frozenset(before["copied"]),
-                run_tasks=in_processes,
-            )
-            exported = format_.export(job)
-        problems += job.missing.lines()
-        unneeded = job.unneeded.lines()
-        if unneeded and not (root / PROCESSED).is_dir():
-            unneeded = [
-                f"no images are linked: {PROCESSED}/ does not exist; if you need images, run process_all.py first"
-            ]
-        notices += [*unneeded, *poses_carried(job, format_)]
-        if not exported:
-            if file.exists():
-                write_record(file, before)
-            problems.append(f"nothing to export as {name}; {out} is unchanged")
-            return before | {"problems": problems, "notices": []}
-        files = put_in_place(unfinished, out, before, file, say)
-        remove_stale(job, getattr(format_, "IMAGE_FOLDERS", None), before["links"])
-        linked = job.linked
-        sync_folders(out, [*files, *linked.links, *(f"{folder}/." for folder in linked.folders), "."])
+        files = place(export) if build(export) else {}
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        free = shutil.disk_usage(job.out).free
+        raise TaskError(
+            f"{job.out}: disk is full ({free:,} bytes free), the earlier export is kept; free some space and run again"
+        ) from error
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    record = wanted | {
-        "problems": problems,
-        "notices": notices,
-        "files": files,
-        "links": linked.links,
-        "folders": {folder: count_names(out / folder) for folder in linked.folders},
-        "copied": linked.copied,
-    }
-    write_record(file, record)
-    images = f", {sum(linked.folders.values()):,} images" if linked.folders else ""
-    links = f", {count_of(len(linked.links), 'link')}" if linked.links else ""
-    say(f"{count_of(len(files), 'file')}{links}{images} written to {out}")
-    return record
+        shutil.rmtree(job.unfinished, ignore_errors=True)
+    return record_export(export, files)
 
 
-def put_in_place(unfinished: Path, out: Path, before: dict[str, Any], record: Path, say: Say) -> dict[str, int]:
-    """Move the finished files to their places and remove those of the earlier export that are not made any more.
+def build(export: Export) -> bool:
+    """Write the files of the format to a folder of their own, and make its links; return whether there are any."""
+    if export.before is not NOTHING:  # links are made in place: from here on the earlier export may not be complete
+        write_record(export.file, replace(export.before, settings={}))
+    job = export.job
+    total = sum(len(job.metadata.sequences_of(subject)) for subject in job.subjects)
+    with Progress(total=total, desc="exporting", unit="sequences", disable=export.quiet) as progress:
+        exported = FORMATS[export.name].export(replace(job, step=progress.update))
+    return exported > 0
+
+
+def place(export: Export) -> dict[str, int]:
+    """Move the files to their places, and remove those of the earlier export that are not made any more.
 
     A file or folder under such a name that is not this script's is renamed.
 
-    Args:
-        before: the record of the earlier export.
-        record: the file of the record; from the first move on it has the new names too, in case the run is killed.
-
     Returns:
-        the size of each file, by its path below `out`.
+        the size of each file, by its path below the export's folder.
     """
+    job, out, before, say = export.job, export.job.out, export.before, speaker(export.quiet)
     files = {
-        file.relative_to(unfinished).as_posix(): file.stat().st_size
-        for file in sorted(unfinished.rglob("*"))
+        file.relative_to(job.unfinished).as_posix(): file.stat().st_size
+        for file in sorted(job.unfinished.rglob("*"))
         if file.is_file()
     }
     for name in files:
-        place = out / name
-        if place.is_dir() or (place.exists() and name not in before["files"]):
-            aside = free_name(place.with_name(f"{place.name}.old"))
-            place.rename(aside)
-            say(f"{place}: the existing file was not created by this script; renamed to {aside.name}")
-    write_record(record, outcome_of(before | {"files": before["files"] | files}))
+        path = out / name
+        if path.is_dir() or (path.exists() and name not in before.files):
+            aside = free_name(path.with_name(f"{path.name}.old"))
+            path.rename(aside)
+            say(f"{path}: the existing file was not created by this script; renamed to {aside.name}")
+    # From the first move on, the record has the new names too: this run may be killed.
+    write_record(export.file, replace(before, settings={}, files=before.files | files))
     for name in files:
         (out / name).parent.mkdir(parents=True, exist_ok=True)
-        rename_durably(unfinished / name, out / name)
-    for name in before["files"].keys() - files.keys():
+        rename_durably(job.unfinished / name, out / name)
+    for name in before.files.keys() - files.keys():
         (out / name).unlink(missing_ok=True)
         remove_empty((out / name).parent, out)
+    remove_stale(job, getattr(FORMATS[export.name], "IMAGE_FOLDERS", None), before.links)
+    sync_folders(out, [*files, *job.linked.links, *(f"{folder}/." for folder in job.linked.folders), "."])
     return files
 
 
-def poses_carried(job: Job, format_: ModuleType) -> list[str]:
-    """Return a line about the poses of S9's shifted sequences, where they are exported.
+def record_export(export: Export, files: dict[str, int]) -> ExportRecord:
+    """Record an export and say what it consists of; without files, the earlier export's record stays.
+
+    Returns:
+        the record, with the problems of this run.
+    """
+    job, say, linked = export.job, speaker(export.quiet), export.job.linked
+    problems = job.problems + job.missing.lines()
+    if not files:
+        if export.before is not NOTHING:
+            write_record(export.file, export.before)
+        problems.append(f"nothing to export as {export.name}; {job.out} is unchanged")
+        return replace(export.before, problems=problems, notices=[])
+    record = ExportRecord(
+        settings=export.settings,
+        inputs=export.inputs,
+        problems=problems,
+        notices=notices_of(export),
+        files=files,
+        links=linked.links,
+        folders={folder: count_names(job.out / folder) for folder in linked.folders},
+        copied=linked.copied,
+    )
+    write_record(export.file, record)
+    images = f", {sum(linked.folders.values()):,} images" if linked.folders else ""
+    links = f", {count_of(len(linked.links), 'link')}" if linked.links else ""
+    say(f"{count_of(len(files), 'file')}{links}{images} written to {job.out}")
+    return record
+
+
+def notices_of(export: Export) -> list[str]:
+    """Return a line about each kind of images that are not linked, and about the poses of S9's shifted sequences.
 
     Poses from extracted/ are as published; processed/ may have corrected ones.
     """
-    if SHIFTED_SUBJECT not in job.subjects or format_ is original:
-        return []
+    job, name = export.job, export.name
+    notices = job.unneeded.lines()
+    if notices and not (job.root / PROCESSED).is_dir():
+        notices = [f"no images are linked: {PROCESSED}/ does not exist; if you need images, run process_all.py first"]
+    if SHIFTED_SUBJECT not in job.subjects or name == "original":
+        return notices
     shifted = [sequence for sequence in job.metadata.sequences_of(SHIFTED_SUBJECT) if is_shifted(sequence)]
-    if format_ is not learnable_triangulation:
+    if name != "learnable-triangulation":
         names = ", ".join(sequence.name for sequence in shifted)
-        return [f"poses are as published: those of {SHIFTED_SUBJECT} {names} are offset from the images"]
-    corrected = {sequence.name: is_corrected(job.root, sequence) for sequence in shifted}
-    lines = []
+        return [*notices, f"poses are as published: those of {SHIFTED_SUBJECT} {names} are offset from the images"]
+    files = {sequence.name: sequence_folder(job.root, sequence) / ANNOTATIONS_FILE for sequence in shifted}
+    corrected = {name: read_attributes(file).get("correct_s9") for name, file in files.items()}  # None: not processed
     for value, text in ((True, "corrected (--correct-s9)"), (False, "as published, offset from the images")):
-        names = ", ".join(name for name, is_so in corrected.items() if is_so is value)
-        lines += [f"poses of {SHIFTED_SUBJECT} {names} are {text}, as in {PROCESSED}/"] if names else []
-    return lines
-
-
-def is_corrected(root: Path, sequence: Sequence) -> bool | None:
-    """Return whether processed/ has a sequence's poses corrected; None where it does not have the sequence."""
-    corrected = read_attributes(sequence_folder(root, sequence) / ANNOTATIONS_FILE).get("correct_s9")
-    return None if corrected is None else bool(corrected)
+        names = ", ".join(name for name, is_so in corrected.items() if is_so is not None and bool(is_so) == value)
+        notices += [f"poses of {SHIFTED_SUBJECT} {names} are {text}, as in {PROCESSED}/"] if names else []
+    return notices
 
 
 def in_processes(work: Callable[[Any], Any], tasks: list) -> Iterator[tuple[Any, Any, str | None]]:

@@ -31,7 +31,7 @@ from h36m.dataset import (
 )
 from h36m.metadata import load_metadata
 from h36m.process.annotations import write_annotations
-from h36m.process.resume import Options, input_files, settings_of
+from h36m.process.resume import Options, input_files, record_sequence
 from h36m.process.selection import rule_of_options
 from process_all import select_frame_indices_to_include
 
@@ -87,21 +87,14 @@ def make_processed(root: Path, subjects: tuple[str, ...], step: int | None) -> i
                 (folder / IMAGES / camera).mkdir(parents=True)
                 for frame in chosen:
                     make_sparse(folder / IMAGES / camera / image_name(frame), IMAGE_BYTES)
-            count = len(chosen) * len(metadata.camera_ids)
-            images += count
+            images += len(chosen) * len(metadata.camera_ids)
             datasets = {
                 "frame": np.tile(chosen + 1, len(metadata.camera_ids)),
                 "camera": np.repeat(np.array(metadata.camera_ids, dtype=np.int64), len(chosen)),
             }
-            attributes = {
-                "made_with": settings_of(sequence, options),
-                "inputs": input_files(sequence, options),
-                "problems": [],
-                "part_label_images": 0,
-                "image_bytes": count * IMAGE_BYTES,
-                "rule_files": rule.edited_files,
-            }
-            write_annotations(folder / ANNOTATIONS_FILE, datasets, attributes)
+            write_annotations(folder / ANNOTATIONS_FILE, datasets, {})
+            frames = dict.fromkeys(metadata.camera_ids, chosen.tolist())
+            record_sequence(folder, sequence, options, input_files(sequence, options), frames, [])
     return images
 
 

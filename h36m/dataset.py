@@ -172,7 +172,7 @@ IMAGES, PART_LABEL_IMAGES, PREVIEW_FILE = "imageSequence", "partLabels", "previe
 UNFINISHED_IMAGE_EXTENSION = ".part"
 SEQUENCE_LOCKS = ".locks"  # in processed/: one lock per sequence
 UNFINISHED_SEQUENCE = ".making"  # in a sequence's folder: what is written before it appears
-SAME_FRAMES = ".same_frames"  # in a sequence's folder: the last edited rule that chose the frames of its annot.h5
+SEQUENCE_RECORD = ".done.json"  # in a sequence's folder: what it was made from, see h36m.process.resume
 
 
 def sequence_folder(root: Path, sequence: Sequence) -> Path:

@@ -8,6 +8,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from h36m.done import is_unchanged, state_of
+
 PRIVATE = 0o600  # for the owner only
 FOR_EVERYBODY = 0o666  # less the user's umask
 
@@ -31,7 +33,7 @@ def is_read_only(error: OSError) -> bool:
 
 
 class Record:
-    """Archives by name with the size and time stamp under which they were read, so that none is read twice.
+    """Archives by name with the state in which they were read, so that none is read twice.
 
     Threads of one run may share it; runs take turns by the folder's lock.
     """
@@ -43,23 +45,22 @@ class Record:
             found = dict(json.loads(self.path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):  # none yet, or not ours: then everything is read again
             found = {}
-        self.entries = {name: entry for name, entry in found.items() if _is_entry(entry)}
+        self.entries = {
+            name: entry for name, entry in found.items() if isinstance(entry, dict) and entry.keys() >= {"state", "md5"}
+        }
 
     def md5(self, archive: Path) -> str | None:
         """Return the MD5 that was found in an archive; None if it was not looked for or the file has changed since."""
-        entry = self.entries.get(archive.name)
-        return entry["md5"] if entry and self.holds(archive) else None
+        return self.entries[archive.name]["md5"] if self.holds(archive) else None
 
     def holds(self, archive: Path, md5: str | None = None) -> bool:
-        """Return whether an archive is the recorded one by size and time stamp, and has this MD5 if one is given."""
+        """Return whether an archive is unchanged since it was recorded, and has this MD5 if one is given."""
         entry = self.entries.get(archive.name)
         try:
-            stat = archive.stat()
+            now = state_of(archive.stat())
         except OSError:
             return False
-        if entry is None or (entry["size"], entry["mtime_ns"]) != (stat.st_size, stat.st_mtime_ns):
-            return False
-        return md5 is None or entry["md5"] == md5
+        return entry is not None and is_unchanged(entry["state"], now) and md5 in (None, entry["md5"])
 
     def files(self, archive: Path) -> dict[str, int] | None:
         """Return the size of each file that was unpacked from an archive, by its path; None if that is not recorded."""
@@ -73,20 +74,9 @@ class Record:
         """
         sync(archive)
         sync(archive.parent)
-        stat = archive.stat()
-        entry = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "md5": md5}
         with self.lock:
-            self.entries[archive.name] = entry if files is None else {**entry, "files": files}
+            self.entries[archive.name] = {"state": state_of(archive.stat()), "md5": md5, "files": files}
             write_atomically(self.path, json.dumps(self.entries, indent=1, sort_keys=True) + "\n")
-
-
-def _is_entry(entry) -> bool:
-    return (
-        isinstance(entry, dict)
-        and entry.keys() - {"files"} == {"size", "mtime_ns", "md5"}
-        and isinstance(entry.get("files", {}), dict)
-        and all(isinstance(size, int) for size in entry.get("files", {}).values())
-    )
 
 
 def free_name(path: Path) -> Path:
@@ -101,22 +91,21 @@ def free_name(path: Path) -> Path:
 def sync(path: Path) -> None:
     """Wait until the content of a file, or the names in a folder, are on the disk and survive a power cut.
 
-    Does nothing for a folder where the system or the file system cannot do it.
+    Does nothing on Windows, and for a folder where the file system cannot do it.
 
     Raises:
         OSError: the disk failed or is full; it names the path.
     """
-    is_windows, is_folder = os.name == "nt", path.is_dir()
-    if is_windows and is_folder:  # Windows cannot open folders, and NTFS journals names
+    if os.name == "nt":  # it opens no folders, and syncs only what is open for writing
         return
     try:
-        handle = os.open(path, os.O_RDWR if is_windows else os.O_RDONLY)  # Windows syncs only what is open for writing
+        handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
     except OSError as error:
-        if is_folder and error.errno in CANNOT_SYNC_ERRNOS:
+        if path.is_dir() and error.errno in CANNOT_SYNC_ERRNOS:
             return
         error.filename = str(path)  # fsync has only a number to name
         raise
@@ -132,11 +121,7 @@ def start_writing(handle: int) -> None:
 
 def start_writing_files(folder: Path) -> None:
     """Make the system start writing all files below a folder to the disk, without waiting."""
-    _start_writing_each(_files_and_folders(folder)[0])
-
-
-def _start_writing_each(files: list[Path]) -> None:
-    for file in files:
+    for file in _files_and_folders(folder)[0]:
         handle = os.open(file, os.O_RDONLY)
         try:
             start_writing(handle)
@@ -153,8 +138,8 @@ def sync_tree(folder: Path) -> None:
     Raises:
         OSError: the disk failed or is full; it names the path.
     """
+    start_writing_files(folder)
     files, folders = _files_and_folders(folder)
-    _start_writing_each(files)
     # Several at a time: the file system's journal and file servers handle them together.
     with ThreadPoolExecutor(SYNCS_AT_A_TIME) as pool:
         for _ in pool.map(sync, files):

@@ -436,7 +436,7 @@ def test_pages_kept_as_changed_by_older_versions_are_set_aside(tmp_path, one):
         downloads.archives.mkdir()
         changed = downloads.archives / "Videos_S1.tgz.changed"
         changed.write_bytes(page)
-        entry = {"size": len(page), "mtime_ns": changed.stat().st_mtime_ns, "md5": hashlib.md5(page).hexdigest()}
+        entry = {"state": [len(page), changed.stat().st_mtime_ns], "md5": hashlib.md5(page).hexdigest()}
         (downloads.archives / ".checked.json").write_text(json.dumps({changed.name: entry}))
         ended = downloads.run("--subjects", "S1")
         assert ended.returncode == 0 and downloads.is_right("Videos_S1"), ended.text

@@ -5,9 +5,9 @@ extra/bboxes-Human36M-GT.npy                   subject -> sequence -> camera -> 
 processed -> ../../processed
 """
 
-from collections import Counter
 from dataclasses import replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,9 +29,8 @@ from h36m.dataset import (
 )
 from h36m.errors import TaskError
 from h36m.export.links import link_to, processed_frames
-from h36m.export.pickles import Concatenation, write_npy
+from h36m.export.pickles import write_npy
 from h36m.export.shared import Job, image_size, sequences
-from h36m.export.stored import Store, StoredArray, array_store
 from h36m.files.hdf5 import reading
 from h36m.files.segments import BOX_VARIABLE, NO_BOX, count_cells, read_boxes
 
@@ -65,29 +64,24 @@ def export(job: Job) -> int:
     folder = job.unfinished / "extra"
     folder.mkdir()
     actions = action_names(job)
-    tables: list[StoredArray] = []
-    labelled: list[Sequence] = []
+    tables: dict[Sequence, np.ndarray] = {}
     # Boxes take hours and everything else seconds: only they are progress.
     without_steps = replace(job, step=lambda: None)
-    is_there = partial(is_processed, job)
-    with array_store(job.unfinished) as store:
-        for sequence in sequences(without_steps, is_there, PROCESSED, "run process_all.py"):
-            rows = rows_of_sequence(job, sequence, actions)
-            if rows is not None:
-                tables.append(store(rows))
-                labelled.append(sequence)
-        if not tables:
-            return 0
-        boxes = boxes_of_all_frames(job, labelled, store)
-        labels = {
-            "subject_names": list(SUBJECTS_WITH_GROUND_TRUTH),
-            "camera_names": list(job.metadata.camera_ids),
-            "action_names": actions,
-            "cameras": cameras(job),
-            "table": Concatenation(tables),
-        }
-        write_npy(folder / "human36m-multiview-labels-GTbboxes.npy", labels)
-        write_npy(folder / BOXES_FILE, boxes)
+    for sequence in sequences(without_steps, partial(is_processed, job), PROCESSED, "run process_all.py"):
+        rows = rows_of_sequence(job, sequence, actions)
+        if rows is not None:
+            tables[sequence] = rows
+    if not tables:
+        return 0
+    labels = {
+        "subject_names": list(SUBJECTS_WITH_GROUND_TRUTH),
+        "camera_names": list(job.metadata.camera_ids),
+        "action_names": actions,
+        "cameras": cameras(job),
+        "table": np.concatenate(list(tables.values())),
+    }
+    write_npy(folder / "human36m-multiview-labels-GTbboxes.npy", labels)
+    write_npy(folder / BOXES_FILE, boxes_of_all_frames(job, list(tables)))
     link_to(job, job.root / PROCESSED, job.out / PROCESSED)
     return len(tables)
 
@@ -183,67 +177,71 @@ def note_missing(job: Job, sequence: Sequence, frames: np.ndarray, views: np.nda
 
 
 class BoxTask(NamedTuple):
-    """The boxes of a view to read."""
+    """The boxes of a sequence to read."""
 
     sequence: Sequence
-    camera: str
-    file: Path
-    size: tuple[int, int]  # height, width of its frames
+    views: tuple[tuple[str, Path, tuple[int, int]], ...]  # camera; .mat file; height, width of its frames
 
 
-def boxes_of_all_frames(
-    job: Job, labelled: list[Sequence], store: Store
-) -> dict[str, dict[str, dict[str, StoredArray | None]]]:
-    """Read the boxes of sequences from their .mat files, a view at a time: subject -> sequence -> camera -> boxes.
+def boxes_of_all_frames(job: Job, labelled: list[Sequence]) -> dict[str, dict[str, dict[str, np.ndarray]]]:
+    """Read the boxes of sequences from their .mat files: subject -> sequence -> camera -> (frames, 4) int32.
 
     A view without its file, or with a broken one, is named and left out.
     """
-    tasks = []
-    remedy = f"run {KIND_FACTS[BOXES].script} and extract_all.py"
-    without_folder = {each for each in job.subjects if not unpacked_folder(job.root, Archive(BOXES, each)).is_dir()}
-    for subject in without_folder & {sequence.subject for sequence in labelled}:
-        job.problem(f"{subject}: left out of {BOXES_FILE}: no {BOXES} in {job.root / EXTRACTED / subject}; {remedy}")
-    for sequence in labelled:
-        if sequence.subject in without_folder:
-            continue
-        for camera in job.metadata.camera_ids:
-            file = unpacked_file(job.root, sequence, BOXES, camera)
-            if file.is_file():
-                tasks.append(BoxTask(sequence, camera, file, image_size(job, sequence.subject, camera)))
-            else:
-                where = f"not in {EXTRACTED}/{sequence.subject}/{BOXES}, so {BOXES_FILE} lacks them"
-                job.missing.add(sequence.subject, "file", where, remedy, file.name)
-    left = Counter(task.sequence for task in tasks)
-    boxes: dict[str, dict[str, dict[str, StoredArray | None]]] = {}
-    for task in tasks:  # in order, whichever is read first
-        boxes.setdefault(task.sequence.subject, {}).setdefault(task.sequence.name, {})[task.camera] = None
-    for _ in range(sum(len(job.metadata.sequences_of(subject)) for subject in job.subjects) - len(left)):
+    tasks = box_tasks(job, labelled)
+    for _ in range(sum(len(job.metadata.sequences_of(subject)) for subject in job.subjects) - len(tasks)):
         job.step()
-    for task, result, failure in job.run_tasks(boxes_of_view, tasks):
-        of_sequence = boxes[task.sequence.subject][task.sequence.name]
-        found, problems = result or (None, [failure])
+    found: dict[Sequence, dict[str, np.ndarray]] = {}
+    for task, result, failure in job.run_tasks(boxes_of_sequence, tasks):
+        found[task.sequence], problems = result or ({}, [f"{task.sequence}: no boxes: {failure}"])
         for problem in problems:
-            job.problem(f"{task.sequence} {task.camera}: {problem}")
-        if found is None:
-            del of_sequence[task.camera]
-        else:
-            of_sequence[task.camera] = store(found)
-        left[task.sequence] -= 1
-        if not left[task.sequence]:
-            job.step()
+            job.problem(problem)
+        job.step()
+    boxes: dict[str, dict[str, dict[str, np.ndarray]]] = {}
+    for task in tasks:  # in order, whichever was read first
+        boxes.setdefault(task.sequence.subject, {})[task.sequence.name] = found[task.sequence]
     return boxes
 
 
-def boxes_of_view(task: BoxTask) -> tuple[np.ndarray | None, list[str]]:
-    """Read the boxes of a view's .mat file.
+def box_tasks(job: Job, labelled: list[Sequence]) -> list[BoxTask]:
+    """Return a task for each sequence that has files of boxes; name the files and folders that are missing."""
+    tasks = []
+    remedy = f"run {KIND_FACTS[BOXES].script} and extract_all.py"
+    for subject, of_subject in groupby(labelled, lambda sequence: sequence.subject):
+        if not unpacked_folder(job.root, Archive(BOXES, subject)).is_dir():
+            folder = job.root / EXTRACTED / subject
+            job.problem(f"{subject}: left out of {BOXES_FILE}: no {BOXES} in {folder}; {remedy}")
+            continue
+        for sequence in of_subject:
+            views = []
+            for camera in job.metadata.camera_ids:
+                file = unpacked_file(job.root, sequence, BOXES, camera)
+                if file.is_file():
+                    views.append((camera, file, image_size(job, subject, camera)))
+                else:
+                    where = f"not in {EXTRACTED}/{subject}/{BOXES}, so {BOXES_FILE} lacks them"
+                    job.missing.add(subject, "file", where, remedy, file.name)
+            if views:
+                tasks.append(BoxTask(sequence, tuple(views)))
+    return tasks
+
+
+def boxes_of_sequence(task: BoxTask) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Read the boxes of a sequence's views from their .mat files.
 
     Returns:
-        (frames, 4) int32, top, left, bottom, right, 0 where there is none, or None; a line for each problem.
+        of each camera whose file can be read: (frames, 4) int32, top, left, bottom, right, 0 where there is none; a
+        line for each problem.
     """
-    try:
-        frames = np.arange(count_cells(task.file, BOX_VARIABLE))
-    except TaskError as error:
-        return None, [f"no boxes: {error}"]
-    found, problems, _ = read_boxes(task.file, frames, task.size)
-    found[found[:, 0] == NO_BOX[0]] = 0
-    return found[:, [1, 0, 3, 2]], problems
+    boxes, problems = {}, []
+    for camera, file, size in task.views:
+        try:
+            frames = np.arange(count_cells(file, BOX_VARIABLE))
+        except TaskError as error:
+            problems.append(f"{task.sequence} {camera}: no boxes: {error}")
+            continue
+        found, of_view, _ = read_boxes(file, frames, size)
+        found[found[:, 0] == NO_BOX[0]] = 0
+        boxes[camera] = found[:, [1, 0, 3, 2]]
+        problems += [f"{task.sequence} {camera}: {problem}" for problem in of_view]
+    return boxes, problems

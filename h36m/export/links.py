@@ -1,6 +1,6 @@
 """Links of an export into processed/ and extracted/: relative, so that they hold when all of it is moved together.
 
-Where symbolic links are not supported (Windows without developer mode, exFAT), files are copied.
+Where symbolic links are not supported (exFAT), files are copied.
 """
 
 import contextlib
@@ -20,7 +20,6 @@ IMAGES_FOLDER = "images"  # of the formats that have one
 
 # The errors of os.symlink() where links are not supported; a full disk or a read-only folder is another matter.
 NO_LINKS_ERRNOS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
-NO_LINKS_WINDOWS = 1314  # ERROR_PRIVILEGE_NOT_HELD: developer mode is off
 
 FAT_SECONDS = 2  # in which FAT counts the time stamps of files
 
@@ -98,12 +97,9 @@ def link_images(
 
 
 def relative_path(target: Path, folder: Path) -> str:
-    """Return the path of a target for a link in a folder; an absolute one between Windows' drives."""
-    try:
-        # A part of the export may itself be a link to another disk, and `..` goes up from its real location.
-        return os.path.relpath(target, os.path.realpath(folder))
-    except ValueError:
-        return str(target)
+    """Return the path of a target for a link in a folder."""
+    # A part of the export may itself be a link to another disk, and `..` goes up from its real location.
+    return os.path.relpath(target, os.path.realpath(folder))
 
 
 def _is_in_place(link: Path, target: str) -> bool:
@@ -133,10 +129,8 @@ def _make_link(target: str, link: Path, replaces: bool) -> bool:
             new.replace(link)
         else:
             os.symlink(target, link)  # noqa: PTH211  (Path.symlink_to is slower)
-    except NotImplementedError:
-        return False
     except OSError as error:
-        if error.errno in NO_LINKS_ERRNOS or getattr(error, "winerror", None) == NO_LINKS_WINDOWS:
+        if error.errno in NO_LINKS_ERRNOS:
             return False
         raise
     return True

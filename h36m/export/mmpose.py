@@ -8,7 +8,6 @@ images/S1/S1_Walking_1.54138969/S1_Walking_1.54138969_000001.jpg
 """
 
 import zipfile
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +29,6 @@ from h36m.export.shared import (
     published_poses,
     unpacked_sequences,
 )
-from h36m.export.stored import Store, StoredArray, array_store
 
 READ_BY = "mmpose (Human36mDataset: VideoPose3D, MotionBERT, SimpleBaseline3D configs and top-down ones)"
 KINDS = (POSES_2D, POSES_3D)
@@ -48,26 +46,8 @@ class View(NamedTuple):
     sequence: Sequence
     camera: str
     frames: range  # indices from 0
-    all_poses_2d: StoredArray  # of the whole view, (frames, 17, 2) float32, pixels
-    all_poses_3d: StoredArray  # the same, (frames, 17, 3) float32, mm, camera coordinates
-
-    @property
-    def pose_2d(self) -> np.ndarray:
-        """(N, 17, 2) float32, pixels."""
-        return self.all_poses_2d.read()[:: self.frames.step]
-
-    @property
-    def pose_3d(self) -> np.ndarray:
-        """(N, 17, 3) float32, mm, camera coordinates."""
-        return self.all_poses_3d.read()[:: self.frames.step]
-
-
-class Column(NamedTuple):
-    """One array of an npz."""
-
-    name: str
-    shape: tuple[int, ...]  # of a row
-    values: Callable[[View], np.ndarray]  # its rows of a view
+    pose_2d: np.ndarray  # (N, 17, 2) float32, pixels
+    pose_3d: np.ndarray  # (N, 17, 3) float32, mm, camera coordinates
 
 
 def export(job: Job) -> int:
@@ -83,19 +63,18 @@ def export(job: Job) -> int:
     folder.mkdir()
     for name, subjects in SETS.items():
         of_set = replace(job, subjects=tuple(subject for subject in job.subjects if subject in subjects))
-        with array_store(job.unfinished) as store:
-            count += export_set(of_set, name, folder, store)
+        count += export_set(of_set, name, folder)
     write_pickle(folder / "cameras.pkl", cameras(job))
     return count
 
 
-def export_set(job: Job, name: str, folder: Path, store: Store) -> int:
+def export_set(job: Job, name: str, folder: Path) -> int:
     """Write the rows of the training or the test set, and link their images; return how many views it has."""
     views = [
         view
         for sequence in unpacked_sequences(job, KINDS)
         for camera in job.metadata.camera_ids
-        if (view := read_view(job, sequence, camera, store)) is not None
+        if (view := read_view(job, sequence, camera)) is not None
     ]
     for rate, step in STEPS.items() if views else ():
         (folder / rate).mkdir(exist_ok=True)
@@ -108,8 +87,8 @@ def export_set(job: Job, name: str, folder: Path, store: Store) -> int:
     return len(views)
 
 
-def read_view(job: Job, sequence: Sequence, camera: str, store: Store) -> View | None:
-    """Read all frames of a view, and store them; None where its files are missing or do not agree."""
+def read_view(job: Job, sequence: Sequence, camera: str) -> View | None:
+    """Read all frames of a view; None where its files are missing or do not agree."""
     pose_2d = published_poses(job, sequence, POSES_2D, camera)
     pose_3d = published_poses(job, sequence, POSES_3D, camera)
     if pose_2d is None or pose_3d is None:
@@ -118,14 +97,13 @@ def read_view(job: Job, sequence: Sequence, camera: str, store: Store) -> View |
         counts = f"{len(pose_2d)} poses in {POSES_2D}, {len(pose_3d)} in {POSES_3D}"
         job.problem(f"{sequence} {camera}: left out: {counts}; {UNPACK_ALL_AGAIN}")
         return None
-    joints = list(MOVING_JOINTS)
-    small_2d, small_3d = (store(poses[:, joints].astype(np.float32)) for poses in (pose_2d, pose_3d))
+    small_2d, small_3d = (poses[:, MOVING_JOINTS].astype(np.float32) for poses in (pose_2d, pose_3d))
     return View(sequence, camera, range(len(pose_2d)), small_2d, small_3d)
 
 
 def every(view: View, step: int) -> View:
     """Return every `step`-th frame of a view, from the first."""
-    return view._replace(frames=view.frames[::step])
+    return view._replace(frames=view.frames[::step], pose_2d=view.pose_2d[::step], pose_3d=view.pose_3d[::step])
 
 
 def frame_name(sequence: Sequence, camera: str, frame: int) -> str:
@@ -175,13 +153,8 @@ def with_ones(poses: np.ndarray) -> np.ndarray:
     return np.concatenate([poses, np.ones((*poses.shape[:2], 1))], axis=2)
 
 
-COLUMNS = (
-    Column("imgname", (), names),
-    Column("center", (2,), centers),
-    Column("scale", (), scales),
-    Column("part", (len(MOVING_JOINTS), 3), parts),
-    Column("S", (len(MOVING_JOINTS), 4), poses_in_metres),
-)
+# The arrays of an npz: each function returns the rows of a view.
+COLUMNS = {"imgname": names, "center": centers, "scale": scales, "part": parts, "S": poses_in_metres}
 
 
 def write_rows(file: Path, views: list[View]) -> None:
@@ -189,13 +162,13 @@ def write_rows(file: Path, views: list[View]) -> None:
     count = sum(len(view.frames) for view in views)
     longest = max(len(frame_name(view.sequence, view.camera, 0)) for view in views)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as npz:
-        for column in COLUMNS:
-            type_ = np.dtype(f"<U{longest}" if column.values is names else "<f8")
-            header = {"descr": type_.str, "fortran_order": False, "shape": (count, *column.shape)}
-            with npz.open(f"{column.name}.npy", "w", force_zip64=True) as array:
+        for name, rows_of in COLUMNS.items():
+            type_ = np.dtype(f"<U{longest}" if rows_of is names else "<f8")
+            header = {"descr": type_.str, "fortran_order": False, "shape": (count, *rows_of(views[0]).shape[1:])}
+            with npz.open(f"{name}.npy", "w", force_zip64=True) as array:
                 np.lib.format.write_array_header_1_0(array, header)
                 for view in views:
-                    array.write(np.ascontiguousarray(column.values(view), dtype=type_).data.cast("B"))
+                    array.write(np.ascontiguousarray(rows_of(view), dtype=type_).data.cast("B"))
 
 
 def write_statistics(folder: Path, views: list[View]) -> None:

@@ -7,13 +7,10 @@ images/s_01_act_02_subact_01_ca_01/s_01_act_02_subact_01_ca_01_000001.jpg
 """
 
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import groupby
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -54,44 +51,28 @@ def export(job: Job) -> int:
 
 
 def export_subject(job: Job, subject: str, folder: Path) -> int:
-    """Write a subject's files sequence by sequence, since all its frames take some 300 MB as Python's objects.
+    """Write a subject's files.
 
     Returns:
         how many sequences were exported; without any there are no files.
     """
-    data_file, camera_file, joints_file = (
-        folder / f"Human36M_subject{subject_number(subject)}_{name}.json" for name in ("data", "camera", "joint_3d")
-    )
-    count = entries = 0
-    sequences = sequences_in_world(replace(job, subjects=(subject,)))
-    with data_file.open("w") as data, joints_file.open("w") as joint_3d, TemporaryFile("w+", dir=folder) as annotations:
-        data.write('{"images": [')
-        joint_3d.write("{")
-        for action, of_action in groupby(sequences, lambda pair: pair[0].action):
-            joint_3d.write(f'{", " if count else ""}"{action}": {{')
-            for number, (sequence, world) in enumerate(of_action):
-                joints = world[:, MOVING_JOINTS]
-                frames, views = link_views(job, sequence, len(joints))
-                by_frame = {str(frame): joints[frame].tolist() for frame in frames}
-                joint_3d.write(f'{", " if number else ""}"{sequence.subaction}": {json.dumps(by_frame)}')
-                for image, annotation in entries_of(job, sequence, joints, frames, views, entries):
-                    separator = ", " if entries else ""
-                    data.write(separator + json.dumps(image))
-                    annotations.write(separator + json.dumps(annotation))
-                    entries += 1
-                count += 1
-            joint_3d.write("}")
-        joint_3d.write("}")
-        data.write('], "annotations": [')
-        annotations.seek(0)
-        shutil.copyfileobj(annotations, data)
-        data.write("]}")
-    if count:
-        camera_file.write_text(json.dumps(cameras_of(job, subject)))
-    else:
-        data_file.unlink()
-        joints_file.unlink()
-    return count
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    joint_3d: dict[str, dict[str, dict[str, list]]] = {}
+    for sequence, world in sequences_in_world(replace(job, subjects=(subject,))):
+        joints = world[:, MOVING_JOINTS]
+        frames, views = link_views(job, sequence, len(joints))
+        of_action = joint_3d.setdefault(str(sequence.action), {})
+        of_action[str(sequence.subaction)] = {str(frame): joints[frame].tolist() for frame in frames}
+        for image, annotation in entries_of(job, sequence, joints, frames, views, first=len(images)):
+            images.append(image)
+            annotations.append(annotation)
+    data = {"images": images, "annotations": annotations}
+    contents = {"data": data, "camera": cameras_of(job, subject), "joint_3d": joint_3d}
+    for name, content in contents.items() if joint_3d else ():
+        file = folder / f"Human36M_subject{subject_number(subject)}_{name}.json"
+        file.write_text(json.dumps(content))
+    return sum(map(len, joint_3d.values()))
 
 
 def cameras_of(job: Job, subject: str) -> dict[str, dict[str, list]]:

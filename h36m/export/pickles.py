@@ -8,23 +8,15 @@ choose a protocol that Python 3.7 cannot read. Here an array is pickled by its p
 import pickle
 import zipfile
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
-
-from h36m.export.stored import StoredArray
 
 PROTOCOL = 4  # Python 3.4 and newer
 
 
-class Concatenation(NamedTuple):
-    """Stored arrays that are loaded as one array."""
-
-    parts: list[StoredArray]
-
-
 class Pickler(pickle.Pickler):
-    """Pickles arrays, and stored ones, by names that all versions of numpy have; loaded arrays are writable."""
+    """Pickles arrays by names that all versions of numpy have; loaded arrays are writable."""
 
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file, PROTOCOL)
@@ -33,10 +25,6 @@ class Pickler(pickle.Pickler):
 
     def reducer_override(self, value: Any) -> Any:
         """Return how to rebuild an array; everything else is left to pickle."""
-        if isinstance(value, Concatenation):
-            return np.concatenate, (value.parts,)
-        if isinstance(value, StoredArray):
-            value = value.read()
         if not isinstance(value, np.ndarray):
             return NotImplemented
         if value.dtype.hasobject:  # only the array without dimensions that a npy file holds an object in

@@ -91,13 +91,17 @@ class Job:
     metadata: Metadata
     unfinished: Path  # an empty folder: the files of the format are written here, and moved to `out` when all is done
     out: Path  # the format's folder; links to images are made here at once, since each is complete by itself
-    problem: Callable[[str], None]  # takes a line about what is missing or broken
-    step: Callable[[], object]  # called after each sequence of `sequences`
+    step: Callable[[], object] = lambda: None  # called after each sequence of `sequences`
+    problems: list[str] = field(default_factory=list)  # lines about what is missing or broken
     missing: Missing = field(default_factory=Missing)  # these are problems too, one line for each subject
     unneeded: Missing = field(default_factory=Missing)  # missing, and no problem: a notice for each subject
     linked: Linked = field(default_factory=Linked)
     copied_before: frozenset[str] = frozenset()  # folders of images that an earlier run copied
     run_tasks: RunTasks = one_by_one  # for long tasks: export_all.py runs them in several processes
+
+    def problem(self, line: str) -> None:
+        """Note a line about what is missing or broken."""
+        self.problems.append(line)
 
 
 def sequences(job: Job, is_there: Callable[[Sequence], bool], where: str, remedy: str) -> Iterator[Sequence]:

@@ -9,7 +9,6 @@ import numpy as np
 from h36m.dataset import MOVING_JOINTS, POSES_2D, POSES_3D_WORLD, UNPACK_ALL_AGAIN
 from h36m.export.pickles import write_npz
 from h36m.export.shared import MM_PER_M, Job, canonical_base, is_damaged, published_poses, unpacked_sequences
-from h36m.export.stored import Store, StoredArray, array_store
 
 READ_BY = "VideoPose3D, PoseFormer, MHFormer, MixSTE, P-STMO and most other lifters"
 KINDS = (POSES_3D_WORLD, POSES_2D)
@@ -27,13 +26,8 @@ def export(job: Job) -> int:
     Returns:
         how many sequences were exported.
     """
-    with array_store(job.unfinished) as store:
-        return write_positions(job, store)
-
-
-def write_positions(job: Job, store: Store) -> int:
-    positions_3d: dict[str, dict[str, StoredArray]] = {}
-    positions_2d: dict[str, dict[str, list[StoredArray]]] = {}
+    positions_3d: dict[str, dict[str, np.ndarray]] = {}
+    positions_2d: dict[str, dict[str, list[np.ndarray]]] = {}
     for sequence in unpacked_sequences(job, KINDS):
         if is_damaged(sequence):
             continue
@@ -50,9 +44,9 @@ def write_positions(job: Job, store: Store) -> int:
             )
             continue
         name = canonical_base(sequence)
-        positions_3d.setdefault(sequence.subject, {})[name] = store((world / MM_PER_M).astype(np.float32))
+        positions_3d.setdefault(sequence.subject, {})[name] = (world / MM_PER_M).astype(np.float32)
         positions_2d.setdefault(sequence.subject, {})[name] = [
-            store(view[:, MOVING_JOINTS].astype(np.float32)) for view in views
+            view[:, MOVING_JOINTS].astype(np.float32) for view in views
         ]
     metadata = {"num_joints": len(MOVING_JOINTS), "keypoints_symmetry": [LEFT, RIGHT]}
     write_npz(job.unfinished / "data_3d_h36m.npz", {"positions_3d": positions_3d})

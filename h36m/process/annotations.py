@@ -1,21 +1,14 @@
 """annot.h5: its datasets, how it is written, and how it is described."""
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
 import h5py
 import numpy as np
 
-from h36m.dataset import ANNOTATIONS_FILE, IMAGES, image_name
+from h36m.dataset import ANNOTATIONS_FILE
 from h36m.errors import TaskError, UsageError
 from h36m.files.hdf5 import reading, writing
-
-# Increased when the written content changes, so that an older annot.h5 is made again.
-FORMAT = 2
-
-# Attributes that tell a later run whether there is anything to do, and are of no interest to users.
-BOOKKEEPING = {"made_with", "inputs", "part_label_images", "image_bytes", "rule_files"}
 
 
 class Dataset(NamedTuple):
@@ -48,6 +41,7 @@ DATASETS = (
     Dataset("calibration/<camera>", "(3, 3)", "float64", "pixels", "camera to image", "K, to use with distortion"),
     Dataset("distortion/<camera>", "(5,)", "float64", "", "", "k1 k2 p1 p2 k3, the order of OpenCV"),
 )
+UNKNOWN = Dataset("", "", "", "", "", "not written by this version")
 
 
 def write_annotations(file: Path, datasets: dict[str, np.ndarray], attributes: dict) -> None:
@@ -56,7 +50,7 @@ def write_annotations(file: Path, datasets: dict[str, np.ndarray], attributes: d
     Args:
         file: an existing file is replaced.
         datasets: name -> values, as in DATASETS with the camera's id for `<camera>`.
-        attributes: name -> string, number or list of them; anything else is written as JSON.
+        attributes: name -> string, number or list of them.
 
     Raises:
         OSError: it cannot be written.
@@ -65,36 +59,16 @@ def write_annotations(file: Path, datasets: dict[str, np.ndarray], attributes: d
         for name, values in datasets.items():
             annotations[name] = values
         for name, value in attributes.items():
-            annotations.attrs[name] = json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
+            annotations.attrs[name] = value
 
 
 def read_attributes(file: Path) -> dict:
-    """Return the attributes of an annot.h5 (JSON taken apart), or an empty dictionary where there is none to read."""
+    """Return the attributes of an annot.h5, or an empty dictionary where there is none to read."""
     try:
         with reading(file) as annotations:
-            attributes = dict(annotations.attrs)
+            return dict(annotations.attrs)
     except OSError:
         return {}
-    return {
-        name: json.loads(value) if isinstance(value, str) and value.startswith("{") else value
-        for name, value in attributes.items()
-    }
-
-
-def read_frames(file: Path) -> dict[str, np.ndarray]:
-    """Return the chosen frames of each camera of an annot.h5, indices from 0."""
-    with reading(file) as annotations:
-        cameras, numbers = annotations["camera"][...], annotations["frame"][...]
-    return {str(camera): numbers[cameras == camera] - 1 for camera in np.unique(cameras)}
-
-
-def read_images(file: Path) -> set[str]:
-    """Return the paths of the images that an annot.h5 lists, relative to its folder."""
-    return {
-        f"{IMAGES}/{camera}/{image_name(frame)}"
-        for camera, frames in read_frames(file).items()
-        for frame in frames.tolist()
-    }
 
 
 def units() -> list[str]:
@@ -111,15 +85,13 @@ def describe(file: Path) -> str:
     """
     if not file.is_file():
         raise UsageError(f"{file}: no such file; expected an {ANNOTATIONS_FILE} from processed/")
-    meanings = {dataset.name: dataset for dataset in DATASETS}
     rows = [("dataset", "shape", "type", "unit", "coordinates", "meaning")]
     try:
         with reading(file) as annotations:
             names = []
             annotations.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-            for name in sorted(names, key=_place_in_table):
-                known = meanings.get(name) or meanings.get(_with_camera_left_out(name))
-                unit, coordinates, meaning = known[3:] if known else ("", "", "not written by this version")
+            for name in sorted(names, key=lambda name: (_place_in_table(name), name)):
+                unit, coordinates, meaning = [*DATASETS, UNKNOWN][_place_in_table(name)][3:]
                 item = annotations[name]
                 rows.append((name, str(item.shape), str(item.dtype), unit, coordinates, meaning))
             attributes = dict(annotations.attrs)
@@ -128,7 +100,7 @@ def describe(file: Path) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines.append("")
-    for name in sorted(attributes.keys() - BOOKKEEPING):
+    for name in sorted(attributes):
         value = attributes[name]
         if name == "joint_names":
             value = np.array([f"{joint} {joint_name}" for joint, joint_name in enumerate(value)])
@@ -144,13 +116,7 @@ def markdown_table() -> str:
     return "\n".join(rows)
 
 
-def _with_camera_left_out(name: str) -> str:
-    return name.rpartition("/")[0] + "/<camera>"
-
-
-def _place_in_table(name: str) -> tuple[int, str]:
-    names = [dataset.name for dataset in DATASETS]
-    for place in (name, _with_camera_left_out(name)):
-        if place in names:
-            return names.index(place), name
-    return len(names), name
+def _place_in_table(name: str) -> int:
+    """Return the index of a dataset in DATASETS; their number for an unknown one."""
+    names = (name, f"{name.rpartition('/')[0]}/<camera>")
+    return next((place for place, known in enumerate(DATASETS) if known.name in names), len(DATASETS))

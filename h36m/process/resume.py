@@ -1,13 +1,13 @@
-"""What is already done: compare a sequence's annot.h5 with what a run asks for and with the files it was made from.
+"""What is already done: compare a sequence's record with what a run asks for and with the files it was made from.
 
 This module imports nothing heavy, so that a run with nothing to do ends at once.
 """
 
 import contextlib
 import os
-from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,24 +19,29 @@ from h36m.dataset import (
     PART_LABEL_IMAGES,
     POSES_3D_UNIVERSAL,
     PREVIEW_FILE,
-    SAME_FRAMES,
+    PROCESSED,
+    SEQUENCE_LOCKS,
+    SEQUENCE_RECORD,
     UNFINISHED_SEQUENCE,
     Sequence,
+    image_name,
     sequence_folder,
     unpacked_file,
 )
+from h36m.done import ResultRecord, State, read_record, state_of
 from h36m.errors import TaskError
 from h36m.files.poses import read_poses
-from h36m.process import annotations
+from h36m.locks import locked
 from h36m.process.s9 import is_shifted
 from h36m.process.selection import FrameRule, chosen_frames
 from h36m.storage import write_atomically
 
+# Increased when the written content changes, so that sequences are processed again.
+FORMAT = 1
+
 IMAGE_EXTENSIONS = {IMAGES: ".jpg", PART_LABEL_IMAGES: ".png"}
 # ITU-T T.81: the marker EOI. PNG specification: the chunk IEND, which is empty, and its CRC.
 IMAGE_ENDINGS = {".jpg": b"\xff\xd9", ".png": b"IEND\xae\x42\x60\x82"}
-# Raised by h5py, depending on what is damaged in an annot.h5.
-DAMAGED_HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError)
 
 
 class Options(NamedTuple):
@@ -59,10 +64,22 @@ class Outcome(NamedTuple):
     notices: list[str]  # what the user should know
 
 
-def settings_of(sequence: Sequence, options: Options) -> dict:
-    """Return what determines the contents of a sequence's annot.h5; it is recorded there and compared by later runs."""
+@dataclass(frozen=True)
+class SequenceRecord(ResultRecord):
+    """What a sequence was made from. It moves into place with annot.h5, which comes last."""
+
+    rule: str  # for frames, in words or as its source
+    rule_files: str  # digest of the files that an edit of the rule may change; empty for a rule that nobody edits
+    frames: dict[str, list[int]]  # of each camera that was processed, indices from 0
+    part_labels: int  # how many of their images there are
+    image_bytes: int  # of images and part labels together
+    annotations_bytes: int  # of annot.h5
+
+
+def settings_of(sequence: Sequence, options: Options) -> dict[str, Any]:
+    """Return what determines the contents of a sequence's annot.h5, besides the frames that an edited rule chooses."""
     return {
-        "format": annotations.FORMAT,
+        "format": FORMAT,
         "frame_selection": options.rule.label,
         "cameras": list(options.cameras),
         "correct_s9": options.correct_s9 and is_shifted(sequence),
@@ -70,11 +87,8 @@ def settings_of(sequence: Sequence, options: Options) -> dict:
     }
 
 
-def input_files(sequence: Sequence, options: Options) -> dict[str, list[int]]:
-    """Return the state of each unpacked file of a sequence that exists, by its path under extracted/.
-
-    The state is its size in bytes, when it was written, and when anything about it was changed (both ns).
-    """
+def input_files(sequence: Sequence, options: Options) -> dict[str, State]:
+    """Return the state of each unpacked file of a sequence that exists, by its path under extracted/."""
     states = {}
     for kind, facts in KIND_FACTS.items():
         if facts.is_optional and not options.segments:
@@ -82,62 +96,70 @@ def input_files(sequence: Sequence, options: Options) -> dict[str, list[int]]:
         for camera in options.cameras:
             file = unpacked_file(options.root, sequence, kind, camera)
             if file.is_file():
-                state = file.stat()
-                name = file.relative_to(options.root / EXTRACTED).as_posix()
-                states[name] = [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
+                states[file.relative_to(options.root / EXTRACTED).as_posix()] = state_of(file.stat())
     return states
+
+
+def record_sequence(
+    folder: Path,
+    sequence: Sequence,
+    options: Options,
+    inputs: dict[str, State],
+    frames: dict[str, list[int]],
+    problems: list[str],
+) -> None:
+    """Write the record of a sequence into a folder that has its images and annot.h5; see SequenceRecord."""
+    images, labels = image_sizes(folder, IMAGES), image_sizes(folder, PART_LABEL_IMAGES)
+    record = SequenceRecord(
+        settings=settings_of(sequence, options),
+        inputs=inputs,
+        problems=problems,
+        rule=options.rule.text,
+        rule_files=options.rule.edited_files,
+        frames=frames,
+        part_labels=len(labels),
+        image_bytes=sum(images.values()) + sum(labels.values()),
+        annotations_bytes=(folder / ANNOTATIONS_FILE).stat().st_size,
+    )
+    (folder / SEQUENCE_RECORD).write_text(record.as_json(), encoding="utf-8")
 
 
 def done_before(sequence: Sequence, options: Options) -> Outcome | None:
     """Return the outcome of a sequence in an earlier run, or None if it is still to be done.
 
-    It is to be done if there is no annot.h5, or one made with other options or from other files (files that were
-    deleted since do not count), or if images are missing, empty or truncated. No video is read to find out, and poses
-    only where the rule that chooses frames may have been edited.
+    It is to be done if it has no record, or one of other options or other files (files that were deleted since do not
+    count), or if annot.h5 or images are missing, empty or truncated. No video is read to find out, and poses only
+    where the rule that chooses frames may have been edited.
     """
-    try:
-        return _outcome_before(sequence, options)
-    except DAMAGED_HDF5_ERRORS:  # or another run moves files at this moment
-        return None
-
-
-def _outcome_before(sequence: Sequence, options: Options) -> Outcome | None:
     folder = sequence_folder(options.root, sequence)
-    if (folder / UNFINISHED_SEQUENCE).exists():  # a run was killed, or is still at work
+    record = read_record(SequenceRecord, folder / SEQUENCE_RECORD)
+    if record is None or (folder / UNFINISHED_SEQUENCE).exists():  # a run was killed, or is still at work
         return None
-    attributes = annotations.read_attributes(folder / ANNOTATIONS_FILE)
-    if attributes.get("made_with") != settings_of(sequence, options):
+    try:
+        is_done = (
+            record.is_current(settings_of(sequence, options), record.inputs | input_files(sequence, options))
+            and (folder / ANNOTATIONS_FILE).stat().st_size >= record.annotations_bytes
+            and (not options.preview or is_whole_image(folder / PREVIEW_FILE))
+            and has_all_images(folder, record)
+            and (record.rule_files == options.rule.edited_files or chooses_same_frames(sequence, options, record))
+        )
+    except OSError:  # there is no annot.h5, or another run moves files at this moment
         return None
-    # A file unpacked again or made readable may have the size and time that it had; only where there was a problem is
-    # that worth another try, because copying a whole tree looks the same.
-    compared = 3 if len(attributes["problems"]) else 2
-    for name, state in input_files(sequence, options).items():
-        if attributes["inputs"].get(name, [])[:compared] != state[:compared]:
-            return None
-    if options.preview and not is_whole_image(folder / PREVIEW_FILE):
-        return None
-    if not has_all_images(folder, attributes):
-        return None
-    if attributes["rule_files"] != options.rule.edited_files and not chooses_same_frames(sequence, options, attributes):
-        return None
-    return Outcome(0, 0, list(attributes["problems"]), [])
+    return Outcome(0, 0, record.problems, []) if is_done else None
 
 
-def has_all_images(folder: Path, attributes: dict) -> bool:
-    """Return whether all images and part labels of an annot.h5 exist, and none is empty or truncated.
+def has_all_images(folder: Path, record: SequenceRecord) -> bool:
+    """Return whether all images and part labels of a sequence exist, and none is empty or truncated.
 
     Their sizes are compared. The last bytes of images are read only if they take less than was written: a user
     may have compressed them again.
     """
     images, labels = image_sizes(folder, IMAGES), image_sizes(folder, PART_LABEL_IMAGES)
-    wanted = annotations.read_images(folder / ANNOTATIONS_FILE)
+    wanted = [f"{IMAGES}/{camera}/{image_name(frame)}" for camera, of in record.frames.items() for frame in of]
     sizes = [*(images.get(name, 0) for name in wanted), *labels.values()]
-    if not all(sizes) or len(labels) < attributes["part_label_images"]:
+    if not all(sizes) or len(labels) < record.part_labels:
         return False
-    # The first versions did not record how many bytes they wrote.
-    return sum(sizes) >= attributes.get("image_bytes", 0) or all(
-        is_whole_image(folder / name) for name in [*wanted, *labels]
-    )
+    return sum(sizes) >= record.image_bytes or all(is_whole_image(folder / name) for name in [*wanted, *labels])
 
 
 def image_sizes(folder: Path, kind: str) -> dict[str, int]:
@@ -147,32 +169,13 @@ def image_sizes(folder: Path, kind: str) -> dict[str, int]:
         kind: IMAGES or PART_LABEL_IMAGES.
     """
     sizes = {}
-    extension = IMAGE_EXTENSIONS[kind]
     for place in filter(Path.is_dir, (folder / kind).glob("*")):
-        start = f"{kind}/{place.name}/"
-        with _entries(place) as entries:
+        # Several times as fast as pathlib: there may be two million images.
+        with os.scandir(place) as entries:
             for image in entries:
-                if image.name.endswith(extension):
-                    sizes[start + image.name] = image.stat().st_size
+                if image.name.endswith(IMAGE_EXTENSIONS[kind]):
+                    sizes[f"{kind}/{place.name}/{image.name}"] = image.stat().st_size
     return sizes
-
-
-@contextlib.contextmanager
-def _entries(folder: Path) -> Iterator[Iterator[os.DirEntry]]:
-    """List a folder as os.scandir() does: several times as fast as pathlib, for there may be two million images.
-
-    Where the system has handles of folders, each file is looked up from there: a fifth less CPU than by its whole path.
-    """
-    if os.scandir not in os.supports_fd:
-        with os.scandir(folder) as entries:
-            yield entries
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with os.scandir(handle) as entries:
-            yield entries
-    finally:
-        os.close(handle)
 
 
 def is_whole_image(file: Path) -> bool:
@@ -186,31 +189,31 @@ def is_whole_image(file: Path) -> bool:
         return False
 
 
-def chooses_same_frames(sequence: Sequence, options: Options, attributes: dict) -> bool:
+def chooses_same_frames(sequence: Sequence, options: Options, record: SequenceRecord) -> bool:
     """Return whether the rule, which users edit, would still choose the frames that annot.h5 has.
 
     The frames are compared and not the text, because a rule may use whatever else its file holds, and because a
     new comment is no reason to repeat days of work. If the poses were deleted, the text is compared. A rule that
     chooses the same frames is recorded, so that its next run reads no poses.
     """
-    file = sequence_folder(options.root, sequence) / ANNOTATIONS_FILE
-    state = file.stat()
-    record = file.with_name(SAME_FRAMES)
-    compared = f"{options.rule.edited_files} {state.st_size} {state.st_mtime_ns}".encode()
-    with contextlib.suppress(OSError):  # there is none yet
-        if record.read_bytes() == compared:
-            return True
-    annotated = annotations.read_frames(file)
     try:
-        for camera, frames in annotated.items():
+        for camera, frames in record.frames.items():
             poses = unpacked_file(options.root, sequence, POSES_3D_UNIVERSAL, camera)
             if not poses.is_file():
-                return attributes["frame_selection"] == options.rule.text
+                return record.rule == options.rule.text
             universal = read_poses(poses, coordinates=3)
             if not np.array_equal(chosen_frames(options.rule, sequence.subject, universal), frames):
                 return False
     except TaskError:  # reported when the sequence is processed
         return False
-    with contextlib.suppress(OSError):  # in a read-only folder they are compared each time
-        write_atomically(record, compared)
+    file = sequence_folder(options.root, sequence) / SEQUENCE_RECORD
+    lock = options.root / PROCESSED / SEQUENCE_LOCKS / f"{sequence}.lock"
+    # Not in a read-only folder, nor while another run has the sequence: then they are compared again.
+    with contextlib.suppress(OSError, TaskError), locked(lock, before_waiting=_give_up):
+        if read_record(SequenceRecord, file) == record:
+            write_atomically(file, replace(record, rule_files=options.rule.edited_files).as_json())
     return True
+
+
+def _give_up() -> None:
+    raise TaskError("in use by another run")

@@ -4,16 +4,16 @@ A rule takes a subject ("S1") and the poses of one view, (frames, 32, 3), mm, ca
 and returns indices from 0.
 """
 
-import hashlib
 import inspect
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from h36m.done import digest_of
 from h36m.errors import TaskError
 
 # Frames compared at a time with the last kept one: about as many as there are between two kept ones.
@@ -62,11 +62,6 @@ def rule_of_options(every: int | None, movement: float | None, edited: Callable)
         return FrameRule(partial(_choose_moved, millimetres=movement), text)
     files = (Path(inspect.getfile(edited)), Path(__file__))
     return FrameRule(edited, inspect.getsource(edited), digest_of(files))
-
-
-def digest_of(files: Iterable[Path]) -> str:
-    """Return a digest of the contents of some files: while they stay the same, so does a rule that they define."""
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def every_frame(poses: np.ndarray, step: int = 1) -> np.ndarray:

@@ -25,6 +25,7 @@ from h36m.dataset import (
     PREVIEW_FILE,
     PROCESSED,
     SEQUENCE_LOCKS,
+    SEQUENCE_RECORD,
     UNFINISHED_SEQUENCE,
     UNPACK_ALL_AGAIN,
     VIDEOS,
@@ -40,7 +41,7 @@ from h36m.metadata import Metadata
 from h36m.process import annotations
 from h36m.process.part_labels import write_part_labels
 from h36m.process.preview import draw_preview
-from h36m.process.resume import Options, Outcome, done_before, image_sizes, input_files, settings_of
+from h36m.process.resume import Options, Outcome, done_before, input_files, record_sequence
 from h36m.process.s9 import correct_boxes, correct_camera_poses, correct_world_poses, is_shifted
 from h36m.process.selection import FrameRuleError, chosen_frames
 from h36m.process.video import write_images
@@ -113,7 +114,7 @@ def put_in_place(unfinished: Path, folder: Path) -> None:
         if (folder / ANNOTATIONS_FILE).exists():
             (folder / ANNOTATIONS_FILE).rename(old / ANNOTATIONS_FILE)
             sync(folder)
-        for name in (IMAGES, PART_LABEL_IMAGES, PREVIEW_FILE):
+        for name in (IMAGES, PART_LABEL_IMAGES, PREVIEW_FILE, SEQUENCE_RECORD):
             if (folder / name).exists():
                 (folder / name).rename(old / name)
             if (unfinished / name).exists():
@@ -165,15 +166,10 @@ def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, fold
             "joint_parents": list(metadata.joint_parents),
             "moving_joints": list(MOVING_JOINTS),
             "units": annotations.units(),
-            # What a later run needs to find out whether there is anything to do, see h36m.process.resume.
-            "made_with": settings_of(sequence, options),
-            "inputs": inputs,
             "problems": problems,
-            "part_label_images": len(image_sizes(folder, PART_LABEL_IMAGES)),
-            "image_bytes": sum(sum(image_sizes(folder, name).values()) for name in (IMAGES, PART_LABEL_IMAGES)),
-            "rule_files": options.rule.edited_files,
         },
     )
+    record_sequence(folder, sequence, options, inputs, {view.camera: view.frames.tolist() for view in views}, problems)
     if options.preview:
         write_preview(folder)
     return Outcome(len(views), sum(len(view.frames) for view in views), problems, notices)

@@ -11,7 +11,7 @@ from helpers.scripts import PROJECT
 
 from demo import release
 from demo.release import Recording
-from h36m.dataset import KIND_FACTS, KINDS, SAME_FRAMES, SEQUENCE_LOCKS
+from h36m.dataset import KIND_FACTS, KINDS, SEQUENCE_LOCKS, SEQUENCE_RECORD
 
 
 def make_extracted(root: Path, recordings: Sequence[Recording]) -> Path:
@@ -65,8 +65,8 @@ def edit(script: Path, old: str, new: str) -> None:
 
 
 def times_of_files(folder: Path) -> dict[Path, int]:
-    """Return when each file below a folder was written, without locks and the record of an edited rule."""
-    own = {SEQUENCE_LOCKS, SAME_FRAMES}
+    """Return when each file below a folder was written, without locks and records."""
+    own = {SEQUENCE_LOCKS, SEQUENCE_RECORD}
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and not own & {*path.parts}}
 
 
@@ -89,7 +89,7 @@ def leftovers_in_processed(root: Path) -> list[Path]:
 def contents(processed: Path) -> dict[str, object]:
     """Return each file's bytes by its path; of each annot.h5 its datasets' types, shapes and bytes.
 
-    The attributes are left out: they hold the time stamps of the files that were read.
+    Records are left out: they hold the time stamps of the files that were read.
     """
     found = {}
     for file in sorted(processed.rglob("*")):
@@ -102,6 +102,6 @@ def contents(processed: Path) -> dict[str, object]:
                         found[f"{name}/{key}"] = (item.dtype.str, item.shape, item[...].tobytes())
 
                 annotations.visititems(add)
-        elif file.is_file() and ".locks" not in file.parts:
+        elif file.is_file() and not {SEQUENCE_LOCKS, SEQUENCE_RECORD} & {*file.parts}:
             found[name] = file.read_bytes()
     return found

@@ -9,7 +9,6 @@ from helpers.scripts import PROJECT
 
 from h36m import __version__
 from h36m.download.config import DEFAULTS
-from h36m.process.annotations import FORMAT
 
 MOST_WORDS = 1200
 LONGEST_TEST_NAME = 70  # characters
@@ -104,11 +103,6 @@ def test_changelog_has_the_newest_version_first():
     assert versions[0] == __version__
     numbers = [tuple(map(int, version.split("."))) for version in versions]
     assert numbers == sorted(set(numbers), reverse=True)
-
-
-def test_changelog_has_each_format_of_annot_h5():
-    table = CHANGELOG.partition("## Formats of annot.h5")[2]
-    assert [int(number) for number in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)] == list(range(1, FORMAT + 1))
 
 
 def test_workflow_has_the_steps_of_ci_run():

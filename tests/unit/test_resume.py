@@ -1,10 +1,8 @@
 """h36m/process/resume.py: what counts as done, with one thing changed at a time."""
 
 import os
-import random
 import shutil
 
-import h5py
 import numpy as np
 import pytest
 
@@ -15,7 +13,8 @@ from h36m.dataset import (
     KIND_FACTS,
     PART_LABEL_IMAGES,
     PREVIEW_FILE,
-    SAME_FRAMES,
+    SEQUENCE_LOCKS,
+    SEQUENCE_RECORD,
     UNFINISHED_SEQUENCE,
     Sequence,
     image_name,
@@ -23,8 +22,17 @@ from h36m.dataset import (
     unpacked_file,
 )
 from h36m.files.poses import read_poses
-from h36m.process import annotations, resume
-from h36m.process.resume import IMAGE_ENDINGS, Options, Outcome, done_before, input_files, settings_of
+from h36m.locks import locked
+from h36m.process import resume
+from h36m.process.resume import (
+    IMAGE_ENDINGS,
+    Options,
+    Outcome,
+    done_before,
+    input_files,
+    record_sequence,
+    settings_of,
+)
 from h36m.process.selection import FrameRule, rule_of_options
 
 SEQUENCE = Sequence("S9", 5, 2, "Greeting-2", "Greeting")  # one of the shifted
@@ -61,7 +69,7 @@ def options(tmp_path):
 
 @pytest.fixture
 def process(options):
-    """A function that writes a tiny processed sequence, whose images are only their last bytes."""
+    """A function that writes a tiny processed sequence, whose images have little more than their last bytes."""
 
     def process(options=options, problems=(), sequence=SEQUENCE, absent=None):
         for kind in KIND_FACTS:
@@ -80,23 +88,11 @@ def process(options):
             for name, extension in ((IMAGES, ".jpg"), (PART_LABEL_IMAGES, ".png")):
                 (folder / name / camera).mkdir(parents=True)
                 for frame in FRAMES:
-                    (folder / name / camera / image_name(frame, extension)).write_bytes(IMAGE_ENDINGS[extension])
-        annotations.write_annotations(
-            folder / ANNOTATIONS_FILE,
-            {
-                "frame": np.array(FRAMES * len(CAMERAS)) + 1,
-                "camera": np.repeat([int(camera) for camera in CAMERAS], len(FRAMES)),
-            },
-            {
-                "frame_selection": options.rule.text,
-                "made_with": settings_of(sequence, options),
-                "inputs": input_files(sequence, options),
-                "problems": list(problems),
-                "part_label_images": len(CAMERAS) * len(FRAMES),
-                "image_bytes": len(CAMERAS) * len(FRAMES) * sum(map(len, IMAGE_ENDINGS.values())),
-                "rule_files": options.rule.edited_files,
-            },
-        )
+                    image = folder / name / camera / image_name(frame, extension)
+                    image.write_bytes(b"image" + IMAGE_ENDINGS[extension])
+        (folder / ANNOTATIONS_FILE).write_bytes(b"annotations")
+        frames = dict.fromkeys(options.cameras, FRAMES)
+        record_sequence(folder, sequence, options, input_files(sequence, options), frames, list(problems))
         return folder
 
     return process
@@ -135,28 +131,9 @@ def test_empty_or_cut_image_is_to_be_done(process, options, kind, length):
 def test_images_compressed_again_are_left_alone(process, options):
     folder = process()
     for image in folder.glob(f"{IMAGES}/*/*"):
-        image.write_bytes(b"smaller" + image.read_bytes())
-    annotations_file = folder / ANNOTATIONS_FILE
-    with h5py.File(annotations_file, "r+") as file:
-        file.attrs["image_bytes"] += 1_000_000
+        image.write_bytes(IMAGE_ENDINGS[".jpg"])
     assert is_done(options)
-
-
-@pytest.mark.parametrize(("content", "expected"), [(b"an image", True), (b"", False)])
-def test_images_of_a_version_that_noted_no_bytes_must_not_be_empty(process, options, content, expected):
-    folder = process()
-    with h5py.File(folder / ANNOTATIONS_FILE, "r+") as file:
-        del file.attrs["image_bytes"]
-    some_image(folder, IMAGES).write_bytes(content)
-    assert is_done(options) == expected
-
-
-def test_images_are_found_where_folders_have_no_handles(process, options, monkeypatch):
-    """As on Windows."""
-    folder = process()
-    monkeypatch.setattr(os, "supports_fd", set())
-    assert is_done(options)
-    some_image(folder, IMAGES).unlink()
+    image.write_bytes(b"cut")
     assert not is_done(options)
 
 
@@ -166,12 +143,12 @@ def test_empty_or_cut_preview_is_to_be_done(process, options, content):
     assert is_done(options) and not is_done(options._replace(preview=True))
 
 
-def test_empty_or_cut_annotations_are_to_be_done(process, options):
-    file = process() / ANNOTATIONS_FILE
-    content = file.read_bytes()
-    for length in [0, *random.Random(12).sample(range(len(content)), 40), len(content) - 1]:
-        file.write_bytes(content[:length])
-        assert not is_done(options), f"cut off after {length} bytes"
+@pytest.mark.parametrize("name", [ANNOTATIONS_FILE, SEQUENCE_RECORD])
+@pytest.mark.parametrize("length", [0, 5, -1])
+def test_empty_or_cut_annotations_or_record_are_to_be_done(process, options, name, length):
+    file = process() / name
+    file.write_bytes(file.read_bytes()[:length])
+    assert not is_done(options)
 
 
 # -- other options -----------------------------------------------------------------------------------------------------
@@ -226,7 +203,7 @@ def test_settings_differ_exactly_where_the_contents_do(options):
 
 def test_format_of_an_older_version_is_to_be_done(process, options, monkeypatch):
     process()
-    monkeypatch.setattr(annotations, "FORMAT", annotations.FORMAT + 1)
+    monkeypatch.setattr(resume, "FORMAT", resume.FORMAT + 1)
     assert not is_done(options)
 
 
@@ -237,6 +214,7 @@ def test_format_of_an_older_version_is_to_be_done(process, options, monkeypatch)
     "missing",
     [
         ANNOTATIONS_FILE,
+        SEQUENCE_RECORD,
         f"{IMAGES}/{CAMERAS[0]}/img_000001.jpg",
         f"{IMAGES}/{CAMERAS[1]}/img_000004.jpg",
         f"{IMAGES}/{CAMERAS[1]}",
@@ -260,12 +238,6 @@ def test_image_of_another_name_does_not_count(process, options):
 def test_more_images_do_no_harm(process, options):
     (process() / IMAGES / CAMERAS[0] / "img_000002.jpg").touch()
     assert is_done(options)
-
-
-@pytest.mark.parametrize("content", [b"", b"no HDF5", b"\x89HDF\r\n\x1a\n"])
-def test_annotations_that_cannot_be_read_are_to_be_done(process, options, content):
-    (process() / ANNOTATIONS_FILE).write_bytes(content)
-    assert not is_done(options)
 
 
 def test_sequence_that_a_run_is_at_work_on_is_to_be_done(process, options):
@@ -375,6 +347,7 @@ def reads(monkeypatch):
 
 def test_rule_with_the_same_frames_reads_poses_once(process, options, reads):
     process()
+    (options.root / "processed" / SEQUENCE_LOCKS).mkdir()
     for digest in ("another digest", "a third digest"):
         edited = options._replace(rule=EDITED._replace(edited_files=digest))
         assert is_done(edited) and len(reads) == len(CAMERAS)
@@ -382,14 +355,27 @@ def test_rule_with_the_same_frames_reads_poses_once(process, options, reads):
         reads.clear()
 
 
-def test_recorded_rule_is_compared_again_with_other_annotations(process, options, reads):
-    """The same file with another time stamp, as after it was processed again with another rule and other poses."""
-    folder = process()
+def test_rule_is_not_recorded_while_another_run_has_the_sequence(process, options, reads):
+    process()
     edited = options._replace(rule=EDITED._replace(edited_files="another digest"))
-    assert is_done(edited)
-    reads.clear()
-    os.utime(folder / ANNOTATIONS_FILE, ns=(1, 1))
-    assert is_done(edited) and len(reads) == len(CAMERAS)
+    locks = options.root / "processed" / SEQUENCE_LOCKS
+    locks.mkdir()
+    with locked(locks / f"{SEQUENCE}.lock"):
+        assert is_done(edited) and is_done(edited) and len(reads) == 2 * len(CAMERAS)
+
+
+def test_record_of_another_run_is_not_replaced(process, options, monkeypatch):
+    """The other run processes the sequence again while this one compares its frames."""
+    record = process() / SEQUENCE_RECORD
+
+    def read(file, coordinates):
+        record.write_text(record.read_text().replace("the text", "the rule of another run"))
+        return POSES
+
+    (options.root / "processed" / SEQUENCE_LOCKS).mkdir()
+    monkeypatch.setattr(resume, "read_poses", read)
+    assert is_done(options._replace(rule=EDITED._replace(edited_files="another digest")))
+    assert "the rule of another run" in record.read_text() and "another digest" not in record.read_text()
 
 
 def test_rule_compared_by_its_text_is_not_recorded(process, options, monkeypatch):
@@ -404,11 +390,6 @@ def test_rule_compared_by_its_text_is_not_recorded(process, options, monkeypatch
     for file in poses:
         file.with_suffix(".away").rename(file)
     assert not is_done(edited)
-
-
-def test_unreadable_record_of_a_rule_is_ignored(process, options):
-    (process() / SAME_FRAMES).write_bytes(b"\xff\xfe")
-    assert is_done(options._replace(rule=EDITED._replace(edited_files="another digest")))
 
 
 def test_rule_is_compared_where_nothing_can_be_written(process, options, read_only):

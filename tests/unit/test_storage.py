@@ -70,15 +70,10 @@ def test_record_keeps_earlier_archives_when_one_is_added(record, archive):
     assert record.md5(other) is None and not record.holds(other, MD5)
 
 
-def test_record_does_not_hold_an_archive_of_another_size(record, archive):
-    before = archive.stat()
-    archive.write_bytes(b"123456")
-    os.utime(archive, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert not record.holds(archive) and record.md5(archive) is None
-
-
-def test_record_does_not_hold_an_archive_of_another_time(record, archive):
-    time = archive.stat().st_mtime_ns + 1_000_000
+@pytest.mark.parametrize(("content", "later"), [(b"123456", 0), (b"12345", 1_000_000)])
+def test_record_does_not_hold_an_archive_of_another_size_or_time(record, archive, content, later):
+    time = archive.stat().st_mtime_ns + later
+    archive.write_bytes(content)
     os.utime(archive, ns=(time, time))
     assert not record.holds(archive) and record.md5(archive) is None
 
@@ -189,17 +184,15 @@ def steps(monkeypatch):
     return watch_steps(monkeypatch)
 
 
-def test_renamed_file_is_synced_first_and_its_folder_last(tmp_path, archive, steps):
-    rename_durably(archive, tmp_path / "renamed")
-    file, folder = (tmp_path / "renamed").stat().st_ino, tmp_path.stat().st_ino
+@pytest.mark.parametrize(
+    "make",
+    [lambda file: rename_durably(file.with_name("Videos_S1.tgz"), file), lambda file: write_atomically(file, b"small")],
+    ids=["rename_durably", "write_atomically"],
+)
+def test_new_file_is_synced_first_and_its_folder_last(tmp_path, archive, steps, make):
+    make(tmp_path / "new")
+    file, folder = (tmp_path / "new").stat().st_ino, tmp_path.stat().st_ino
     assert steps == [("sync", file), ("rename", file), ("sync", folder)]
-
-
-def test_small_file_is_synced_first_and_its_folder_last(tmp_path, steps):
-    write_atomically(tmp_path / "small", b"\xff")
-    file, folder = (tmp_path / "small").stat().st_ino, tmp_path.stat().st_ino
-    assert steps == [("sync", file), ("rename", file), ("sync", folder)]
-    assert (tmp_path / "small").read_bytes() == b"\xff"
 
 
 def test_archive_is_synced_before_its_record(tmp_path, archive, steps):
