@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.facts import FACTS, table
 
-from h36m.cameras import project, to_camera
+from h36m.cameras import to_camera
 from h36m.dataset import SUBJECTS_WITH_GROUND_TRUTH
 from h36m.errors import UsageError
 from h36m.metadata import METADATA_FILE, load_metadata
@@ -115,18 +115,6 @@ def test_the_published_check_value_of_the_calibration(metadata):
     extrinsics = metadata.cameras["S1", "54138969"].extrinsics
     np.testing.assert_allclose(extrinsics[0, :3], [-0.91536173, 0.40180837, 0.02574754], atol=5e-9)
     np.testing.assert_allclose(extrinsics[:, 3], [-346.0507814, 546.98077931, 5474.48108743], atol=5e-9)
-
-
-def test_projection_has_the_distortion_of_human36m(metadata):
-    camera = metadata.cameras["S1", "54138969"]
-    x, y, z = point = np.array([400.0, -700.0, 4000.0])
-    u, v = x / z, y / z
-    r = u * u + v * v
-    (k1, k2, k3), (p1, p2) = camera.radial, camera.tangential
-    factor = 1 + k1 * r + k2 * r**2 + k3 * r**3 + p1 * v + p2 * u
-    (fx, fy), (cx, cy) = camera.focal_length, camera.principal_point
-    expected = [fx * (u * factor + p2 * r) + cx, fy * (v * factor + p1 * r) + cy]
-    np.testing.assert_allclose(project(point, camera), expected, rtol=1e-13)
 
 
 def test_an_official_style_file_reads_the_same(metadata, official_style):

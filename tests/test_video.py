@@ -100,7 +100,7 @@ def test_any_set_of_frames_is_bit_for_bit_that_of_a_full_decode(named_video):
 
 @pytest.mark.slow
 def test_many_sets_of_frames_are_bit_for_bit_those_of_a_full_decode(named_video):
-    assert_any_set_is_the_same(*named_video[1:], sets=100)
+    assert_any_set_is_the_same(*named_video[1:], sets=30)
 
 
 def test_every_64th_8th_and_all_frames_equal_a_full_decode(named_video):
@@ -251,11 +251,6 @@ def test_b_frames_that_are_not_wanted_are_not_decoded(folder, monkeypatch):
 
 def test_nothing_wanted_reads_nothing():
     assert list(decode_frames(Path("there is no such file.mp4"), [])) == []
-
-
-def test_image_names_count_from_one():
-    assert image_name(0) == "img_000001.jpg"
-    assert image_name(123455) == "img_123456.jpg"
 
 
 # --- images ---
