@@ -75,6 +75,9 @@ FAULTS = {
         "if False:",
         "unit/test_partial.py::test_a_hole_is_noted_before_it_is_there",
     ),
+    "a stop leaves the workers running": Fault(
+        WORKERS, "process.terminate()", "pass", "test_workers.py::test_sleeping_workers_end_with_their_run"
+    ),
     "a killed worker ends the run": Fault(
         WORKERS,
         "except (EOFError, OSError):  # the process ended without a message, or within one",
