@@ -20,7 +20,7 @@ OLDEST = $$(for version in $(PYTHONS); do \
 		done; \
 	done; echo "$(CURDIR)/$(IN_VENV)")
 
-.PHONY: demo test test-lowest test-slow mutants lint lock clean
+.PHONY: demo test test-lowest test-slow lint lock clean
 
 demo: .venv/ready  ## run the whole pipeline on a small synthetic dataset and draw a preview
 	$(IN_VENV) -m demo
@@ -40,16 +40,17 @@ test-lowest: .venv/lowest/ready  ## the same with the oldest Python here and the
 test-slow: .venv/ready  ## the longer tests, a quarter of an hour
 	$(IN_VENV) -m pytest -m slow -n 4 --dist worksteal
 
-# Some of them with MUTANTS="h36m.cameras.* h36m.storage.*"; `mutmut show NAME` has the change.
-mutants: .venv/ready  ## which small changes of the code does no test notice?, ten minutes
-	$(IN_VENV) -m mutmut run $(MUTANTS)
-	$(IN_VENV) -m mutmut results
-
 lint: .venv/ready
 	$(IN_VENV) -m ruff check .
 	$(IN_VENV) -m ruff format --check .
 	$(IN_VENV) -m mypy
 	.venv/bin/lint-imports
+
+.PHONY: mutants
+# Some of them with MUTANTS="h36m.cameras.* h36m.storage.*"; `mutmut show NAME` has the change.
+mutants: .venv/ready  ## which small changes of the code does no test notice?, ten minutes
+	$(IN_VENV) -m mutmut run $(MUTANTS)
+	$(IN_VENV) -m mutmut results
 
 # Each file has the releases of the one before it. macOS 14 is the oldest on arm64 that av has wheels for.
 lock: .venv/ready  ## requirements*.lock again, from the newest releases
