@@ -46,12 +46,6 @@ lint: .venv/ready
 	$(IN_VENV) -m mypy
 	.venv/bin/lint-imports
 
-.PHONY: mutants
-# Some of them with MUTANTS="h36m.cameras.* h36m.storage.*"; `mutmut show NAME` has the change.
-mutants: .venv/ready  ## which small changes of the code does no test notice?, ten minutes
-	$(IN_VENV) -m mutmut run $(MUTANTS)
-	$(IN_VENV) -m mutmut results
-
 # Each file has the releases of the one before it. macOS 14 is the oldest on arm64 that av has wheels for.
 lock: .venv/ready  ## requirements*.lock again, from the newest releases
 	@rm -f $(LOCKS)
@@ -84,6 +78,12 @@ lock: .venv/ready  ## requirements*.lock again, from the newest releases
 	@$(UV) pip install --quiet --python .venv/lowest/bin/python --resolution lowest-direct --only-binary :all: \
 		-r requirements-dev.txt
 	@touch $@
+
+.PHONY: mutants
+# Some of them with MUTANTS="h36m.cameras.* h36m.storage.*"; `mutmut show NAME` has the change.
+mutants: .venv/ready  ## which small changes of the code does no test notice? Ten minutes
+	$(IN_VENV) -m mutmut run $(MUTANTS)
+	$(IN_VENV) -m mutmut results
 
 clean:
 	rm -rf .venv demo-run .pytest_cache .hypothesis .ruff_cache mutants
