@@ -1,4 +1,4 @@
-"""h36m/import_path.py and h36m/files/cdf.py: what is imported, and from where."""
+"""Imports: what the user's settings change, and Ctrl-C and errors meanwhile."""
 
 import os
 import signal
@@ -9,17 +9,8 @@ import pytest
 from helpers.processes import SLEEP
 from helpers.scripts import PROJECT, finish, start_script
 
-from h36m import import_path
-
 # What a notebook, a cluster or a wrong setting may leave in the environment.
 VARIABLES = {"MPLBACKEND": "module://no.such", "SPACEPY": "/dev/null/x", "CDF_LIB": "/no/such", "CDF_TMP": "/no/such"}
-
-
-def test_own_folders_come_last_and_once(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    others = [str(tmp_path.parent), os.sep]
-    found = import_path._with_own_folders_last([str(PROJECT), "", *others, str(tmp_path), str(PROJECT)])
-    assert found == [*others, str(PROJECT), "", str(tmp_path)]
 
 
 def test_cdf_library_is_spacepys_and_matplotlib_is_not_imported():
