@@ -129,23 +129,36 @@ def test_other_stops_end_a_run_as_ctrl_c_does(status_of, name):
     assert status_of(lambda arguments: signal.raise_signal(signal.Signals[name])) == 130
 
 
-SCRIPT_THAT_SLEEPS = f"""
-import sys
+SCRIPT = f"""
+import atexit, sys
 sys.path.insert(0, {str(PROJECT)!r})
 from h36m.cli import argument_parser, run
-run(lambda arguments: exec({SLEEP!r}), argument_parser("words"))
+
+def sleep(arguments=None):
+    {SLEEP}
+    return []
+
 """
+RUN_SLEEPS = 'run(sleep, argument_parser("words"))'
+PYTHON_SLEEPS_AT_ITS_END = 'atexit.register(sleep)\nrun(lambda arguments: ["a problem"], argument_parser("words"))'
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_ends_a_run_in_one_line(tmp_path, number):
+@pytest.mark.parametrize(
+    ("code", "number", "status", "errors"),
+    [
+        (RUN_SLEEPS, signal.SIGINT, 130, "a_script.py: interrupted; run again to resume\n"),
+        (RUN_SLEEPS, signal.SIGTERM, 130, "a_script.py: interrupted; run again to resume\n"),
+        (PYTHON_SLEEPS_AT_ITS_END, signal.SIGINT, -signal.SIGINT, "a_script.py: a problem\n"),
+    ],
+)
+def test_a_stop_ends_a_run_without_a_traceback(tmp_path, code, number, status, errors):
     script = tmp_path / "a_script.py"
-    script.write_text(SCRIPT_THAT_SLEEPS)
+    script.write_text(SCRIPT + code)
     process = start_script(script)
     assert process.stdout.readline() == "sleeps\n"
     process.send_signal(number)
     ended = finish(process, 20)
-    assert (ended.returncode, ended.stderr) == (130, "a_script.py: interrupted; run again to resume\n")
+    assert (ended.returncode, ended.stderr) == (status, errors)
 
 
 @pytest.mark.parametrize("name", ["SIGHUP", "SIGINT"])
