@@ -5,7 +5,8 @@ import sys
 
 __version__ = "1.0"
 
-# numpy starts a thread for each core when it is imported, and a process with threads cannot be forked safely.
+# numpy would start a thread for each core when it is imported: 0.1 s of CPU on two cores, for products of small
+# matrices, and workers fill the cores.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 

@@ -113,15 +113,8 @@ def run(main: Callable[[argparse.Namespace], list[str]], parser: argparse.Argume
         parser: reads the command line; it ends with status 2 itself on a wrong one.
     """
     _prepare_streams()
-    this_process = os.getpid()
-
-    def stop(*_) -> None:
-        if os.getpid() != this_process:  # a worker that was just forked, see h36m.parallel.workers
-            os._exit(1)
-        raise KeyboardInterrupt
-
     # SIGTERM (a cluster's time limit, `docker stop`) and a closed terminal clean up as Ctrl-C does.
-    _handle_stops(stop)
+    _handle_stops(signal.default_int_handler)
     try:
         arguments = parser.parse_args()
         status, problems = _run(main, arguments)

@@ -66,8 +66,13 @@ def run_in_processes(
         receiver, sender = context.Pipe(duplex=False)
         with sender:
             process = context.Process(target=_run_and_send, args=(work, task, sender, debug), daemon=True)
-            process.start()
-        running[receiver] = (task, process)
+            # Python drops what a handler raises within a fork; and the child has its parent's handlers at first.
+            hold_stops(True)
+            try:
+                process.start()
+                running[receiver] = (task, process)
+            finally:
+                hold_stops(False)
 
     try:
         while waiting or running:
@@ -142,7 +147,14 @@ def end_with_parent(wait_for_parent: Callable[[], Any]) -> None:
 
     for each in STOP_SIGNALS:
         signal.signal(each, signal.SIG_DFL if each == signal.SIGTERM else signal.SIG_IGN)
+    hold_stops(False)
     threading.Thread(target=watch, daemon=True).start()
+
+
+def hold_stops(are_held: bool) -> None:
+    """Hold back the signals that stop this process, and a child that is started meanwhile; or let them arrive."""
+    if hasattr(signal, "pthread_sigmask"):  # Windows lacks it
+        signal.pthread_sigmask(signal.SIG_BLOCK if are_held else signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
 def how_it_ended(exitcode: int | None) -> str:

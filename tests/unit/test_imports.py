@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from helpers.marks import needs_proc
 from helpers.processes import SLEEP
 from helpers.scripts import PROJECT, finish, start_script
 
@@ -28,6 +29,16 @@ def test_cdf_library_is_spacepys_and_matplotlib_is_not_imported():
         text=True,
     )
     assert (ended.stdout, ended.stderr) == ("{'CDF_TMP'} False True\n", "")
+
+
+@needs_proc
+@pytest.mark.parametrize("module", ["process_all", "export_all"])
+def test_importing_starts_no_thread_of_numpys(module):
+    code = f"import {module}, os, sys; print('numpy' in sys.modules, len(os.listdir('/proc/self/task')))"
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
+    assert ended.stdout == "True 1\n", ended.stderr
 
 
 @pytest.mark.parametrize("script", ["download_all.py", "extract_all.py", "process_all.py", "export_all.py"])

@@ -12,7 +12,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from helpers.processes import SLEEP
+from helpers.marks import needs_proc
+from helpers.processes import SLEEP, parents_in_session
+from helpers.scripts import PROJECT, finish, start_script
 
 from h36m.parallel import cluster
 from h36m.parallel.workers import how_it_ended, run_task
@@ -76,6 +78,34 @@ def test_a_fault_ends_as_a_failure_with_its_traceback(run_here):
 @pytest.mark.parametrize(("debug", "expected"), [(True, "ours: a\n"), (False, "")])
 def test_with_debug_only_the_projects_own_log_is_kept(run_here, debug, expected):
     assert run_here(log_both, "a", debug)[1] == expected
+
+
+STARTS_PROCESSES = f"""
+import sys
+sys.path.insert(0, {str(PROJECT)!r})
+from h36m.cli import argument_parser, run
+from h36m.parallel.workers import run_in_processes
+
+def main(arguments):
+    for ended in run_in_processes(abs, range(100_000), jobs=4):
+        print(ended.result, flush=True)
+
+run(main, argument_parser("words"))
+"""
+
+
+@needs_proc
+@pytest.mark.parametrize("processes", [10, 50, 100])
+def test_ctrl_c_is_not_lost_where_most_time_goes_into_forks(tmp_path, processes):
+    script = tmp_path / "a_script.py"
+    script.write_text(STARTS_PROCESSES)
+    run = start_script(script, start_new_session=True)
+    for _ in range(processes):
+        run.stdout.readline()
+    os.killpg(run.pid, signal.SIGINT)
+    ended = finish(run, 20)
+    assert (ended.returncode, ended.stderr) == (130, "a_script.py: interrupted; run again to resume\n")
+    assert not parents_in_session(run.pid)
 
 
 def test_tasks_get_the_environment_but_for_one_variable(monkeypatch):
