@@ -75,6 +75,18 @@ FAULTS = {
         "if False:",
         "unit/test_partial.py::test_a_hole_is_noted_before_it_is_there",
     ),
+    "a stop comes between the moves of a sequence": Fault(
+        SEQUENCE,
+        "handler = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a stop in between would cost both results",
+        "handler = signal.SIG_DFL",
+        "test_process_faults.py::test_a_stop_leaves_no_sequence_half_in_place",
+    ),
+    "a worker outlives its run": Fault(
+        WORKERS,
+        "wait_for_parent()",
+        "threading.Event().wait()",
+        "test_workers.py::test_sleeping_workers_end_with_their_run",
+    ),
     "a stop leaves the workers running": Fault(
         WORKERS, "process.terminate()", "pass", "test_workers.py::test_sleeping_workers_end_with_their_run"
     ),
