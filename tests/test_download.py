@@ -428,22 +428,6 @@ def test_near_misses_in_archives_are_named_before_downloading(tmp_path, one):
         assert (downloads.archives / "Videos_S1 (1).tgz").exists() and downloads.is_right("Videos_S1")
 
 
-def test_pages_kept_as_changed_by_older_versions_are_set_aside(tmp_path, one):
-    """They were offered for acceptance once; now they are no version of the archive."""
-    page = gzip.compress(b"<html>Please log in</html>")
-    with faulty_site(one) as site:
-        downloads = Downloads(tmp_path / "root", site)
-        downloads.archives.mkdir()
-        changed = downloads.archives / "Videos_S1.tgz.changed"
-        changed.write_bytes(page)
-        entry = {"size": len(page), "mtime_ns": changed.stat().st_mtime_ns, "md5": hashlib.md5(page).hexdigest()}
-        (downloads.archives / ".checked.json").write_text(json.dumps({changed.name: entry}))
-        ended = downloads.run("--subjects", "S1")
-        assert ended.returncode == 0 and downloads.is_right("Videos_S1"), ended.text
-        assert "Videos_S1.tgz.changed is a compressed HTML page: 'Please log in'" in ended.stdout
-        assert (downloads.archives / "Videos_S1.tgz.rejected").read_bytes() == page and not changed.exists()
-
-
 @pytest.mark.slow
 def test_lost_or_damaged_record_is_rebuilt(tmp_path, one):
     with faulty_site(one) as site:

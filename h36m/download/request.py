@@ -14,12 +14,20 @@ from h36m.download.retry import TemporaryError, UnreachableError, is_caused_by
 from h36m.errors import TaskError
 
 
-def send(method: str, url: str, configuration_file: Path, timeout: tuple[float, float], **options) -> requests.Response:
+def send(
+    method: str,
+    url: str,
+    configuration_file: Path,
+    timeout: tuple[float, float],
+    session: requests.Session | None = None,
+    **options,
+) -> requests.Response:
     """Send one request, through the proxy that applies, without following redirects.
 
     Args:
         configuration_file: for messages.
         timeout: seconds to connect, and to wait for a byte.
+        session: whose connection to use; None for a new connection.
         options: as for `requests.request`.
 
     Raises:
@@ -30,7 +38,7 @@ def send(method: str, url: str, configuration_file: Path, timeout: tuple[float, 
     try:
         if proxy := find_proxy(url):
             check_setting(proxy)
-        response = requests.request(
+        response = (session or requests).request(
             method, url, auth=_without_password, allow_redirects=False, stream=True, timeout=timeout, **options
         )
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:

@@ -7,6 +7,7 @@ import re
 import sys
 import threading
 import warnings
+from http.cookiejar import DefaultCookiePolicy
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import requests
@@ -129,17 +130,15 @@ class Site:
         username, password = self._credentials()
         url = self.base_url + "checklogin.php"
         form = {"username": username, "password": password}
-        cookies: dict[str, str] = {}
         with self._send("POST", url, {}, data=form) as response:
             self._raise_for_failure(response, "logging in")
-            cookies |= self._own_cookies(response)
+            session = {cookie.name: cookie.value or "" for cookie in response.cookies}.get("PHPSESSID", "")
             target = urljoin(url, response.headers["Location"]) if response.is_redirect else url
         if urlsplit(target).path.endswith("checklogin.php"):
             raise UsageError(
                 f"{self.host}: wrong user name or password; check them in {self.configuration.path} "
                 "(the user name is the e-mail address registered with the site)"
             )
-        session = cookies.get("PHPSESSID", "")
         if not PHPSESSID_PATTERN.fullmatch(session):
             raise TaskError(
                 f"{self.host}: login succeeded but returned no PHPSESSID; log in with a browser and copy its PHPSESSID "
@@ -187,12 +186,22 @@ class Site:
         }
         return f"{self.base_url}filebrowser.php?{urlencode(query, safe='/')}"
 
-    def open_archive(self, archive: Archive, start: int, end: int | None, version: Version) -> ArchiveResponse:
+    def open_archive(
+        self,
+        archive: Archive,
+        start: int,
+        end: int | None,
+        version: Version,
+        seconds: float | None = None,
+        connection: requests.Session | None = None,
+    ) -> ArchiveResponse:
         """Request an archive's bytes from `start` to before `end` (None: to its end). The caller closes the response.
 
         Args:
             version: of the earlier bytes; if the server has another one now, it is asked to send that from
                 the beginning.
+            seconds: to wait for each byte; None for as long as for any other response.
+            connection: of `keep_alive`; None for a new one.
 
         Raises:
             NotAnArchiveError: the server sent something else, most likely since the session has expired.
@@ -204,7 +213,7 @@ class Site:
             headers["If-Range"] = version.etag
         elif start and version.last_modified:
             headers["If-Range"] = version.last_modified
-        response = self._get(self.archive_url(archive), self.session, headers)
+        response = self._get(self.archive_url(archive), self.session, headers, seconds=seconds, connection=connection)
         try:
             self._raise_for_failure(response, f"requesting {name}")
             return read_response(response, archive, self.host, self._is_own(response.url))
@@ -224,12 +233,16 @@ class Site:
         return text
 
     def _get(
-        self, url: str, session: str | None, headers: dict[str, str] | None = None, seconds: float | None = None
+        self, url: str, session: str | None, headers: dict[str, str] | None = None, **options
     ) -> requests.Response:
-        """GET, redirects followed; the cookie is sent to the site's own host and to no other."""
+        """GET, redirects followed; the cookie is sent to the site's own host and to no other.
+
+        Args:
+            options: see `_send`.
+        """
         for _ in range(MOST_REDIRECTS + 1):
             cookie = {"Cookie": f"PHPSESSID={session}"} if session and self._is_own(url) else {}
-            response = self._send("GET", url, (headers or {}) | cookie, seconds=seconds)
+            response = self._send("GET", url, (headers or {}) | cookie, **options)
             if not response.is_redirect:
                 break
             response.close()
@@ -240,11 +253,14 @@ class Site:
         """Return whether an address is at the site itself: same scheme, host and port."""
         return urlsplit(url)[:2] == urlsplit(self.base_url)[:2]
 
-    def _own_cookies(self, response: requests.Response) -> dict[str, str]:
-        return {cookie.name: cookie.value or "" for cookie in response.cookies}
-
     def _send(
-        self, method: str, url: str, headers: dict[str, str], data=None, seconds: float | None = None
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        data=None,
+        seconds: float | None = None,
+        connection: requests.Session | None = None,
     ) -> requests.Response:
         """Send one request, without other cookies and without following redirects; failures are one line."""
         seconds = min(seconds or STALL_SECONDS, STALL_SECONDS)
@@ -254,6 +270,7 @@ class Site:
             self.configuration.path,
             timeout=(min(CONNECT_SECONDS, seconds), seconds),
             headers={"Accept-Encoding": "identity"} | headers,
+            session=connection,
             data=data,
             verify=self.configuration.verify_tls,
         )
@@ -265,6 +282,13 @@ class Site:
             wait = seconds_to_wait(response.headers.get("Retry-After", ""))
             error = TooManyError if status in (429, 503) else TemporaryError
             raise error(f"{doing}: {self.host} returned HTTP {status} {response.reason}", wait, status)
+
+
+def keep_alive() -> requests.Session:
+    """Return a connection for several requests, one after the other; it keeps no cookies."""
+    connection = requests.Session()
+    connection.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    return connection
 
 
 def _ask(question: str) -> str:

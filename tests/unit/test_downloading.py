@@ -21,7 +21,7 @@ from helpers.scripts import PROJECT
 from h36m.dataset import ARCHIVES, KINDS, POSES_2D, VERIFIED_RECORD, VIDEOS, Archive, archive_file
 from h36m.download import archive, axel, complete, config, partial, ranges, response, retry, run, site, transfer, verify
 from h36m.download.partial import Version
-from h36m.download.transfer import Outcome
+from h36m.download.response import ResponseFit
 from h36m.errors import RunStoppedError, TaskError, UsageError
 from h36m.storage import Record
 
@@ -187,37 +187,37 @@ HOLES = [(50, 60), (80, 100)]
 
 
 @pytest.mark.parametrize(
-    "missing, version, answered, outcome",
+    "missing, version, answered, fit",
     [
-        (NONE_YET, Version(), responded(0, 100), Outcome.USABLE),
-        (NONE_YET, Version(), responded(0, None), Outcome.USABLE),
-        (REST, Version(100), responded(50, 100), Outcome.USABLE),
-        (HOLES, Version(100), responded(50, 100), Outcome.USABLE),
-        ([(50, None)], Version(), responded(50, 100), Outcome.USABLE),
-        (REST, Version(100, "a", "x"), responded(50, 100, etag="a", date="x"), Outcome.USABLE),
-        (REST, Version(100, "a"), responded(50, 100), Outcome.USABLE),
-        (REST, Version(100), responded(50, None, etag="a"), Outcome.USABLE),
-        (None, Version(100), responded(0, 100), Outcome.USABLE),
-        ([(100, None)], Version(), responded(100, 100, is_past_end=True), Outcome.COMPLETE),
-        ([(100, 120)], Version(120), responded(100, 100, is_past_end=True), Outcome.COMPLETE),
-        ([(100, 120), (130, 140)], Version(140), responded(100, 100, is_past_end=True), Outcome.CHANGED),
-        ([(120, None)], Version(), responded(100, 100, is_past_end=True), Outcome.CHANGED),
-        ([(90, None)], Version(), responded(100, 100, is_past_end=True), Outcome.CHANGED),
-        (None, Version(), responded(100, 100, is_past_end=True), Outcome.CHANGED),
-        (REST, Version(100), responded(50, 101), Outcome.CHANGED),
-        (REST, Version(100), responded(0, 101), Outcome.CHANGED),
-        (REST, Version(100, "a"), responded(50, 100, etag="b"), Outcome.CHANGED),
-        (REST, Version(100, "a"), responded(0, 100, etag="b"), Outcome.CHANGED),
-        (REST, Version(100, "a", "x"), responded(50, 100, etag="a", date="y"), Outcome.CHANGED),
-        (REST, Version(100), responded(0, 100), Outcome.NO_RANGES),
-        ([(50, None)], Version(), responded(0, None), Outcome.NO_RANGES),
-        (REST, Version(100), responded(40, 100), Outcome.OTHER_RANGE),
-        (HOLES, Version(100), responded(80, 100), Outcome.OTHER_RANGE),
-        (NONE_YET, Version(), responded(10, 100), Outcome.OTHER_RANGE),
+        (NONE_YET, Version(), responded(0, 100), ResponseFit.USABLE),
+        (NONE_YET, Version(), responded(0, None), ResponseFit.USABLE),
+        (REST, Version(100), responded(50, 100), ResponseFit.USABLE),
+        (HOLES, Version(100), responded(50, 100), ResponseFit.USABLE),
+        ([(50, None)], Version(), responded(50, 100), ResponseFit.USABLE),
+        (REST, Version(100, "a", "x"), responded(50, 100, etag="a", date="x"), ResponseFit.USABLE),
+        (REST, Version(100, "a"), responded(50, 100), ResponseFit.USABLE),
+        (REST, Version(100), responded(50, None, etag="a"), ResponseFit.USABLE),
+        (None, Version(100), responded(0, 100), ResponseFit.USABLE),
+        ([(100, None)], Version(), responded(100, 100, is_past_end=True), ResponseFit.COMPLETE),
+        ([(100, 120)], Version(120), responded(100, 100, is_past_end=True), ResponseFit.COMPLETE),
+        ([(100, 120), (130, 140)], Version(140), responded(100, 100, is_past_end=True), ResponseFit.CHANGED),
+        ([(120, None)], Version(), responded(100, 100, is_past_end=True), ResponseFit.CHANGED),
+        ([(90, None)], Version(), responded(100, 100, is_past_end=True), ResponseFit.CHANGED),
+        (None, Version(), responded(100, 100, is_past_end=True), ResponseFit.CHANGED),
+        (REST, Version(100), responded(50, 101), ResponseFit.CHANGED),
+        (REST, Version(100), responded(0, 101), ResponseFit.CHANGED),
+        (REST, Version(100, "a"), responded(50, 100, etag="b"), ResponseFit.CHANGED),
+        (REST, Version(100, "a"), responded(0, 100, etag="b"), ResponseFit.CHANGED),
+        (REST, Version(100, "a", "x"), responded(50, 100, etag="a", date="y"), ResponseFit.CHANGED),
+        (REST, Version(100), responded(0, 100), ResponseFit.NO_RANGES),
+        ([(50, None)], Version(), responded(0, None), ResponseFit.NO_RANGES),
+        (REST, Version(100), responded(40, 100), ResponseFit.OTHER_RANGE),
+        (HOLES, Version(100), responded(80, 100), ResponseFit.OTHER_RANGE),
+        (NONE_YET, Version(), responded(10, 100), ResponseFit.OTHER_RANGE),
     ],
 )
-def test_a_response_and_a_partial_download_are_reconciled(missing, version, answered, outcome):
-    assert transfer.reconcile(missing, version, answered) is outcome
+def test_a_response_and_a_partial_download_are_reconciled(missing, version, answered, fit):
+    assert response.reconcile(missing, version, answered) is fit
 
 
 # -- retries -----------------------------------------------------------------------------------------------------------
