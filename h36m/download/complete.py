@@ -124,7 +124,7 @@ def _is_usable(transfer: Transfer, response: ArchiveResponse) -> bool:
     """Make the partial download fit a response; return whether the response begins with the first missing byte.
 
     Raises:
-        TemporaryError: the server sent another range.
+        NotAnArchiveError, TemporaryError: the server sent a page or another range.
         TaskError: the archive keeps changing on the server.
     """
     partial, name, host = transfer.partial, transfer.file_name, transfer.site.host
@@ -134,7 +134,11 @@ def _is_usable(transfer: Transfer, response: ArchiveResponse) -> bool:
     if fit is ResponseFit.COMPLETE:
         partial.trust_length()
     elif fit is ResponseFit.CHANGED:
-        _require_other_version(transfer, response)
+        # Before bytes are dropped: that is another version of the archive, and not a page of another size.
+        beginning = transfer.site.open_archive(transfer.archive, 0, None, Version())
+        beginning.close()
+        if beginning.version.contradicts(response.version):
+            raise TemporaryError(f"{name}: {host} sent a byte range of another file")
         transfer.restarts += 1
         if transfer.restarts > MOST_RESTARTS:
             raise TaskError(f"{name}: keeps changing on the server during the download; try again on another day")
@@ -153,22 +157,6 @@ def _is_usable(transfer: Transfer, response: ArchiveResponse) -> bool:
         partial.discard()
         return False
     return not partial.is_complete and partial.missing[0][0] == response.start
-
-
-def _require_other_version(transfer: Transfer, response: ArchiveResponse) -> None:
-    """Before bytes are dropped, see that the server has another version of the archive, and no page of another size.
-
-    Raises:
-        NotAnArchiveError: the server sends a page.
-        TemporaryError: the archive's beginning is of a third version.
-    """
-    if response.start == 0 and not response.is_past_end:
-        return  # its first bytes were checked
-    site = transfer.site
-    beginning = site.open_archive(transfer.archive, 0, None, Version())
-    beginning.close()
-    if beginning.version.contradicts(response.version):
-        raise TemporaryError(f"{transfer.file_name}: {site.host} sent a byte range of another file")
 
 
 def _require_space(partial: PartialDownload) -> None:

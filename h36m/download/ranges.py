@@ -5,13 +5,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import requests
-
 from h36m.cli import Progress
 from h36m.download.partial import Ranges
 from h36m.download.response import ArchiveResponse, ResponseFit, reconcile
 from h36m.download.retry import FIRST_PAUSE_SECONDS, ChangedError, NotAnArchiveError, TemporaryError, TooManyError
-from h36m.download.site import keep_alive
 from h36m.download.transfer import Transfer
 from h36m.errors import RunStoppedError
 
@@ -27,7 +24,7 @@ SECONDS_TO_END = 2  # for threads to end; one that waits for the network is left
 
 @dataclass
 class Work:
-    """What the threads of one attempt share; `lock` is held while one writes, or changes any of this.
+    """What the threads of one attempt share; `lock` is held while one writes or changes any of this.
 
     Attributes:
         free: the missing ranges that no connection works on.
@@ -136,26 +133,21 @@ def _watch(work: Work, threads: list[threading.Thread], bar: Progress) -> None:
 
 
 def _work(work: Work, response: ArchiveResponse | None) -> None:
-    """Download piece after piece over one connection; after a failure, go on with what is free then.
-
-    Args:
-        response: to a request that was sent already, for the first of the free ranges.
-    """
+    """Download piece after piece; `response` is to a request that was sent already, for the first free range."""
     failures = 1  # in a row; none for a connection that was served
     try:
-        with keep_alive() as connection:
-            while piece := work.next_piece(response.start if response else None):
-                try:
-                    for _ in _write_piece(work, *piece, response, connection):
-                        failures = 0
-                except (ChangedError, NotAnArchiveError):
-                    raise
-                except TemporaryError as error:
-                    work.trouble = error
-                    if not work.has_ranges or not _wait_for_others(work, error, failures):
-                        return
-                    failures += 1
-                response = None
+        while piece := work.next_piece(response.start if response else None):
+            try:
+                for _ in _write_piece(work, *piece, response):
+                    failures = 0
+            except (ChangedError, NotAnArchiveError):
+                raise
+            except TemporaryError as error:
+                work.trouble = error
+                if not work.has_ranges or not _wait_for_others(work, error, failures):
+                    return
+                failures += 1
+            response = None
     except Exception as error:  # raised by the watching thread
         work.failure = error
     finally:
@@ -182,18 +174,12 @@ def _wait_for_others(work: Work, error: TemporaryError, failures: int) -> bool:
     return not is_early
 
 
-def _write_piece(
-    work: Work, position: int, end: int | None, response: ArchiveResponse | None, connection: requests.Session
-) -> Iterator[None]:
-    """Download and write one piece, and yield after each write; what is missing of it in the end is free again.
-
-    Raises:
-        TemporaryError: the site refused it, or its bytes ended too early.
-    """
+def _write_piece(work: Work, position: int, end: int | None, response: ArchiveResponse | None) -> Iterator[None]:
+    """Download one piece, and yield after each write; what is missing of it in the end is free again."""
     partial, name, host = work.transfer.partial, work.transfer.file_name, work.transfer.site.host
     is_longer = response is not None  # than this piece: it goes on through the free range after it
     try:
-        response = response or _request_piece(work.transfer, position, end, connection)
+        response = response or _request_piece(work.transfer, position, end)
         with work.lock:
             work.open.append(response)
         for chunk in response.chunks:
@@ -211,11 +197,11 @@ def _write_piece(
         if end is not None:
             raise TemporaryError(f"{name}: {host} closed the connection {end - position:,} bytes too early")
         with work.lock:
-            if (
-                not work.is_over
-            ):  # the server did not send the archive's size: verification shows whether it is complete
-                partial.set_version(response.version._replace(size=position))
-                end = position
+            if work.is_over:
+                return
+            # The server did not send the archive's size: verification shows whether it is complete.
+            partial.set_version(response.version._replace(size=position))
+            end = position
     finally:
         with work.lock:
             if response in work.open:
@@ -226,10 +212,9 @@ def _write_piece(
             response.close()
 
 
-def _request_piece(transfer: Transfer, start: int, end: int | None, connection: requests.Session) -> ArchiveResponse:
-    """Request a piece; its connection may be one that was used before."""
+def _request_piece(transfer: Transfer, start: int, end: int | None) -> ArchiveResponse:
     name, host, version = transfer.file_name, transfer.site.host, transfer.partial.version
-    response = transfer.site.open_archive(transfer.archive, start, end, version, transfer.patience, connection)
+    response = transfer.site.open_archive(transfer.archive, start, end, version, transfer.patience)
     fit = reconcile([(start, end)], version, response)
     if fit is ResponseFit.USABLE:
         return response

@@ -48,6 +48,7 @@ class Site:
         self._say = say
         self._say_once = functools.cache(say)
         self._login_lock = threading.Lock()
+        self._of_thread = threading.local()
         if not configuration.verify_tls:
             warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
 
@@ -187,13 +188,7 @@ class Site:
         return f"{self.base_url}filebrowser.php?{urlencode(query, safe='/')}"
 
     def open_archive(
-        self,
-        archive: Archive,
-        start: int,
-        end: int | None,
-        version: Version,
-        seconds: float | None = None,
-        connection: requests.Session | None = None,
+        self, archive: Archive, start: int, end: int | None, version: Version, seconds: float | None = None
     ) -> ArchiveResponse:
         """Request an archive's bytes from `start` to before `end` (None: to its end). The caller closes the response.
 
@@ -201,7 +196,6 @@ class Site:
             version: of the earlier bytes; if the server has another one now, it is asked to send that from
                 the beginning.
             seconds: to wait for each byte; None for as long as for any other response.
-            connection: of `keep_alive`; None for a new one.
 
         Raises:
             NotAnArchiveError: the server sent something else, most likely since the session has expired.
@@ -213,7 +207,7 @@ class Site:
             headers["If-Range"] = version.etag
         elif start and version.last_modified:
             headers["If-Range"] = version.last_modified
-        response = self._get(self.archive_url(archive), self.session, headers, seconds=seconds, connection=connection)
+        response = self._get(self.archive_url(archive), self.session, headers, seconds)
         try:
             self._raise_for_failure(response, f"requesting {name}")
             return read_response(response, archive, self.host, self._is_own(response.url))
@@ -233,16 +227,12 @@ class Site:
         return text
 
     def _get(
-        self, url: str, session: str | None, headers: dict[str, str] | None = None, **options
+        self, url: str, session: str | None, headers: dict[str, str] | None = None, seconds: float | None = None
     ) -> requests.Response:
-        """GET, redirects followed; the cookie is sent to the site's own host and to no other.
-
-        Args:
-            options: see `_send`.
-        """
+        """GET, redirects followed; the cookie is sent to the site's own host and to no other."""
         for _ in range(MOST_REDIRECTS + 1):
             cookie = {"Cookie": f"PHPSESSID={session}"} if session and self._is_own(url) else {}
-            response = self._send("GET", url, (headers or {}) | cookie, **options)
+            response = self._send("GET", url, (headers or {}) | cookie, seconds=seconds)
             if not response.is_redirect:
                 break
             response.close()
@@ -254,15 +244,12 @@ class Site:
         return urlsplit(url)[:2] == urlsplit(self.base_url)[:2]
 
     def _send(
-        self,
-        method: str,
-        url: str,
-        headers: dict[str, str],
-        data=None,
-        seconds: float | None = None,
-        connection: requests.Session | None = None,
+        self, method: str, url: str, headers: dict[str, str], data=None, seconds: float | None = None
     ) -> requests.Response:
-        """Send one request, without other cookies and without following redirects; failures are one line."""
+        """Send one request, without other cookies and without following redirects; failures are one line.
+
+        A request for a range is sent over the connection that the thread has used before, if that is still open.
+        """
         seconds = min(seconds or STALL_SECONDS, STALL_SECONDS)
         return send(
             method,
@@ -270,10 +257,17 @@ class Site:
             self.configuration.path,
             timeout=(min(CONNECT_SECONDS, seconds), seconds),
             headers={"Accept-Encoding": "identity"} | headers,
-            session=connection,
+            session=self._kept_connection() if "Range" in headers else None,
             data=data,
             verify=self.configuration.verify_tls,
         )
+
+    def _kept_connection(self) -> requests.Session:
+        if not hasattr(self._of_thread, "connection"):
+            self._of_thread.connection = requests.Session()
+            # A cookie that the site sets would follow a redirect to another port or host.
+            self._of_thread.connection.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        return self._of_thread.connection
 
     def _raise_for_failure(self, response: requests.Response, doing: str) -> None:
         """Raise TemporaryError for a status after which a retry may succeed."""
@@ -282,13 +276,6 @@ class Site:
             wait = seconds_to_wait(response.headers.get("Retry-After", ""))
             error = TooManyError if status in (429, 503) else TemporaryError
             raise error(f"{doing}: {self.host} returned HTTP {status} {response.reason}", wait, status)
-
-
-def keep_alive() -> requests.Session:
-    """Return a connection for several requests, one after the other; it keeps no cookies."""
-    connection = requests.Session()
-    connection.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    return connection
 
 
 def _ask(question: str) -> str:
