@@ -61,8 +61,11 @@ def test_saved_session_that_has_expired_is_replaced(tmp_path, release, downloade
     with faulty_site(release) as site:
         site.expired = expired
         downloads = Downloads(tmp_path / "root", site, downloader, PHPSESSID="deadbeef")
-        assert_all_right(downloads, run(downloads))
-        assert logins(site) == 1
+        ended = run(downloads)
+        assert_all_right(downloads, ended)
+        assert "the saved session has expired; logging in" in ended.stdout and logins(site) == 1
+        (session,) = site.sessions
+        assert f"PHPSESSID = {session}\n" in downloads.config.read_text()
 
 
 @BOTH
@@ -86,8 +89,9 @@ def test_session_expired_during_a_silent_download_is_renewed(tmp_path, release, 
             assert axel_connections_in_last_session(site) > 2 * FEW_CONNECTIONS
 
 
-@pytest.mark.parametrize("expired", ["silence", slow("login page")])
-def test_session_expired_between_archives_is_renewed(tmp_path, release, expired):
+@BOTH
+@pytest.mark.parametrize("expired", ["login page", slow("silence")])
+def test_session_expired_between_archives_is_renewed(tmp_path, release, downloader, expired):
     """The first request for an archive is the one that gets no answer."""
 
     def plan(request):
@@ -95,9 +99,11 @@ def test_session_expired_between_archives_is_renewed(tmp_path, release, expired)
 
     with faulty_site(release, plan) as site:
         site.expired = expired
-        downloads = Downloads(tmp_path / "root", site)
-        assert_all_right(downloads, run(downloads, **NEVER_STALLED))
-        assert logins(site) == 2
+        downloads = Downloads(tmp_path / "root", site, downloader)
+        ended = run(downloads, **NEVER_STALLED)
+        assert_all_right(downloads, ended)
+        assert "the session has expired; logging in again" in ended.stdout and logins(site) == 2
+        assert "downloading it again" not in ended.stdout, "a page is not the beginning of the archive"
 
 
 @BOTH_AXEL_SLOW
