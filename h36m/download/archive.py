@@ -104,13 +104,13 @@ def _check_changed(run: Run, archive: Archive, target: Path, changed: Path) -> l
 def _adopt(target: Path, archive: Archive) -> bool:
     """Make what another program's axel left unfinished the partial download; return whether that was possible."""
     state, partial = with_extension(target, STATE_EXTENSION), with_extension(target, PARTIAL_EXTENSION)
-    unpacked = unpack_state(state.read_bytes()) if state.is_file() and not partial.exists() else None
-    if unpacked is None or beginning_fault(target, archive):
+    size, missing = (state.is_file() and unpack_state(state.read_bytes())) or (0, [])
+    if not missing or target.stat().st_size > size or partial.exists() or beginning_fault(target, archive):
         return False
-    # In this order: without its state, a file with holes would claim them. A run that is killed in between downloads
-    # the archive again.
+    # In this order: without its state, a file with holes would claim them. After a kill in between, the archive is
+    # downloaded again.
     rename_durably(state, with_extension(partial, STATE_EXTENSION))
-    PartialDownload(partial).set_version(Version(unpacked[0]))
+    PartialDownload(partial).set_version(Version(size))
     rename_durably(target, partial)
     return True
 

@@ -111,7 +111,7 @@ def download_with_axel(transfer: Transfer, url: str, session: str | None, bar: P
         partial.discard()  # axel has downloaded something else, such as a login page
     if is_expired or is_session_expired(is_quiet=False):
         partial.mark_missing(good)
-        raise NotAnArchiveError(f"{transfer.file_name}: the session has expired")
+        raise NotAnArchiveError(f"{transfer.site.host} no longer sends {transfer.file_name}")
     if partial.bytes_done > before:
         transfer.note_downloader("axel")
     if not partial.is_complete:

@@ -2,6 +2,7 @@
 
 import contextlib
 import enum
+import itertools
 import os
 import re
 import socket
@@ -96,7 +97,7 @@ def read_response(response: requests.Response, archive: Archive, host: str, is_o
         fault = fault_in_beginning(first, archive) if start == 0 else page_fault(first)
         if fault or not first:
             raise NotAnArchiveError(f"{host} sent something other than {name}: it {fault or 'is empty'}")
-        chunks = _with_first(first, chunks)
+        chunks = itertools.chain([first], chunks)
     return ArchiveResponse(
         start=start,
         size=size,
@@ -134,11 +135,6 @@ def read_chunks(
         raise TemporaryError(f"{name}: no data received from {host}") from None
     except (urllib3.exceptions.HTTPError, OSError):
         raise TemporaryError(f"{name}: the connection to {host} broke") from None
-
-
-def _with_first(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest
 
 
 class ResponseFit(enum.Enum):

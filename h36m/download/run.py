@@ -83,7 +83,9 @@ def download(arguments: argparse.Namespace, kinds: Sequence[str]) -> list[str]:
     try:
         folder.mkdir(exist_ok=True)
         with only_run_in(folder, say):
-            _remove_temporary_files(folder)
+            for path in folder.glob(f"{VERIFIED_RECORD}.*.tmp"):  # a killed run was writing it
+                path.unlink()
+            remove_temporary_files(folder)
             run = Run(
                 folder=folder,
                 configuration=configuration,
@@ -106,13 +108,6 @@ def _are_all_verified(folder: Path, wanted: Sequence[Archive], checksums: dict[s
     record = Record(folder / VERIFIED_RECORD)
     targets = [folder / archive.file_name for archive in wanted]
     return all(record.holds(target, checksums.get(target.name)) for target in targets)
-
-
-def _remove_temporary_files(folder: Path) -> None:
-    """Remove temporary files of a killed run."""
-    for path in folder.glob(f"{VERIFIED_RECORD}.*.tmp"):
-        path.unlink()
-    remove_temporary_files(folder)
 
 
 def _check_and_download(run: Run, wanted: Sequence[Archive], jobs: int) -> list[str]:

@@ -465,10 +465,10 @@ def numbers_in_docs(pattern: str) -> set[int]:
 @pytest.mark.parametrize(
     "pattern, value",
     [
-        (r"(?:stalled \(no data|no data is) received for (\d+) s\b", lambda: site.STALL_SECONDS),
-        (r"no data received for (\d+) s \| asks", lambda: transfer.QUIET_SECONDS),
+        (r"(?:waits longer each time, up to|no data is received for) (\d+) s\b", lambda: site.STALL_SECONDS),
+        (r"no data received for (\d+) s", lambda: transfer.QUIET_SECONDS),
         (r"every (\d+) s asks the site about the session", lambda: transfer.QUIET_SECONDS),
-        (r"opens more again after (\d+) s", lambda: ranges.SECONDS_TO_GROW),
+        (r"tries the others again after (\d+), 60, 120 s", lambda: ranges.SECONDS_TO_GROW),
         (r"no progress after (\w+) attempts", lambda: retry.TRIES_WITHOUT_PROGRESS),
         (r"`Retry-After`, at most (\w+) minutes", lambda: retry.LONGEST_RETRY_AFTER / 60),
         (r"restarts this archive, at most (\w+) times", lambda: complete.MOST_RESTARTS),
