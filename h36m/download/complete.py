@@ -134,11 +134,11 @@ def _is_usable(transfer: Transfer, response: ArchiveResponse) -> bool:
     if fit is ResponseFit.COMPLETE:
         partial.trust_length()
     elif fit is ResponseFit.CHANGED:
-        # Before bytes are dropped: that is another version of the archive, and not a page of another size.
-        beginning = transfer.site.open_archive(transfer.archive, 0, None, Version())
-        beginning.close()
-        if beginning.version.contradicts(response.version):
-            raise TemporaryError(f"{name}: {host} sent a byte range of another file")
+        if response.start > 0 or response.is_past_end:  # a page of another size looks the same: see its first bytes
+            beginning = transfer.site.open_archive(transfer.archive, 0, None, Version())
+            beginning.close()
+            if beginning.version.contradicts(response.version):
+                raise TemporaryError(f"{name}: {host} sent a byte range of another file")
         transfer.restarts += 1
         if transfer.restarts > MOST_RESTARTS:
             raise TaskError(f"{name}: keeps changing on the server during the download; try again on another day")
