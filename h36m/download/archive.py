@@ -1,5 +1,6 @@
 """One archive: verify what is there, download what is missing, and give it its final name once it is verified."""
 
+import contextlib
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,6 @@ from h36m.archives.near_misses import browser_download
 from h36m.cli import Progress, Say
 from h36m.dataset import ARCHIVES, CHANGED_EXTENSION, PARTIAL_EXTENSION, REJECTED_EXTENSION, STATE_EXTENSION, Archive
 from h36m.download.complete import complete
-from h36m.download.config import Configuration
 from h36m.download.partial import PartialDownload, Version, unpack_state
 from h36m.download.site import Site
 from h36m.download.transfer import Transfer
@@ -33,7 +33,6 @@ class Run:
     """
 
     folder: Path
-    configuration: Configuration
     site: Site
     checksums: dict[str, str]
     checksums_file: Path
@@ -127,24 +126,30 @@ def obtain(run: Run, archive: Archive, verdicts: list[Verdict]) -> None:
     """
     target = run.folder / archive.file_name
     expected = run.checksums.get(target.name)
-    connections = run.configuration.connections
-    has_axel = run.configuration.downloader != "requests" and shutil.which("axel")
+    configuration = run.site.configuration
+    has_axel = configuration.downloader != "requests" and shutil.which("axel")
     partial = PartialDownload(with_extension(target, PARTIAL_EXTENSION))
     transfer = Transfer(
         site=run.site,
         archive=archive,
         partial=partial,
         expected_md5=expected,
-        connections=connections,
-        axel_connections=connections if has_axel else 0,
+        connections=configuration.connections,
+        axel_connections=configuration.connections if has_axel else 0,
         say=run.say,
         stop=run.stop,
     )
     for downloads_left in reversed(range(MOST_DOWNLOADS)):
-        by = _download(transfer, run.quiet)
+        with (
+            Progress(desc=target.name, unit="B", unit_scale=True, disable=run.quiet) as bar,
+            contextlib.closing(partial),
+        ):
+            by = complete(transfer, bar)
         verdict = _check_and_sync(partial.path, archive, expected)
         if verdict.fault is None:
-            _keep(run, partial, target, verdict)
+            # First its bytes are on the disk, then its name, and then the record, which may be lost.
+            partial.move_to(target)
+            run.record.add(target, verdict.md5)
             run.say(f"{target.name}: downloaded with {by}, {'MD5' if expected else 'gzip stream'} verified")
             return
         if verdict in verdicts:
@@ -153,7 +158,9 @@ def obtain(run: Run, archive: Archive, verdicts: list[Verdict]) -> None:
                 raise TaskError(
                     f"{target.name} {verdict.fault}; a second download was identical; try again on another day"
                 )
-            _keep(run, partial, with_extension(target, CHANGED_EXTENSION), verdict)
+            changed = with_extension(target, CHANGED_EXTENSION)
+            partial.move_to(changed)
+            run.record.add(changed, verdict.md5)
             raise TaskError(_changed_message(run, target, verdict.md5))
         verdicts = [*verdicts, verdict]
         partial.discard()
@@ -168,15 +175,6 @@ def obtain(run: Run, archive: Archive, verdicts: list[Verdict]) -> None:
     )
 
 
-def _download(transfer: Transfer, quiet: bool) -> str:
-    """Download what is missing; return the names of the downloaders, in words."""
-    try:
-        with Progress(desc=transfer.file_name, unit="B", unit_scale=True, disable=quiet) as bar:
-            return complete(transfer, bar)
-    finally:
-        transfer.partial.close()
-
-
 def _check_and_sync(path: Path, archive: Archive, expected_md5: str | None) -> Verdict:
     """Verify a downloaded file while its bytes are synced to the disk, which takes as long."""
     with ThreadPoolExecutor(1) as pool:
@@ -184,16 +182,6 @@ def _check_and_sync(path: Path, archive: Archive, expected_md5: str | None) -> V
         verdict = check_archive(path, archive, expected_md5)
         synced.result()
     return verdict
-
-
-def _keep(run: Run, partial: PartialDownload, path: Path, verdict: Verdict) -> None:
-    """Give a file that was read to its end its final name.
-
-    Its bytes are on the disk first, then its name, and then the record: after a power cut the name never has other
-    bytes. If the run is killed before the record, the next one verifies the file again.
-    """
-    partial.move_to(path)
-    run.record.add(path, verdict.md5)
 
 
 def with_extension(target: Path, extension: str) -> Path:

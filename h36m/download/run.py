@@ -88,7 +88,6 @@ def download(arguments: argparse.Namespace, kinds: Sequence[str]) -> list[str]:
             remove_temporary_files(folder)
             run = Run(
                 folder=folder,
-                configuration=configuration,
                 site=Site(configuration, say),
                 checksums=checksums,
                 checksums_file=arguments.checksums,
