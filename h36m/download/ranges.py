@@ -57,7 +57,7 @@ class Work:
             if self.is_over or not self.free or start not in (None, self.free[0][0]):
                 return None
             bytes_free = sum(end - first for first, end in self.free if end is not None)
-            length = max(SMALLEST_RANGE, min(LARGEST_RANGE, bytes_free // (2 * self.connections)))
+            length = max(SMALLEST_RANGE, min(LARGEST_RANGE, bytes_free // self.connections))
             first, end = self.free.pop(-1 if start is None else 0)
             if end is None or end - first < length + SMALLEST_RANGE:
                 return first, end

@@ -48,10 +48,10 @@ def pieces(free: list[tuple[int, int]], connections: int) -> list[tuple[int, int
 
 
 def test_pieces_cover_the_free_ranges_and_become_smaller():
-    taken = pieces([(0, 10 * MILLION), (20 * MILLION, 100 * MILLION)], 4)
-    assert taken[0] == (100 * MILLION - 90 * MILLION // 8, 100 * MILLION)
+    taken = pieces([(0, 10 * MILLION), (20 * MILLION, 60 * MILLION)], 4)
+    assert taken[0] == (60 * MILLION - 50 * MILLION // 4, 60 * MILLION)
     ends = dict(sorted(taken))
-    for start, end in ((0, 10 * MILLION), (20 * MILLION, 100 * MILLION)):
+    for start, end in ((0, 10 * MILLION), (20 * MILLION, 60 * MILLION)):
         while start < end:
             start = ends.pop(start)
         assert start == end
