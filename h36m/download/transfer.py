@@ -51,7 +51,7 @@ class Transfer:
     @property
     def file_name(self) -> str:
         """The archive's name, as in messages: `Videos_S1.tgz`."""
-        return self.partial.path.stem
+        return self.archive.file_name
 
     def note_downloader(self, name: str) -> None:
         if name not in self.downloaders:
@@ -93,11 +93,11 @@ class Transfer:
         is_page = isinstance(error, NotAnArchiveError) and not self.is_session_renewed and self.site.has_credentials
         is_expired = is_page or self.is_session_expired(session, is_quiet=True)
         if is_expired is False and isinstance(error, RefusedArchiveError):
-            raise TaskError(f"{error}; is it still published?") from None
+            raise TaskError(f"{error}; is it still published?")
         if not is_expired:
             return False
         if self.is_session_renewed:
-            raise TaskError(f"{error}; the session expired twice during this archive; run again to resume") from None
+            raise TaskError(f"{error}; the session expired twice during this archive; run again to resume")
         try:
             self.site.renew(session)
         except TemporaryError:
