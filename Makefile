@@ -41,7 +41,8 @@ lint: .venv/ready
 	$(IN_VENV) -m mypy
 	.venv/bin/lint-imports
 
-# The second has no hashes: pip takes it for constraints only without. macOS 14 is the oldest on arm64 that av has wheels for.
+# requirements-dev.lock has no hashes, since pip accepts none in constraints for packages without a version.
+# macOS 14 is the oldest on arm64 that av has wheels for.
 COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock, for Python $(PYTHONS)"; export UV_CUSTOM_COMPILE_COMMAND; \
 	$(UV) pip compile --quiet --universal --fork-strategy fewest --python-version $(firstword $(PYTHONS)) \
 	--only-binary :all: --emit-build-options --no-annotate requirements.txt
