@@ -387,7 +387,7 @@ def test_without_dask_scheduler_says_what_to_install_with_status_2(no_dask, root
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == (
         "process_all.py: --scheduler needs Dask, which is not installed; run "
-        "python3 -m pip install -r requirements-cluster.txt\n"
+        "python3 -m pip install distributed cloudpickle -c requirements-dev.lock\n"
     )
 
 

@@ -37,7 +37,8 @@ try:
     import distributed
 except ImportError as error:
     raise UsageError(
-        "--scheduler needs Dask, which is not installed; run python3 -m pip install -r requirements-cluster.txt"
+        "--scheduler needs Dask, which is not installed; "
+        "run python3 -m pip install distributed cloudpickle -c requirements-dev.lock"
     ) from error
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
