@@ -22,9 +22,11 @@ from h36m.stop_signals import STOP_SIGNALS, stop_on_signals
 
 # Without a terminal, an occasional line of progress is enough for a log file.
 SECONDS_BETWEEN_PLAIN_LINES = 30
-LIMIT_REMEDY = "end other programs or raise the limits (ulimit -a)"
+
 
 Say = Callable[[str], None]  # prints a line for the user, see `speaker`
+
+LIMIT_REMEDY = "end other programs or raise the limits (ulimit -a)"
 
 
 class OneLineParser(argparse.ArgumentParser):
