@@ -25,7 +25,6 @@ SECONDS_BETWEEN_PLAIN_LINES = 30
 
 
 Say = Callable[[str], None]  # prints a line for the user, see `speaker`
-
 LIMIT_REMEDY = "end other programs or raise the limits (ulimit -a)"
 
 

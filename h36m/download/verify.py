@@ -28,9 +28,7 @@ class Verdict:
 
 
 def read_checksums(path: Path, say: Say) -> dict[str, str]:
-    """Read lines `MD5  archives/NAME.tgz`, as md5sum writes them, and return MD5s by file name.
-
-    Names that no archive has are named in a warning. md5sum begins a line whose name has a `\\` with another one.
+    """Read lines `MD5  archives/NAME.tgz`, as md5sum writes them; return MD5s by file name, and warn of unknown names.
 
     Raises:
         UsageError: the file cannot be read, or a line has another form.
@@ -43,6 +41,7 @@ def read_checksums(path: Path, say: Say) -> dict[str, str]:
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
             continue
+        # md5sum writes a backslash in a name as two, and begins the line with one.
         match = re.fullmatch(
             rf"\\?([0-9a-fA-F]{{32}}) [ *](?:.*[/\\])?([^/\\]+{re.escape(ARCHIVE_EXTENSION)})\s*", line
         )
