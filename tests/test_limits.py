@@ -125,12 +125,19 @@ def test_help_is_printed_under_the_profiler(script):
 
 
 def test_scripts_run_under_the_profiler(root, release, tmp_path):
-    """process_all.py has workers, which run functions of the script."""
-    shutil.copytree(release, tmp_path / "archives")
-    ended = profiled("extract_all.py", "--root", tmp_path, "--subjects", "S1", "--kinds", BOXES, PART_LABELS)
+    options = ("--root", tmp_path, "--subjects", "S1", "--kinds", BOXES, PART_LABELS)
+    with faulty_site(release) as site:
+        downloads = Downloads(tmp_path, site)
+        ended = profiled(DOWNLOAD, *downloads.options("--config", downloads.config, *options))
+    assert ended.stderr == "" and "2 downloaded, 0 failed" in ended.stdout
+    ended = profiled("extract_all.py", *options)
     assert ended.stderr == "" and "2 of 2 archives unpacked" in ended.stdout
-    options = ("--root", root, "--subjects", "S1", "--actions", "Walking-1", "--no-segments")
-    ended = profiled("process_all.py", *options, "--cameras", "54138969", "--jobs", "2")
-    assert ended.stderr == "" and "frames of 1 view written" in ended.stdout
     ended = profiled("export_all.py", "videopose3d", "--root", root, "--subjects", "S1")
     assert "2 files written" in ended.stdout and "Traceback" not in ended.stderr
+
+
+def test_workers_run_under_the_profiler(root):
+    """They run functions of the script, which is not the main module that Python knows then."""
+    options = ("--subjects", "S1", "--actions", "Walking-1", "--cameras", "54138969", "--no-segments", "--jobs", "2")
+    ended = profiled("process_all.py", "--root", root, *options)
+    assert ended.stderr == "" and "frames of 1 view written" in ended.stdout
