@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import io
 import os
 import signal
@@ -25,6 +26,7 @@ SECONDS_BETWEEN_PLAIN_LINES = 30
 STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 Say = Callable[[str], None]  # prints a line for the user, see `speaker`
+LIMIT_REMEDY = "end other programs or raise the limits (ulimit -a)"
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -145,10 +147,21 @@ def _run(main: Callable[[argparse.Namespace], list[str]], arguments: argparse.Na
         return 1 if problems else 0, problems
     except KeyboardInterrupt:
         return 130, ["interrupted; run again to resume"]
-    except (UsageError, TaskError, OSError) as error:
+    except (UsageError, TaskError, OSError, MemoryError, RuntimeError) as error:
+        line = line_of_limit(error)
+        if isinstance(error, RuntimeError) and not line:  # a bug
+            raise
         if arguments.debug:
             print_line(traceback.format_exc(), sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1, [str(error)]
+        return 2 if isinstance(error, UsageError) else 1, [line or str(error)]
+
+
+def line_of_limit(error: Exception) -> str | None:
+    """Return what to print where the system gives no more memory, threads or open files; None for other errors."""
+    is_of_files = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+    if is_of_files or isinstance(error, MemoryError) or str(error) == "can't start new thread":
+        return f"{str(error) or 'out of memory'}; {LIMIT_REMEDY}"
+    return None
 
 
 def _prepare_streams() -> None:
