@@ -15,7 +15,6 @@ an interruption or after more was unpacked: it does only what is missing.
 import h36m  # noqa: F401, I001  (before numpy, see there)
 
 import argparse
-import sys
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -186,8 +185,7 @@ def start_work(
     if scheduler:
         from h36m.parallel import cluster  # and with it Dask, which only this needs
 
-        script = Path(sys.argv[0]).absolute()
-        client = cluster.connect(scheduler, options.root, script, MODULES_OF_WORKERS)
+        client = cluster.connect(scheduler, options.root, MODULES_OF_WORKERS)
         threads = sum(client.nthreads().values())
         if not threads:
             say("no Dask worker has connected yet; waiting for one")
@@ -198,9 +196,9 @@ def start_work(
     # A long sequence that starts last keeps one core busy after all others have finished.
     longest_first = sorted(plan.to_do, key=plan.to_do.__getitem__, reverse=True)
     if scheduler:
-        options_here = [str(script), *sys.argv[1:], "--root", str(options.root)]  # of an option, the last counts
-        commands = {each: [*options_here, "--subjects", each.subject, "--actions", each.name] for each in longest_first}
-        return cluster.run_on_cluster(client, commands, jobs)
+        root = ["--root", str(options.root)]
+        tasks = {each: [*root, "--subjects", each.subject, "--actions", each.name] for each in longest_first}
+        return cluster.run_on_cluster(client, tasks, jobs)
     work = partial(process, options=options, metadata=metadata)
     return run_in_processes(work, longest_first, at_a_time, preload=MODULES_OF_WORKERS, debug=debug)
 

@@ -15,7 +15,7 @@ import pytest
 from helpers.demos import ACTION_OPTIONS, SUBJECT_OPTIONS
 from helpers.processes import parents_in_session
 from helpers.releases import contents, copy_of_scripts
-from helpers.scripts import PATIENCE_SECONDS, PROJECT, errors_in, run_script, start_script, wait_until
+from helpers.scripts import PATIENCE_SECONDS, errors_in, run_script, start_script, wait_until
 
 from h36m.errors import UsageError
 from h36m.parallel.cluster import connect
@@ -263,17 +263,15 @@ def test_debug_prints_the_tasks_log_and_traceback(cluster, root, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_task_whose_process_is_killed_each_time_is_named(own_cluster, root, tmp_path):
+def test_a_task_whose_process_is_killed_is_named(own_cluster, root, tmp_path):
     """At the end, and the other task is done."""
-    tries = tmp_path / "tries"
-    rule = f"import os\nif subject == 'S1':\n    open({str(tries)!r}, 'a').write('x')\n    os.kill(os.getpid(), 9)"
+    rule = "import os\nif subject == 'S1':\n    os.kill(os.getpid(), 9)"
     script = copy_of_scripts(tmp_path / "scripts", rule)
     run = start_run(root, own_cluster.address, "--actions", "Walking-1", script=script)
     _, errors = run.communicate(timeout=PATIENCE_SECONDS)
     assert run.returncode == 1
     [error] = errors_in(errors)
     assert error.startswith("process_all.py: S1 Walking-1: its process was killed")
-    assert tries.read_text() == "xxx"
     assert [file.parent.name for file in root.glob("processed/*/*/annot.h5")] == ["Walking-1"]
 
 
@@ -328,15 +326,13 @@ def test_jobs_limits_how_many_tasks_run_at_a_time(cluster, root):
 def test_a_worker_with_another_python_is_refused(tmp_path, root):
     # A worker asks its Python for this when it is asked for its versions; the rest of it must not notice.
     preload = tmp_path / "older.py"
-    preload.write_text(
-        "from distributed import versions\nversions.get_system_info = lambda: {'python': '3.7.16.final.0'}\n"
-    )
+    preload.write_text("import platform\nplatform.python_version = lambda: '3.7.16'\n")
     with cluster_of(tmp_path / "a cluster", 1, "--preload", preload) as cluster:
         ended = run_script("process_all.py", "--root", root, *OPTIONS, "--scheduler", cluster.address)
     here = "{}.{}".format(*sys.version_info)
     assert ended.returncode == 2
     assert ended.stderr.startswith("process_all.py: --scheduler: the worker tcp://127.0.0.1:")
-    assert ended.stderr.endswith(f" has Python 3.7.16.final.0, expected {here} as on this machine\n")
+    assert ended.stderr.endswith(f" has Python 3.7.16, expected {here} as on this machine\n")
     assert not (root / "processed").exists()
 
 
@@ -349,7 +345,7 @@ def test_what_is_no_scheduler_is_an_error_of_one_line(cluster, root, tmp_path, m
     expected = "--scheduler: expected the address of a running `dask scheduler`"
     for scheduler in ("tcp://127.0.0.1:1", "nowhere", "tcp://127.0.0.1:port", file, empty, worker):
         with pytest.raises(UsageError) as error:
-            connect(str(scheduler), root, PROJECT / "process_all.py", ("json",))
+            connect(str(scheduler), root, ())
         message = str(error.value)
         assert message.startswith(expected) and f", found {scheduler}: " in message and "\n" not in message
     ended = run_script("process_all.py", "--root", root, *OPTIONS, "--scheduler", worker)

@@ -12,10 +12,10 @@ import json
 import logging
 import os
 import pickle
+import platform
 import subprocess
 import sys
 import tempfile
-import traceback
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -39,22 +39,21 @@ except ImportError as error:
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
+# The script that runs: workers start it from the same path.
+SCRIPT = Path(sys.argv[0]).absolute()
 CONNECT_SECONDS = 10
-# Retries of a task whose process was killed (out of memory?): another worker may have more.
-RETRIES = 2
 WORKERS_LOST = "every worker that ran it died (out of memory?); run again"
 # How soon a worker notices that a task was cancelled.
 SECONDS_BETWEEN_LOOKS = 0.5
 
 
-def connect(scheduler: str, root: Path, script: Path, modules: tuple[str, ...]) -> distributed.Client:
+def connect(scheduler: str, root: Path, modules: tuple[str, ...]) -> distributed.Client:
     """Connect to a cluster whose workers can run the tasks.
 
     Args:
         scheduler: tcp://HOST:8786, or the path of the file that `dask scheduler --scheduler-file` writes.
         root: the folder that all workers must see.
-        script: that workers will run; they must see it, too.
-        modules: names of those that it needs there.
+        modules: names of those that workers must have.
 
     Raises:
         UsageError: there is no such cluster, or one of its workers could not run a task.
@@ -77,7 +76,7 @@ def connect(scheduler: str, root: Path, script: Path, modules: tuple[str, ...]) 
         warnings.simplefilter("ignore")  # of versions that differ; the one that matters is checked here
         client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     try:
-        check_workers(client, root, script, modules)
+        check_workers(client, root, modules)
     except BaseException:
         client.close()
         raise
@@ -85,11 +84,7 @@ def connect(scheduler: str, root: Path, script: Path, modules: tuple[str, ...]) 
 
 
 def address_in(file: Path) -> str:
-    """Read the scheduler's address from the file that it writes.
-
-    Raises:
-        ValueError: it is no such file.
-    """
+    """Read the scheduler's address from the file that it writes; a ValueError says that it is no such file."""
     try:
         return json.loads(file.read_text())["address"]
     except (ValueError, KeyError, TypeError) as error:
@@ -103,56 +98,49 @@ async def identity(address: str) -> dict:
         return await there.identity()
 
 
-def check_workers(client: distributed.Client, root: Path, script: Path, modules: tuple[str, ...]) -> None:
-    """Check that each worker has this Python, the project's requirements, and sees the files.
+def check_workers(client: distributed.Client, root: Path, modules: tuple[str, ...]) -> None:
+    """Check that each worker has this Python, sees the files, and can run the script; a UsageError says which cannot.
 
-    Raises:
-        UsageError: a worker lacks one of them.
+    What is sent to a worker is made of byte code, which another Python cannot read.
     """
     here = "{}.{}".format(*sys.version_info)
-    for worker, versions in client.get_versions()["workers"].items():
-        there = versions["host"]["python"] if versions else "unknown"
-        # What is sent to a worker is made of byte code, which another Python cannot read.
+    for worker, there in client.run(platform.python_version).items():
         if not there.startswith(f"{here}."):
             raise UsageError(f"--scheduler: the worker {worker} has Python {there}, expected {here} as on this machine")
-    call = (str(root / EXTRACTED), str(script), script.read_bytes(), modules)
-    for worker, lacking in client.run(missing_on_worker, *call, on_error="return").items():
+    arguments = (str(root / EXTRACTED), str(SCRIPT), SCRIPT.read_bytes(), modules)
+    for worker, lacking in client.run(missing_on_worker, *arguments, on_error="return").items():
         if lacking:
             raise UsageError(f"--scheduler: the worker {worker} {lacking}")
 
 
-def run_on_cluster(
-    client: distributed.Client, commands: dict[Any, list[str]], jobs: int | None = None
-) -> Iterator[Finished]:
-    """Run tasks on a cluster; yield how each ended, in the order of ending. The client is closed at the end.
+def run_on_cluster(client: distributed.Client, tasks: dict[Any, list[str]], jobs: int | None) -> Iterator[Finished]:
+    """Run the script for each task on a cluster; yield how each ended, in the order of ending, and close the client.
 
-    Dask reruns the task of a lost worker elsewhere, and gives up after several lost workers. A task that fails
-    for its data is not retried. When the caller stops early, or is killed, what is running is ended.
+    Dask reruns the task of a lost worker elsewhere, and gives up after several lost workers. When the caller stops
+    early, or is killed, what is running is ended.
 
     Args:
         client: from connect().
-        commands: the path and the options of the script for each task. It calls run_for_dask_worker().
+        tasks: the options that have the script do a task, beside those of this run; it calls run_for_dask_worker().
         jobs: how many at a time at most; None for as many as the workers have threads.
 
     Raises:
         TaskError: the scheduler was lost.
     """
-    waiting = iter(commands)
+    waiting = iter(tasks.items())
     running: dict[distributed.Future, Any] = {}
     completed = distributed.as_completed([], loop=client.loop)
 
     def submit(count: int) -> None:
-        for task in itertools.islice(waiting, count):
-            key = f"{task} {uuid.uuid4()}"
-            # A function that has a module would be sent by name within Dask's graph, whatever cloudpickle is told.
-            future = client.submit(
-                lambda *call: run_script(*call), commands[task], key=key, pure=False, retries=RETRIES
-            )
+        for task, options in itertools.islice(waiting, count):
+            command = [str(SCRIPT), *sys.argv[1:], *options]
+            # A function that has a name would be sent by it, within a graph of Dask's.
+            future = client.submit(lambda command: run_script(command), command, key=f"{task} {uuid.uuid4()}")
             running[future] = task
             completed.add(future)
 
     try:
-        submit(jobs or len(commands))
+        submit(jobs or len(tasks))
         while running:
             future = next(completed)
             finished = finish(running.pop(future), future)
@@ -171,15 +159,16 @@ def finish(task: Any, future: distributed.Future) -> Finished:
     """
     if future.cancelled():
         raise TaskError("the Dask scheduler stopped or cannot be reached; run again to resume")
-    error = future.exception()
-    if isinstance(error, distributed.KilledWorker):
-        return Finished(task, None, WORKERS_LOST, None)
-    if error and not isinstance(error, ChildProcessError):
-        return Finished(task, None, f"{error}", "".join(traceback.format_exception(error)))
-    result, log = error.args if error else future.result()
+    if error := future.exception():
+        return Finished(task, None, WORKERS_LOST if isinstance(error, distributed.KilledWorker) else f"{error}", None)
+    status, result, log = future.result()
     if log:
         tqdm.write(log, file=sys.stderr, end="")
-    return Finished(task, None, how_it_ended(result), None) if error else Finished(task, *pickle.loads(result))
+    return (
+        Finished(task, None, how_it_ended(status), None)
+        if status or not result
+        else Finished(task, *pickle.loads(result))
+    )
 
 
 # From here on: what runs in a worker.
@@ -189,8 +178,7 @@ def missing_on_worker(extracted: str, script: str, content: bytes, modules: tupl
     """Return what keeps this worker from running tasks; None if nothing does."""
     if not Path(extracted).is_dir():
         return f"cannot see the folder {extracted}; mount the same files under the same path"
-    # A copy of its own may have another rule for frames.
-    if not Path(script).is_file() or Path(script).read_bytes() != content:
+    if not Path(script).is_file() or Path(script).read_bytes() != content:  # it may have a copy with another rule
         return f"cannot see this {script}; put the project into a folder that all workers see under the same path"
     command = [sys.executable, "-c", f"import {', '.join(modules)}"]
     ended = subprocess.run(command, cwd=Path(script).parent, capture_output=True, text=True)
@@ -199,22 +187,17 @@ def missing_on_worker(extracted: str, script: str, content: bytes, modules: tupl
     return None
 
 
-def run_script(command: list[str]) -> tuple[bytes, str]:
-    """Run the script for one task; it ends with this worker's process and when the task is cancelled.
-
-    Args:
-        command: the script's path and its options.
+def run_script(command: list[str]) -> tuple[int, bytes, str]:
+    """Run the script, which ends with this worker's process and when the task is cancelled.
 
     Returns:
-        the content of its result file, and what it printed to standard error.
-
-    Raises:
-        ChildProcessError: it ended without a result; its exit code and the same text are the arguments.
+        its exit status, the content of its result file, and what it printed to standard error.
     """
     worker = distributed.get_worker()
     key = worker.get_current_task()
     with tempfile.TemporaryDirectory(None, "h36m-", worker.local_directory, ignore_cleanup_errors=True) as folder:
         result, errors = Path(folder, "result"), Path(folder, "errors")
+        result.touch()
         # Dask's nanny holds its worker's memory down with a setting that has the C library request memory again for
         # each image: a task then takes 1.45 times the CPU time.
         environment = {name: value for name, value in os.environ.items() if name != "MALLOC_TRIM_THRESHOLD_"}
@@ -230,7 +213,4 @@ def run_script(command: list[str]) -> tuple[bytes, str]:
                     process.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(SECONDS_BETWEEN_LOOKS)
-        printed = errors.read_text(errors="replace")
-        if process.returncode or not result.exists():
-            raise ChildProcessError(process.returncode, printed)
-        return result.read_bytes(), printed
+        return process.returncode, result.read_bytes(), errors.read_text(errors="replace")

@@ -127,13 +127,7 @@ def run_task(work: Callable[[Any], Any], task: Any, send: Callable[[Ending], Any
 
 
 def run_for_dask_worker(work: Callable[[Any], Any], task: Any, debug: bool) -> bool:
-    """Run one task if a Dask worker has started this script for it, see h36m.parallel.cluster; return whether it has.
-
-    Args:
-        work: called with the task.
-        task: what to do.
-        debug: see run_task().
-    """
+    """Run a task, see run_task(), if a Dask worker has started this script; return whether it has."""
     result = os.environ.get(RESULT_VARIABLE)
     if result:
         run_task(work, task, lambda ending: Path(result).write_bytes(pickle.dumps(ending)), debug)
