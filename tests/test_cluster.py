@@ -184,13 +184,15 @@ def test_a_task_that_fails_for_its_data_is_not_retried(cluster, root, tmp_path):
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_the_tasks_on_the_workers(own_cluster, root):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_the_end_of_a_run_ends_the_tasks_on_the_workers(own_cluster, root, number):
     run = start_run(root, own_cluster.address, "--all-frames")
     wait_until(lambda: started_tasks(root), "a task to begin")
-    run.send_signal(signal.SIGINT)
+    run.send_signal(number)
     _, errors = run.communicate(timeout=PATIENCE_SECONDS)
-    assert run.returncode == 130
-    assert errors_in(errors) == ["process_all.py: interrupted; run again to resume"]
+    if number == signal.SIGINT:
+        assert run.returncode == 130
+        assert errors_in(errors) == ["process_all.py: interrupted; run again to resume"]
     wait_until(lambda: not processes_of(own_cluster.folder), "the tasks' processes to end")
     assert not list(root.glob("processed/*/*/annot.h5")), "expected the started work to be given up"
 
@@ -226,13 +228,16 @@ def test_a_killed_run_with_a_blocked_rule_leaves_no_process(root, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_worker_with_a_blocked_rule_leaves_no_process(root, tmp_path):
+def test_a_killed_worker_with_a_blocked_rule_leaves_no_process(root, tmp_path, monkeypatch):
+    """While it runs, it has the environment of its worker, but for a setting that Dask's nanny makes."""
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
     at_it = tmp_path / "at it"
     script = copy_of_scripts(tmp_path / "scripts", BLOCKED.format(file=str(at_it)))
     with cluster_of(tmp_path / "a cluster", 1) as cluster:
         run = start_run(root, cluster.address, *ONE[:4], script=script)
         wait_until(at_it.exists, "the rule to be called")
-        assert len(processes_of(cluster.folder)) == 1
+        [environment] = processes_of(cluster.folder)
+        assert "MALLOC_" not in environment and f"PATH={os.environ['PATH']}" in environment
         cluster.workers[0].kill()
         wait_until(lambda: not processes_of(cluster.folder), "the task to end", SECONDS_TO_END)
         run.send_signal(signal.SIGINT)
