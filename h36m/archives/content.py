@@ -5,11 +5,12 @@ not, whatever its name, HTTP status and content type say. The download and the e
 those of `read_archive`, which reads all of a file, and of `fault_in_beginning`.
 """
 
+import contextlib
 import io
 import re
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import IO
 
@@ -67,12 +68,22 @@ def member_names(beginning: bytes) -> list[str]:
         if GZIP_MAGIC.startswith(beginning):
             return []
         raise BadArchiveError(f"is not a gzip file; {describe(beginning)}")
+    stream = zlib.decompressobj(GZIP_WINDOW)
     try:
-        content, is_all = _decompress(beginning)
+        content = stream.decompress(beginning, MOST_CONTENT_BYTES)
     except zlib.error:
         raise BadArchiveError("is damaged: its gzip stream cannot be decompressed") from None
+    names: list[str] = []
     if is_tar(content):
-        return list(_names_in_tar(content))
+        # The bytes end within a header, or it is a broken one.
+        with (
+            contextlib.suppress(tarfile.TarError, ValueError, OverflowError),
+            tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar,
+        ):
+            for member in tar:
+                names.append(member.name)
+        return names
+    is_all = stream.eof and not stream.unused_data
     if len(content) < tarfile.BLOCKSIZE and not is_all and page_text(content) is None:
         return []
     raise BadArchiveError(f"is gzip, but contains no tar archive; {describe(content)}")
@@ -149,8 +160,7 @@ def read_archive(
     beginning = file.read(BEGINNING_BYTES) or b""
     if not beginning:
         raise BadArchiveError("is empty")
-    for name in member_names(beginning):
-        require_member(name, archive)
+    member_names(beginning)  # tells what else it is
     file.seek(0)
     pieces = decompressed(file, on_bytes)
     try:
@@ -188,31 +198,3 @@ def _read_members(
         on_file(member, content)
         files[path] = None
     return list(files), strays
-
-
-# -- how the first bytes are read --------------------------------------------------------------------------------------
-
-
-def _decompress(beginning: bytes) -> tuple[bytes, bool]:
-    """Return the content of the first bytes of a gzip file, and whether the file seems to end there.
-
-    Raises:
-        zlib.error: they are damaged.
-    """
-    content = b""
-    while beginning.startswith(GZIP_MAGIC) and len(content) < MOST_CONTENT_BYTES:
-        member = zlib.decompressobj(GZIP_WINDOW)
-        content += member.decompress(beginning, MOST_CONTENT_BYTES)
-        if not member.eof:
-            return content, False
-        beginning = member.unused_data.lstrip(b"\0")
-    return content, True
-
-
-def _names_in_tar(content: bytes) -> Iterator[str]:
-    """Yield the names of the members whose headers are within the first bytes of a tar archive."""
-    try:
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
-            yield from (member.name for member in tar)
-    except (tarfile.TarError, ValueError, OverflowError):  # the bytes end within a header, or it is a broken one
-        return
