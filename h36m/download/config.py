@@ -28,7 +28,8 @@ DEFAULTS = {
 KEYS = {key.lower(): key for key in DEFAULTS}  # keys are not case-sensitive
 VARIABLES = {"PHPSESSID": "H36M_PHPSESSID", "Username": "H36M_USERNAME", "Password": "H36M_PASSWORD"}
 YES = ("yes", "true", "on", "1")
-# What a value in lower case must match, and that in words.
+# What a value in lower case must match, and that in words. An address may not contain a password, since axel would show
+# it in `ps` and messages name the host; names of pages are appended to it.
 RULES = {
     "BaseURL": (
         r"https?://([^][\s?#/@:]+|\[[0-9a-f:.]+\])(:[0-9]+)?(/[^\s?#]*)?",
@@ -189,7 +190,7 @@ def _read_settings(path: Path) -> tuple[dict[str, str], list[str]]:
             settings[key] = _checked_text(line.value, f"{where}: {key}")
             pattern, expected = RULES.get(key, (".*", ""))
             if not re.fullmatch(pattern, line.value.lower(), re.DOTALL):
-                found = "" if key == "BaseURL" else f", not {line.value!r}"  # an address may contain a password
+                found = "" if key == "BaseURL" else f", not {line.value!r}"  # it may contain a password
                 raise UsageError(f"{where}: {key} must {expected}{found}")
             if key == "Username" and re.search(r"\s", line.value):
                 hint = "if a comment follows it, put the comment on a line of its own"

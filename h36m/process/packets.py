@@ -69,9 +69,9 @@ def read_packet_facts(video: Path) -> list[PacketFacts]:
     facts: list[PacketFacts] = []
     for packet, context in packets_of(video, for_decoding=False):
         read = {"h264": read_h264, "mpeg4": read_mpeg4}.get(context.name)
-        # A decoder that starts behind other settings would not get them.
+        # Of another codec, without a time, or with other settings, which a decoder that starts behind it would not get.
         if read is None or packet.pts is None or packet.has_sidedata("new_extradata"):
-            raise NoPlanError(f"{context.name} packet {len(facts)} has no time or other settings")
+            raise NoPlanError(f"no plan can include {context.name} packet {len(facts)}")
         try:
             is_random_access_point, is_b_frame, is_reference = read(bytes(packet), context.extradata or b"")
         except ValueError as error:
