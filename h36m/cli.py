@@ -114,7 +114,8 @@ def run(main: Callable[[argparse.Namespace], list[str]], parser: argparse.Argume
         main: takes the parsed options and returns one line for each thing that could not be done.
         parser: reads the command line; it ends with status 2 itself on a wrong one.
     """
-    _prepare_streams()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a path may have characters that the terminal's encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     # SIGTERM (a cluster's time limit, `docker stop`) and a closed terminal clean up as Ctrl-C does.
     _handle_stops(signal.default_int_handler)
     try:
@@ -162,20 +163,6 @@ def line_of_limit(error: Exception) -> str | None:
     if is_of_files or isinstance(error, MemoryError) or str(error) == "can't start new thread":
         return f"{str(error) or 'out of memory'}; {LIMIT_REMEDY}"
     return None
-
-
-def _prepare_streams() -> None:
-    """Open standard streams that were closed (`<&-`), and let standard output accept any text."""
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            # The next opened file would get its number, and child processes would use that file as the stream.
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123  (open until the end)
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a path may have characters that the terminal's encoding lacks
-        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _flush_streams() -> None:

@@ -3,7 +3,7 @@
     archives/Videos_S1.tgz -> extracted/S1/Videos/Walking 1.54138969.mp4 -> processed/S1/Walking-1/annot.h5
 
 Every other module takes these names from here. What `metadata.xml` says (sequences, cameras, skeleton) is in
-h36m.sequences and h36m.metadata.
+h36m.metadata.
 """
 
 import re

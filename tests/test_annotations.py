@@ -14,7 +14,7 @@ from PIL import Image
 from demo.figure import COLOURS
 from demo.release import DEMO, Recording, add_cell, open_mat
 from h36m.files.cdf import pycdf
-from h36m.process.annotations import DATASETS, describe, markdown_table
+from h36m.process.annotations import DATASETS, markdown_table
 from h36m.process.part_labels import PALETTE
 
 BASES = {"Greeting-2": "Greeting", "Walking-1": "Walking 1"}
@@ -340,9 +340,3 @@ def test_describing_a_damaged_or_missing_file_is_one_line(demo_run, tmp_path):
             file.write_bytes(content[:length])
         ended = run_script("process_all.py", "--describe", file)
         assert (ended.returncode, ended.stdout, len(ended.errors)) == (status, "", 1) and str(file) in ended.stderr
-
-
-def test_describe_tells_datasets_that_others_added(tmp_path):
-    with h5py.File(tmp_path / "a.h5", "w") as file:
-        file["mine"] = np.zeros(3)
-    assert "not written by this version" in describe(tmp_path / "a.h5")

@@ -201,9 +201,7 @@ def shell(command: str, *arguments) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.mark.parametrize(
-    "streams", ["<&- >&- 2>&-", slow("<&-"), slow(">/dev/full"), slow(">/dev/full 2>&1"), slow(">&-")]
-)
+@pytest.mark.parametrize("streams", ["</dev/null >/dev/full 2>&1", slow(">/dev/full")])
 def test_a_run_goes_on_whatever_its_streams_are(root, expected, streams):
     ended = shell(f'"$@" {streams}', "--root", root, *ONE)
     assert (ended.returncode, ended.stderr) == (0, "")

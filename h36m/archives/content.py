@@ -5,14 +5,16 @@ not, whatever its name, HTTP status and content type say. The download and the e
 those of `read_archive`, which reads all of a file, and of `fault_in_beginning`.
 """
 
+import contextlib
 import io
+import re
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import IO
 
-from h36m.archives.gzip_stream import GZIP_MAGIC, GZIP_WINDOW, GzipStream, decompressed, describe_page, page_text
+from h36m.archives.gzip_stream import GZIP_MAGIC, GZIP_WINDOW, GzipStream, decompressed
 from h36m.archives.members import is_stray, listed, places_of, require_member
 from h36m.dataset import Archive
 from h36m.errors import BadArchiveError, OtherArchiveError, UnsafeArchiveError
@@ -46,7 +48,7 @@ def fault_in_beginning(beginning: bytes, archive: Archive) -> str | None:
         archive: that the name says.
 
     Returns:
-        one line that follows the archive's name: "is a compressed HTML page: 'Please log in'".
+        one line that follows the archive's name: "is not a gzip file; it begins with b'PK'".
     """
     try:
         for name in member_names(beginning):
@@ -65,38 +67,49 @@ def member_names(beginning: bytes) -> list[str]:
     if not beginning.startswith(GZIP_MAGIC):
         if GZIP_MAGIC.startswith(beginning):
             return []
-        raise BadArchiveError(f"is not a gzip file; {_description(beginning)}")
+        raise BadArchiveError(f"is not a gzip file; {describe(beginning)}")
+    stream = zlib.decompressobj(GZIP_WINDOW)
     try:
-        content, is_all = _decompress(beginning)
+        content = stream.decompress(beginning, MOST_CONTENT_BYTES)
     except zlib.error:
         raise BadArchiveError("is damaged: its gzip stream cannot be decompressed") from None
+    names: list[str] = []
     if is_tar(content):
-        return list(_names_in_tar(content))
-    text = page_text(content[:PAGE_BYTES])
-    if text is not None:
-        raise BadArchiveError(f"is a compressed HTML page: {text!r}")
-    if len(content) < tarfile.BLOCKSIZE and not is_all:
+        # The bytes end within a header, or it is a broken one.
+        with (
+            contextlib.suppress(tarfile.TarError, ValueError, OverflowError),
+            tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar,
+        ):
+            for member in tar:
+                names.append(member.name)
+        return names
+    is_all = stream.eof and not stream.unused_data
+    if len(content) < tarfile.BLOCKSIZE and not is_all and page_text(content) is None:
         return []
-    if content.startswith(GZIP_MAGIC):
-        raise BadArchiveError("is compressed twice")
-    if content and not content.strip(b"\0"):
-        raise BadArchiveError("contains no file")
-    raise BadArchiveError(f"is gzip, but contains no tar archive; {_description(content)}")
+    raise BadArchiveError(f"is gzip, but contains no tar archive; {describe(content)}")
 
 
 def page_fault(beginning: bytes) -> str | None:
-    """Return why bytes cannot be from the middle of an archive; None if they can.
+    """Return why bytes cannot be from the middle of an archive: they are a page; None if they can."""
+    text = page_text(beginning) if beginning.lstrip().startswith(b"<") else None
+    return None if text is None else f"is an HTML page: {text!r}"
 
-    They can be anything except a page (compressed or not) that a server sends instead of the requested range.
-    """
-    try:
-        content, _ = _decompress(beginning)
-    except zlib.error:
-        content = b""
-    for page, name in ((beginning, "an HTML page"), (content, "a compressed HTML page")):
-        if page.lstrip().startswith(b"<") and (text := page_text(page[:PAGE_BYTES])) is not None:
-            return f"is {name}: {text!r}"
-    return None
+
+def page_text(beginning: bytes) -> str | None:
+    """Return the first words that an HTML page shows, printable and without tags; None for something else."""
+    text = beginning[:PAGE_BYTES].decode("ascii", errors="replace")
+    if not re.search(r"<!doctype|<html|<head|<body", text, re.IGNORECASE):
+        return None
+    return " ".join(re.sub(r"<[^>]*>?|[^ -~]", " ", text).split())[:60]
+
+
+def describe(beginning: bytes) -> str:
+    """Describe the first bytes of something that is not an archive, in a few printable words."""
+    if is_tar(beginning):
+        return "it is a tar archive that is not compressed"
+    if (text := page_text(beginning)) is not None:
+        return f"it looks like an HTML page: {text!r}"
+    return f"it begins with {beginning[:8]!r}" if beginning else "it is empty"
 
 
 def is_tar(beginning: bytes) -> bool:
@@ -147,8 +160,7 @@ def read_archive(
     beginning = file.read(BEGINNING_BYTES) or b""
     if not beginning:
         raise BadArchiveError("is empty")
-    for name in member_names(beginning):
-        require_member(name, archive)
+    member_names(beginning)  # tells what else it is
     file.seek(0)
     pieces = decompressed(file, on_bytes)
     try:
@@ -186,37 +198,3 @@ def _read_members(
         on_file(member, content)
         files[path] = None
     return list(files), strays
-
-
-# -- how the first bytes are read --------------------------------------------------------------------------------------
-
-
-def _decompress(beginning: bytes) -> tuple[bytes, bool]:
-    """Return the content of the first bytes of a gzip file, and whether the file seems to end there.
-
-    Raises:
-        zlib.error: they are damaged.
-    """
-    content = b""
-    while beginning.startswith(GZIP_MAGIC) and len(content) < MOST_CONTENT_BYTES:
-        member = zlib.decompressobj(GZIP_WINDOW)
-        content += member.decompress(beginning, MOST_CONTENT_BYTES)
-        if not member.eof:
-            return content, False
-        beginning = member.unused_data.lstrip(b"\0")
-    return content, True
-
-
-def _names_in_tar(content: bytes) -> Iterator[str]:
-    """Yield the names of the members whose headers are within the first bytes of a tar archive."""
-    try:
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
-            yield from (member.name for member in tar)
-    except (tarfile.TarError, ValueError, OverflowError):  # the bytes end within a header, or it is a broken one
-        return
-
-
-def _description(beginning: bytes) -> str:
-    if is_tar(beginning):
-        return "it is a tar archive that is not compressed"
-    return describe_page(beginning[:PAGE_BYTES])

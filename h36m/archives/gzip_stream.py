@@ -1,7 +1,6 @@
 """Read a gzip file once, from start to end, and verify everything that gzip records about it."""
 
 import io
-import re
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -24,11 +23,11 @@ def decompressed(file: io.RawIOBase, on_bytes: Callable[[int], None] = lambda co
     Bytes behind the gzip stream are ignored where its content is a tar to its end, as some servers append a few.
 
     Args:
-        file: open for reading, without a buffer of its own.
+        file: of which the first bytes are gzip's; open for reading, without a buffer of its own.
         on_bytes: called with the number of compressed bytes after each read; it may raise to stop.
 
     Raises:
-        BadArchiveError: the file is not gzip, or is damaged or truncated.
+        BadArchiveError: the file is damaged or truncated.
     """
 
     def read() -> bytes:
@@ -36,9 +35,7 @@ def decompressed(file: io.RawIOBase, on_bytes: Callable[[int], None] = lambda co
         on_bytes(len(compressed))
         return compressed
 
-    compressed, end = read(), b""
-    if compressed and not compressed.startswith(GZIP_MAGIC):
-        raise BadArchiveError(f"is not a gzip file; {describe_page(compressed)}")
+    compressed = end = b""
     while True:
         member = zlib.decompressobj(GZIP_WINDOW)
         while not member.eof:
@@ -65,22 +62,6 @@ def decompressed(file: io.RawIOBase, on_bytes: Callable[[int], None] = lambda co
         raise BadArchiveError("is damaged: its gzip stream contains no complete tar archive, and other bytes follow it")
 
 
-def describe_page(beginning: bytes) -> str:
-    """Describe the first bytes of something that is not an archive, in a few printable words."""
-    text = page_text(beginning)
-    if text is not None:
-        return f"it looks like an HTML page: {text!r}"
-    return f"it begins with {beginning[:8]!r}" if beginning else "it is empty"
-
-
-def page_text(beginning: bytes) -> str | None:
-    """Return the first words that an HTML page shows, printable and without tags; None for something else."""
-    text = beginning.decode("ascii", errors="replace")
-    if not re.search(r"<!doctype|<html|<head|<body", text, re.IGNORECASE):
-        return None
-    return " ".join(re.sub(r"<[^>]*>?|[^ -~]", " ", text).split())[:60]
-
-
 class GzipStream(io.RawIOBase):
     """The pieces of `decompressed` as a file to be read forward only, which is all that tarfile needs."""
 
@@ -88,9 +69,6 @@ class GzipStream(io.RawIOBase):
         self._pieces = pieces
         self._piece = memoryview(b"")
         self._position = 0
-
-    def readable(self) -> bool:
-        return True
 
     def tell(self) -> int:
         return self._position

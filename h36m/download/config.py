@@ -1,17 +1,15 @@
 """config.ini: read it, and save a session in it."""
 
 import codecs
-import difflib
 import errno
 import io
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from h36m.errors import UsageError
 from h36m.storage import PRIVATE, write_atomically
@@ -29,11 +27,17 @@ DEFAULTS = {
 }
 KEYS = {key.lower(): key for key in DEFAULTS}  # keys are not case-sensitive
 VARIABLES = {"PHPSESSID": "H36M_PHPSESSID", "Username": "H36M_USERNAME", "Password": "H36M_PASSWORD"}
-BOOLEANS = dict.fromkeys(("yes", "true", "on", "1"), True) | dict.fromkeys(("no", "false", "off", "0"), False)
-CHOICES: dict[str, tuple[Collection[str], str]] = {
-    "VerifyTLS": (BOOLEANS, "yes or no"),
-    "Downloader": (("auto", "axel", "requests"), "auto, axel or requests"),
-    "Connections": ([str(number) for number in range(1, 101)], "a number from 1 to 100"),
+YES = ("yes", "true", "on", "1")
+# What a value in lower case must match, and that in words. An address may not contain a password, since axel would show
+# it in `ps` and messages name the host; names of pages are appended to it.
+RULES = {
+    "BaseURL": (
+        r"https?://([^][\s?#/@:]+|\[[0-9a-f:.]+\])(:[0-9]+)?(/[^\s?#]*)?",
+        "begin with https:// and a host, without a user name or password, and not contain spaces, ? or #",
+    ),
+    "VerifyTLS": ("yes|true|on|1|no|false|off|0", "be yes or no"),
+    "Downloader": ("auto|axel|requests", "be auto, axel or requests"),
+    "Connections": ("[1-9][0-9]?|100", "be a number from 1 to 100"),
 }
 
 # \s is an ASCII space or a line end here. A byte order mark counts as a space.
@@ -90,24 +94,17 @@ def read_configuration(path: Path, environment: Mapping[str, str] = os.environ) 
     Raises:
         UsageError: the file cannot be read, or has a line or value that is not understood; no secret is in the message.
     """
-    found, warnings = _read_settings(path)
-    values = DEFAULTS | {key: value for key, (value, _) in found.items() if value}
+    settings, warnings = _read_settings(path)
+    values = DEFAULTS | settings
     variables = {key: _checked_text(environment.get(name, ""), name) for key, name in VARIABLES.items()}
-    for key, (choices, expected) in CHOICES.items():
-        if values[key].lower() not in choices:
-            raise _wrong_value(path, key, *found[key], f"be {expected}, not {values[key]!r}")
-    if fault := _fault_of_url(values["BaseURL"]):
-        raise _wrong_value(path, "BaseURL", *found["BaseURL"], fault)
-    if values["Downloader"].lower() == "axel" and not shutil.which("axel"):
+    downloader = values["Downloader"].lower()
+    if downloader == "axel" and not shutil.which("axel"):
         raise UsageError(f"{path}: Downloader is axel, which is not installed; install it or set Downloader = auto")
-    if re.search(r"\s", values["Username"]):
-        hint = "if a comment follows it, put the comment on a line of its own"
-        warnings.append(f"{path}: line {found['Username'][1]}: Username contains a space; {hint}")
     return Configuration(
         path=path,
         base_url=PAGE.sub("/", values["BaseURL"], count=1),
-        verify_tls=BOOLEANS[values["VerifyTLS"].lower()],
-        downloader=values["Downloader"].lower(),
+        verify_tls=values["VerifyTLS"].lower() in YES,
+        downloader=downloader,
         connections=int(values["Connections"]),
         username=variables["Username"] or values["Username"],
         password=variables["Password"] or values["Password"],
@@ -165,37 +162,41 @@ def lines_of(text: str) -> Iterator[Line]:
             yield Line(section, raw, key="")
 
 
-def _read_settings(path: Path) -> tuple[dict[str, tuple[str, int]], list[str]]:
-    """Return the values of the keys with the numbers of their lines, and warnings about what is ignored.
+def _read_settings(path: Path) -> tuple[dict[str, str], list[str]]:
+    """Return the values that are not empty, by key, and warnings about what is ignored.
 
     Raises:
         UsageError: as `read_configuration`.
     """
-    settings: dict[str, tuple[str, int]] = {}
+    settings: dict[str, str] = {}
     warnings: list[str] = []
-    seen: set[tuple[str | None, str]] = set()
     try:
         text = _read(path)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     for number, line in enumerate(lines_of(text), 1):
         where = f"{path}: line {number}"
+        is_ours = line.section == SECTION
         if line.key is None:
-            if line.section != SECTION and HEADER.fullmatch(line.before):
-                hint = _hint(line.section or "", {SECTION.lower(): f"[{SECTION}]"})
-                warnings.append(f"{where}: ignoring the unknown section {f'[{line.section}]'!a}{hint}")
+            if not is_ours and HEADER.fullmatch(line.before):
+                warnings.append(f"{where}: ignoring the unknown section {f'[{line.section}]'!a}")
             continue
-        name = line.section, line.key.lower()
-        is_word = WORD.fullmatch(line.key) if line.section == SECTION else line.key
-        if line.section is None or name in seen or not is_word:
+        key = KEYS.get(line.key.lower())
+        is_wrong = is_ours and (key in settings or not WORD.fullmatch(line.key))
+        if is_wrong or line.section is None or not line.key:
             # Without any word of the line: it may contain the password.
             raise UsageError(f"{where} is neither KEY = VALUE nor a comment; see config.ini.example")
-        seen.add(name)
-        key = KEYS.get(line.key.lower())
-        if line.section == SECTION and key:
-            settings[key] = _checked_text(line.value, f"{where}: {key}"), number
-        elif line.section == SECTION:
-            warnings.append(f"{where}: ignoring the unknown key {line.key!a}{_hint(line.key, KEYS)}")
+        if is_ours and key and line.value:
+            settings[key] = _checked_text(line.value, f"{where}: {key}")
+            pattern, expected = RULES.get(key, (".*", ""))
+            if not re.fullmatch(pattern, line.value.lower(), re.DOTALL):
+                found = "" if key == "BaseURL" else f", not {line.value!r}"  # it may contain a password
+                raise UsageError(f"{where}: {key} must {expected}{found}")
+            if key == "Username" and re.search(r"\s", line.value):
+                hint = "if a comment follows it, put the comment on a line of its own"
+                warnings.append(f"{where}: Username contains a space; {hint}")
+        elif is_ours and not key:
+            warnings.append(f"{where}: ignoring the unknown key {line.key!a}")
     return settings, warnings
 
 
@@ -223,21 +224,6 @@ def _joined(lines: Iterable[Line]) -> str:
     return "".join(line.before + line.value + line.after for line in lines)
 
 
-# -- values ------------------------------------------------------------------------------------------------------------
-
-
-def _hint(name: str, known: Mapping[str, str]) -> str:
-    """Return the end of a warning about a name: which one is probably meant, if it is like a known one."""
-    close = difflib.get_close_matches(name.lower(), known, n=1)
-    return f"; did you mean {known[close[0]]}?" if close else ""
-
-
-def _wrong_value(path: Path, key: str, value: str, number: int, must: str) -> UsageError:
-    """Return the error to raise for the value in a line of the file."""
-    hint = "; put the comment on a line of its own" if re.search(r"\s[;#]", value) else ""
-    return UsageError(f"{path}: line {number}: {key} must {must}{hint}")
-
-
 def _checked_text(value: str, name: str) -> str:
     """Return a value unchanged.
 
@@ -249,17 +235,3 @@ def _checked_text(value: str, name: str) -> str:
     except UnicodeEncodeError:
         raise UsageError(f"{name} is not UTF-8 text; save or set it in UTF-8") from None
     return value
-
-
-def _fault_of_url(url: str) -> str | None:
-    """Return what is wrong with BaseURL, without the URL itself, which may contain a password; None if nothing is."""
-    try:
-        parts = urlsplit(url)
-        is_right = parts.scheme in ("http", "https") and parts.hostname
-    except ValueError:  # such as brackets around what is not an IPv6 address
-        return "be an address, such as https://vision.imar.ro/human3.6m/"
-    if "@" in parts.netloc:  # axel would show it in `ps`, and messages name the host
-        return "not contain a user name or password; remove everything before the @, and use Username and Password"
-    if not is_right or re.search(r"[\s?#]", url):  # names of pages are appended to it
-        return "begin with https:// and a host, and not contain spaces, ? or #"
-    return None

@@ -3,13 +3,11 @@
 Importing it takes some 0.3 s, so h36m.files.poses does it when the first file is read.
 """
 
-import contextlib
 import importlib.util
 import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -18,7 +16,6 @@ from h36m.errors import TaskError
 # spacepy imports these where they are installed, for functions that we do not use. They read settings (MPLBACKEND, a
 # matplotlibrc in the current folder) that can end the import, and matplotlib doubles its time and memory.
 NOT_NEEDED = ("matplotlib", "astropy")
-LIBRARY_FILES = ("libcdf.so", "libcdf.dylib")  # on Linux, macOS
 
 
 class FileName(str):
@@ -34,12 +31,17 @@ def import_pycdf() -> ModuleType:
     Raises:
         TaskError: the package cannot be imported, or there is no temporary folder to write to.
     """
+    spec = importlib.util.find_spec("spacepy")
+    variables = dict(os.environ)
+    hidden = [name for name in NOT_NEEDED if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # the import system documents None
     try:
+        variables["CDF_TMP"] = tempfile.gettempdir()  # the library itself reads it, whenever it opens a file
         # spacepy makes a folder `.spacepy` when it is imported and reads settings there. It needs the folder only then.
         with tempfile.TemporaryDirectory(prefix="h36m-spacepy-", ignore_cleanup_errors=True) as folder:
-            os.environ["CDF_TMP"] = tempfile.gettempdir()  # the library itself reads it, whenever it opens a file
-            variables = {"SPACEPY": folder} | library_variables()
-            with changed_environment(variables), hidden_modules(NOT_NEEDED), warnings.catch_warnings():
+            # Its own library, whichever others are installed; where it has none, it looks elsewhere by itself.
+            os.environ |= {"SPACEPY": folder, "CDF_LIB": str(Path(spec.origin).parent) if spec and spec.origin else ""}
+            with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # PYTHONWARNINGS=error would end the import at any of them
                 from spacepy import pycdf
         return pycdf
@@ -50,45 +52,11 @@ def import_pycdf() -> ModuleType:
         raise TaskError(f"cannot import spacepy: {reason}; set TMPDIR to a folder with free space") from error
     except ImportError as error:
         raise TaskError(f"cannot import spacepy: {error}; run pip install -r requirements.txt") from error
-
-
-def library_variables() -> dict[str, str]:
-    """Return the variables that make spacepy load its own library, whichever others are installed.
-
-    Empty where spacepy was built without one: then the user's own variables give its location.
-    """
-    spec = importlib.util.find_spec("spacepy")
-    for folder in (spec and spec.submodule_search_locations) or ():
-        if any(Path(folder, name).is_file() for name in LIBRARY_FILES):
-            return {"CDF_LIB": folder}
-    return {}
-
-
-@contextlib.contextmanager
-def changed_environment(variables: dict[str, str]) -> Iterator[None]:
-    """Set some environment variables while the `with` block runs."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextlib.contextmanager
-def hidden_modules(names: tuple[str, ...]) -> Iterator[None]:
-    """Make the import of some modules an ImportError while the `with` block runs, unless they are imported already."""
-    hidden = [name for name in names if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None is what the import system documents
-    try:
-        yield
     finally:
         for name in hidden:
             del sys.modules[name]
+        os.environ.clear()
+        os.environ |= variables
 
 
 pycdf = import_pycdf()

@@ -30,15 +30,13 @@ def read_poses(file: Path, coordinates: int) -> np.ndarray:
 
     if not file.is_file():
         raise TaskError(f"{file} is missing; download and unpack its archive")
-    expected = f"(1, frames, {JOINTS * coordinates})"
+    expected = f"(1, 1 to {MOST_FRAMES} frames, {JOINTS * coordinates})"
     try:
         with pycdf.CDF(FileName(file)) as cdf:
             # Before anything is read: in a damaged file the shape may be huge, and texts and dates are no poses.
             shape, type_name = cdf["Pose"].shape, pycdf.lib.cdftypenames.get(cdf["Pose"].type(), "an unknown type")
-            if len(shape) != 3 or shape[0] != 1 or shape[1] == 0 or shape[2] != JOINTS * coordinates:
+            if len(shape) != 3 or shape[::2] != (1, JOINTS * coordinates) or not 1 <= shape[1] <= MOST_FRAMES:
                 raise TaskError(f"{file}: expected poses of shape {expected}, found {shape}; {UNPACK_AGAIN}")
-            if shape[1] > MOST_FRAMES:
-                raise TaskError(f"{file}: expected at most {MOST_FRAMES} poses, found {shape[1]}; {UNPACK_AGAIN}")
             if type_name not in FLOATING_TYPES:
                 raise TaskError(f"{file}: expected poses of type CDF_FLOAT, found {type_name}; {UNPACK_AGAIN}")
             poses = cdf["Pose"][...]

@@ -1,9 +1,9 @@
 """annot.h5: its datasets, how it is written, and how it is described."""
 
+import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 
 from h36m.dataset import ANNOTATIONS_FILE
@@ -41,7 +41,6 @@ DATASETS = (
     Dataset("calibration/<camera>", "(3, 3)", "float64", "pixels", "camera to image", "K, to use with distortion"),
     Dataset("distortion/<camera>", "(5,)", "float64", "", "", "k1 k2 p1 p2 k3, the order of OpenCV"),
 )
-UNKNOWN = Dataset("", "", "", "", "", "not written by this version")
 
 
 def write_annotations(file: Path, datasets: dict[str, np.ndarray], attributes: dict) -> None:
@@ -88,20 +87,19 @@ def describe(file: Path) -> str:
     rows = [("dataset", "shape", "type", "unit", "coordinates", "meaning")]
     try:
         with reading(file) as annotations:
-            names = []
-            annotations.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-            for name in sorted(names, key=lambda name: (_place_in_table(name), name)):
-                unit, coordinates, meaning = [*DATASETS, UNKNOWN][_place_in_table(name)][3:]
-                item = annotations[name]
-                rows.append((name, str(item.shape), str(item.dtype), unit, coordinates, meaning))
+            names: list[str] = []
+            annotations.visit(names.append)  # of datasets and groups, sorted
+            for known in DATASETS:
+                for name in fnmatch.filter(names, known.name.replace("<camera>", "*")):
+                    item = annotations[name]
+                    rows.append((name, str(item.shape), str(item.dtype), *known[3:]))
             attributes = dict(annotations.attrs)
     except OSError as error:
         raise TaskError(f"{file} cannot be read as HDF5 ({error}): expected an {ANNOTATIONS_FILE}") from error
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     lines.append("")
-    for name in sorted(attributes):
-        value = attributes[name]
+    for name, value in sorted(attributes.items()):
         if name == "joint_names":
             value = np.array([f"{joint} {joint_name}" for joint, joint_name in enumerate(value)])
         text = "; ".join(map(str, value)) if isinstance(value, np.ndarray) else str(value)
@@ -114,9 +112,3 @@ def markdown_table() -> str:
     rows = ["| dataset | shape, type | unit | coordinates | meaning |", "|---|---|---|---|---|"]
     rows += [f"| `{d.name}` | {d.shape} {d.type} | {d.unit} | {d.coordinates} | {d.meaning} |" for d in DATASETS]
     return "\n".join(rows)
-
-
-def _place_in_table(name: str) -> int:
-    """Return the index of a dataset in DATASETS; their number for an unknown one."""
-    names = (name, f"{name.rpartition('/')[0]}/<camera>")
-    return next((place for place, known in enumerate(DATASETS) if known.name in names), len(DATASETS))

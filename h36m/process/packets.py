@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import av
 import numpy as np
-from av.stream import Disposition
 
 from h36m.dataset import UNPACK_AGAIN
 from h36m.errors import TaskError
@@ -70,12 +69,9 @@ def read_packet_facts(video: Path) -> list[PacketFacts]:
     facts: list[PacketFacts] = []
     for packet, context in packets_of(video, for_decoding=False):
         read = {"h264": read_h264, "mpeg4": read_mpeg4}.get(context.name)
-        if read is None:
-            raise NoPlanError(f"there is no plan for {context.name}")
-        if packet.pts is None:
-            raise NoPlanError(f"packet {len(facts)} has no presentation time")
-        if packet.has_sidedata("new_extradata"):  # a decoder that starts behind it would not get them
-            raise NoPlanError(f"packet {len(facts)} has other settings")
+        # Of another codec, without a time, or with other settings, which a decoder that starts behind it would not get.
+        if read is None or packet.pts is None or packet.has_sidedata("new_extradata"):
+            raise NoPlanError(f"no plan can include {context.name} packet {len(facts)}")
         try:
             is_random_access_point, is_b_frame, is_reference = read(bytes(packet), context.extradata or b"")
         except ValueError as error:
@@ -98,8 +94,7 @@ def read_h264(payload: bytes, extradata: bytes) -> tuple[bool, bool, bool]:
     if not extradata or extradata[0] != 1:
         raise NoPlanError("its H.264 is not as MP4 has it")
     length_bytes = (extradata[4] & 3) + 1
-    pictures, is_b_frame, is_reference, types, other_settings = 0, False, False, set(), False
-    start = 0
+    start, pictures, is_b_frame, is_reference, types = 0, 0, False, False, set()
     while start < len(payload):
         length = int.from_bytes(payload[start : start + length_bytes], "big")
         start += length_bytes
@@ -115,13 +110,13 @@ def read_h264(payload: bytes, extradata: bytes) -> tuple[bool, bool, bool]:
             if slice_header & H264_FIRST_SLICE:
                 pictures += 1
                 is_b_frame = (slice_header >> 4 & 0b111) == 0b010 or (slice_header >> 2 & 0b11111) == 0b00111
-        elif nal_type in H264_PARAMETER_SETS:
-            other_settings |= payload[start : start + length] not in extradata
+        elif nal_type in H264_PARAMETER_SETS and payload[start : start + length] not in extradata:
+            raise NoPlanError("a packet holds other settings")
         start += length
     if pictures == 0:
         raise ValueError("holds no picture")
-    if pictures > 1 or other_settings:
-        raise NoPlanError(f"a packet holds {pictures} pictures{' and other settings' * other_settings}")
+    if pictures > 1:
+        raise NoPlanError(f"a packet holds {pictures} pictures")
     return types == {H264_SLICE_OF_IDR}, is_b_frame, is_reference
 
 
@@ -156,18 +151,18 @@ def number_frames(packets: list[PacketFacts]) -> list[int]:
     """
     if not packets or not packets[0].is_random_access_point:
         raise NoPlanError("it does not begin where decoding can start")
-    latest = packets[0].time - 1
+    first = packets[0].time
+    latest = first - 1
     for position, packet in enumerate(packets):
-        # A broken table of times shows here, as all but B pictures are shown in the order of the file.
-        if packet.is_b_frame == (packet.time > latest):
+        # A broken table of times shows here, as all but B pictures are shown in the order of the file. A picture that
+        # is shown before the first packet's needs some from before the beginning.
+        if packet.is_b_frame == (packet.time > latest) or (packet.time < first and not packet.is_hidden):
             raise NoPlanError(f"packet {position} is shown at an unexpected time")
         latest = max(latest, packet.time)
     numbered = sorted(
         (position for position, packet in enumerate(packets) if not packet.is_hidden),
         key=lambda position: packets[position].time,
     )
-    if numbered and packets[numbered[0]].time < packets[0].time:
-        raise NoPlanError("its first pictures need some from before its beginning")
     steps = np.diff([packets[position].time for position in numbered])
     # The frame rate is constant; a unit of time may be too coarse for it by one.
     if len(steps) and (steps.min() < 1 or steps.max() - steps.min() > 1):
@@ -203,13 +198,9 @@ def packets_of(
     options = {} if for_decoding else {"skip_frame": "all"}
     try:
         with av.open(str(video), options=options, **ANY_METADATA) as container:
-            # A cover is a video of one frame.
-            streams = [
-                stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic
-            ]
-            if not streams:
+            if not container.streams.video:
                 raise TaskError(f"{video}: expected a video, found none in it; {UNPACK_AGAIN}")
-            stream = streams[0]
+            stream = container.streams.video[0]
             context = stream.codec_context
             if context is None:
                 raise TaskError(

@@ -141,10 +141,8 @@ def test_line_that_is_not_understood_is_named_and_not_quoted(path, text, number)
 )
 def test_wrong_value_is_named_with_its_line(path, key, values, expected):
     for value in values:
-        hint = "; put the comment on a line of its own" if " " in value else ""
-        assert error_of(path, f"[General]\n\n{key} = {value}\n") == (
-            f"line 3: {key} must be {expected}, not {value!r}{hint}"
-        )
+        message = error_of(path, f"[General]\n\n{key} = {value}\n")
+        assert message == f"line 3: {key} must be {expected}, not {value!r}"
 
 
 @pytest.mark.parametrize(
@@ -164,8 +162,7 @@ def test_wrong_value_is_named_with_its_line(path, key, values, expected):
 )
 def test_wrong_base_url_is_refused_and_not_shown(path, value):
     message = error_of(path, f"[General]\nBaseURL = {value}\n")
-    assert message.startswith("line 2: BaseURL must ") and "user:" not in message
-    assert ("user name or password" in message) == ("//" in value and "@" in value and "[" not in value)
+    assert message.startswith("line 2: BaseURL must begin with https:// and a host, ") and "user:" not in message
 
 
 def test_what_is_not_utf8_is_named_and_not_shown(path, tmp_path):
@@ -192,11 +189,11 @@ def test_what_is_not_known_is_named_in_a_warning(path):
         "[General]\nUser = a\nPasswort: b\nEmail = c\nKlu\u00e7 = d\nUsername = a@b.c ; me\n"
     )
     assert [warning.removeprefix(f"{path}: line ") for warning in configured(path, text).warnings] == [
-        "1: ignoring the unknown section '[general]'; did you mean [General]?",
+        "1: ignoring the unknown section '[general]'",
         "3: ignoring the unknown section '[Server]'",
         "5: ignoring the unknown section '[\\x1b\\xfc]'",
-        "7: ignoring the unknown key 'User'; did you mean Username?",
-        "8: ignoring the unknown key 'Passwort'; did you mean Password?",
+        "7: ignoring the unknown key 'User'",
+        "8: ignoring the unknown key 'Passwort'",
         "9: ignoring the unknown key 'Email'",
         "10: ignoring the unknown key 'Klu\\xe7'",
         "11: Username contains a space; if a comment follows it, put the comment on a line of its own",

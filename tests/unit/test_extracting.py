@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import extract_all
-from h36m.archives.gzip_stream import CHUNK_BYTES, GzipStream, decompressed, describe_page
+from h36m.archives.gzip_stream import CHUNK_BYTES, GzipStream, decompressed
 from h36m.archives.members import is_in_place
 from h36m.dataset import (
     BOXES,
@@ -122,24 +122,6 @@ def test_gzip_stream_does_not_go_back():
     for position, whence in ((1, io.SEEK_SET), (0, io.SEEK_END), (0, io.SEEK_CUR)):
         with pytest.raises(io.UnsupportedOperation):
             stream.seek(position, whence)
-
-
-@pytest.mark.parametrize(
-    ("beginning", "words"),
-    [
-        (b"", "it is empty"),
-        (b"\n<!DOCTYPE html><title>Please \t log in</title>", "it looks like an HTML page: 'Please log in'"),
-        (b"<html><a href=", "it looks like an HTML page: ''"),
-        (b"\xff\xd8\xff\xe0JFIF and more", r"it begins with b'\xff\xd8\xff\xe0JFIF'"),
-    ],
-)
-def test_something_else_than_an_archive_is_described(beginning, words):
-    assert describe_page(beginning) == words
-
-
-def test_description_of_a_page_is_short_and_printable():
-    described = describe_page(b"<html>" + bytes(range(256)) * 9)
-    assert described.isprintable() and len(described) < 100
 
 
 # -- where files are unpacked to ---------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def test_more_poses_than_any_memory_holds_are_an_error(tmp_path):
     """A file of some hundred bytes claims them."""
     with pycdf.CDF(str(tmp_path / "a.cdf"), create=True) as cdf:
         cdf.new("Pose", type=pycdf.const.CDF_FLOAT, dims=[1, 10**9, 96], recVary=False)
-    with pytest.raises(TaskError, match="expected at most 100000 poses, found 1000000000"):
+    with pytest.raises(TaskError, match=r"1 to 100000 frames, 96.*1000000000"):
         read_poses(tmp_path / "a.cdf", coordinates=3)
 
 
