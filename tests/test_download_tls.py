@@ -23,7 +23,7 @@ LAST_RESORT = "set VerifyTLS = no in config.ini"
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
     """An environment without certificates of the machine that runs the tests."""
-    for name in CA_VARIABLES:
+    for name in (*CA_VARIABLES, "SSLKEYLOGFILE"):
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
 
@@ -131,6 +131,15 @@ def test_no_common_tls_version_or_cipher_ends_the_run_at_once(
         [line] = ended.stderr.splitlines()
         assert "no TLS version or cipher in common with this machine (" in line and "retrying" not in ended.text
         assert "; check BaseURL and the network" in line
+
+
+@pytest.mark.parametrize("name", ["none/keys.txt", ".", "certificate.pem/keys.txt"])
+def test_key_log_that_cannot_be_written_is_named(tmp_path, certificate, environment, name):
+    file = certificate.parent / name
+    environment.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    environment.setenv("SSLKEYLOGFILE", str(file))
+    message = failure(tmp_path, server_context(certificate), TaskError)
+    assert message == f"cannot write {file}; unset SSLKEYLOGFILE"
 
 
 def test_certificate_error_exits_1_at_once(tmp_path, release):

@@ -1,6 +1,7 @@
 """One request: sent without passwords of `~/.netrc`, and its failure in one line that names the cause."""
 
 import http.client
+import os
 import re
 import socket
 import ssl
@@ -115,6 +116,9 @@ def _failure(error: Exception, proxy: Proxy | None, configuration_file: Path, se
     for types, cause in CAUSES:
         if is_caused_by(error, *types):
             return UnreachableError, f"{cause}; {check}"
+    key_log = os.environ.get("SSLKEYLOGFILE")  # Python opens it for each connection
+    if key_log and is_caused_by(error, FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError):
+        return TaskError, f"cannot write {key_log}; unset SSLKEYLOGFILE"
     if is_caused_by(error, urllib3.exceptions.TimeoutError, TimeoutError):
         return TemporaryError, "timed out" if proxy else f"no response for {seconds:g} s"
     return TemporaryError, "connection closed" if proxy else "connection closed by the server"
