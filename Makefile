@@ -79,5 +79,11 @@ lock: .venv/ready  ## requirements*.lock again, from the newest releases
 		-r requirements-dev.txt
 	@touch $@
 
+.PHONY: mutants
+# Some of them with MUTANTS="h36m.cameras.* h36m.storage.*"; `mutmut show NAME` has the change.
+mutants: .venv/ready  ## which small changes of the code does no test notice? Ten minutes
+	$(IN_VENV) -m mutmut run $(MUTANTS)
+	$(IN_VENV) -m mutmut results
+
 clean:
-	rm -rf .venv demo-run .pytest_cache .hypothesis .ruff_cache
+	rm -rf .venv demo-run .pytest_cache .hypothesis .ruff_cache mutants

@@ -7,12 +7,6 @@
 Log in with the account in config.ini, or with H36M_USERNAME and H36M_PASSWORD, or enter it at the prompt.
 """
 
-import os
-import sys
-
-sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # noqa: PTH120  (PYTHONSAFEPATH leaves it out)
-import h36m.import_path  # noqa: F401, I001  (before all others, see there)
-
 import argparse
 
 from h36m.cli import run

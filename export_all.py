@@ -7,12 +7,6 @@ writes exported/videopose3d/data_3d_h36m.npz and data_2d_h36m_gt.npz. docs/expor
 it again after more was unpacked or processed: without changes it does nothing.
 """
 
-import os
-import sys
-
-sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # noqa: PTH120  (PYTHONSAFEPATH leaves it out)
-import h36m.import_path  # noqa: F401, I001  (before all others, see there)
-
 import argparse
 import shutil
 from collections.abc import Callable, Iterator
@@ -21,7 +15,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from h36m.errors import TaskError, UsageError
 from h36m.cli import Progress, argument_parser, count_of, run, speaker
 from h36m.dataset import (
     ANNOTATIONS_FILE,
@@ -33,6 +26,7 @@ from h36m.dataset import (
     sequence_folder,
 )
 from h36m.done import State, read_record
+from h36m.errors import TaskError, UsageError
 from h36m.export import learnable_triangulation, mmpose, moon, original, pose_baseline, videopose3d
 from h36m.export.links import remove_empty, remove_stale, sync_folders
 from h36m.export.record import (

@@ -8,12 +8,6 @@ A folder such as extracted/S1/Videos/ appears when all of its archive is in it, 
 interruption or after more was downloaded: it does only what is missing or has changed.
 """
 
-import os
-import sys
-
-sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # noqa: PTH120  (PYTHONSAFEPATH leaves it out)
-import h36m.import_path  # noqa: F401, I001  (before all others, see there)
-
 import argparse
 import shutil
 import threading
@@ -22,8 +16,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
-from h36m.errors import BadArchiveError, OtherArchiveError, RunStoppedError, TaskError, UnsafeArchiveError, UsageError
 from h36m.archives.members import is_in_place, listed
+from h36m.archives.near_misses import near_misses, unfinished_download
 from h36m.cli import (
     Progress,
     Say,
@@ -35,7 +29,8 @@ from h36m.cli import (
     run,
     speaker,
 )
-from h36m.dataset import Archive, ARCHIVES, EXTRACTED, KIND_FACTS, KINDS, UNPACKED_RECORD, archive_file, unpacked_folder
+from h36m.dataset import ARCHIVES, EXTRACTED, KIND_FACTS, KINDS, UNPACKED_RECORD, Archive, archive_file, unpacked_folder
+from h36m.errors import BadArchiveError, OtherArchiveError, RunStoppedError, TaskError, UnsafeArchiveError, UsageError
 from h36m.extract.unpack import (
     holds_other_files,
     lost_files,
@@ -45,7 +40,6 @@ from h36m.extract.unpack import (
     unpacked_size,
 )
 from h36m.locks import only_run_in
-from h36m.archives.near_misses import near_misses, unfinished_download
 from h36m.parallel.cores import available_cores
 from h36m.storage import Record, free_name, is_absent, reason_of, remove_leftovers, sync_parents, sync_tree
 

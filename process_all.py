@@ -12,14 +12,9 @@ Which frames are kept is decided by select_frame_indices_to_include(), at the to
 an interruption or after more was unpacked: it does only what is missing.
 """
 
-import os
-import sys
-
-sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # noqa: PTH120  (PYTHONSAFEPATH leaves it out)
-import h36m.import_path  # noqa: F401, I001  (before all others, see there)
+import h36m  # noqa: F401, I001  (before numpy, see there)
 
 import argparse
-import time
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -77,8 +72,6 @@ def select_frame_indices_to_include(subject: str, pose_3d_universal: np.ndarray)
 
 # Imported once for all workers, because each takes a while.
 MODULES_OF_WORKERS = ("h36m.files.cdf", "h36m.process.sequence", "PIL.Image")
-# So long one process finds out what is done; starting several takes half a second.
-SECONDS_ALONE = 1
 
 
 class Plan(NamedTuple):
@@ -96,7 +89,7 @@ def main(arguments: argparse.Namespace) -> list[str]:
     say, metadata = speaker(arguments.quiet), load_metadata()
     options = read_options(arguments, metadata)
     sequences = chosen_sequences(metadata, arguments.subjects, arguments.actions)
-    plan = plan_run(share_of(sequences, arguments.slice), options, arguments.jobs)
+    plan = plan_run(share_of(sequences, arguments.slice), options)
     if not plan.to_do:
         if plan.done or not plan.problems:
             done = f"{count_of(plan.done, 'sequence')} {is_or_are(plan.done)}"
@@ -132,47 +125,19 @@ def read_options(arguments: argparse.Namespace, metadata: Metadata) -> Options:
     )
 
 
-def outcomes_before(sequences: list[Sequence], options: Options, jobs: int) -> dict[Sequence, Outcome | None]:
-    """Return the outcome of each sequence in an earlier run, None if it is still to be done; see done_before().
-
-    After SECONDS_ALONE the rest is divided between several processes: there may be two million images.
-
-    Raises:
-        TaskError: no process can be started.
-    """
-    found: dict[Sequence, Outcome | None] = {}
-    started = time.monotonic()
-    for sequence in sequences:
-        if jobs > 1 and time.monotonic() - started >= SECONDS_ALONE:
-            break
-        found[sequence] = done_before(sequence, options)
-    rest = [sequence for sequence in sequences if sequence not in found]
-    if rest:
-        look = partial(done_before, options=options)
-        for ended in run_in_processes(look, rest, jobs, preload=("h36m.process.resume",)):
-            found[ended.task] = ended.result  # None as well where a damaged annot.h5 crashed libhdf5
-    return found
-
-
-def plan_run(sequences: list[Sequence], options: Options, jobs: int | None = None) -> Plan:
+def plan_run(sequences: list[Sequence], options: Options) -> Plan:
     """Find out which sequences are to be done.
-
-    Args:
-        jobs: processes that look; None for as many as there are cores, which is the most in any case.
 
     Raises:
         UsageError: there is no extracted/.
-        TaskError: no process can be started.
     """
-    cores = available_cores()
-    before = outcomes_before(sequences, options, min(jobs or cores, cores))
     extracted = options.root / EXTRACTED
     to_do: dict[Sequence, int] = {}
     problems: list[str] = []
     done = 0
     subjects = []  # with sequences that are not done
     for sequence in sequences:
-        if done_already := before[sequence]:
+        if done_already := done_before(sequence, options):
             done += 1
             problems += done_already.problems
             continue

@@ -10,18 +10,19 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
 from h36m import __version__
 from h36m.dataset import KIND_FACTS, SUBJECTS_WITH_GROUND_TRUTH
 from h36m.errors import TaskError, UsageError
-from h36m.stop_signals import STOP_SIGNALS, stop_on_signals
 
 # Without a terminal, an occasional line of progress is enough for a log file.
 SECONDS_BETWEEN_PLAIN_LINES = 30
 
+# Ctrl-C, a batch system's stop, a closed terminal.
+STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 Say = Callable[[str], None]  # prints a line for the user, see `speaker`
 
@@ -112,10 +113,8 @@ def run(main: Callable[[argparse.Namespace], list[str]], parser: argparse.Argume
         parser: reads the command line; it ends with status 2 itself on a wrong one.
     """
     _prepare_streams()
-    # SIGTERM (a cluster's time limit, `docker stop`) and a closed terminal clean up as Ctrl-C does. nohup has a closed
-    # terminal ignored, and a shell script has Ctrl-C ignored by what it starts with `&`.
-    handled = [each for each in STOP_SIGNALS if each == signal.SIGTERM or signal.getsignal(each) != signal.SIG_IGN]
-    stop_on_signals(handled, lambda _: KeyboardInterrupt())
+    # SIGTERM (a cluster's time limit, `docker stop`) and a closed terminal clean up as Ctrl-C does.
+    _handle_stops(signal.default_int_handler)
     try:
         arguments = parser.parse_args()
         status, problems = _run(main, arguments)
@@ -123,7 +122,18 @@ def run(main: Callable[[argparse.Namespace], list[str]], parser: argparse.Argume
             print_line(f"{parser.prog}: {problem}", sys.stderr)
     finally:
         _flush_streams()
+    _handle_stops(signal.SIG_DFL)  # an exception while Python ends would be printed with its traceback
     raise SystemExit(status)
+
+
+def _handle_stops(handler: Any) -> None:
+    """Set the handler of the signals that stop a process, other than those that whoever started it has ignored.
+
+    nohup has a closed terminal ignored, and a shell script has Ctrl-C ignored by what it starts with `&`.
+    """
+    for each in STOP_SIGNALS:
+        if each == signal.SIGTERM or signal.getsignal(each) != signal.SIG_IGN:
+            signal.signal(each, handler)
 
 
 def _run(main: Callable[[argparse.Namespace], list[str]], arguments: argparse.Namespace) -> tuple[int, list[str]]:
@@ -199,6 +209,8 @@ def is_or_are(count: int) -> str:
 class Progress(tqdm):
     """tqdm's bar on a terminal; without one, an occasional plain line on standard error."""
 
+    monitor_interval = 0  # no thread of tqdm's: h36m.parallel.workers forks
+
     def __init__(self, *args, **options):
         self.plain = not sys.stderr.isatty()
         self.next_plain_line = time.monotonic() + SECONDS_BETWEEN_PLAIN_LINES
@@ -211,7 +223,7 @@ class Progress(tqdm):
                 "leave": False,
                 "file": io.StringIO(),  # for tqdm's cursor movements; the lines go to standard error
             }
-        super().__init__(*args, **options)
+        super().__init__(*args, miniters=1, **options)  # look at the clock at each update, as there is no monitor
 
     def start_at(self, done: int, total: int | None) -> None:
         """Show how much is already done. What was done before the first call does not count for the rate."""

@@ -1,8 +1,8 @@
 """Locks between runs that share a folder, on whatever file system it is.
 
-These are the system's locks (`flock`, or `msvcrt.locking` on Windows), freed however a process ends: a lock
-file that was left behind never blocks. Some file systems do not support locks, such as Lustre without `-o flock`.
-There a run continues without locks and says so; a lock by a file's existence would outlive a killed run.
+These are the system's locks (`flock`), freed however a process ends: a lock file that was left behind never blocks.
+Windows has none, nor do some file systems, such as Lustre without `-o flock`. There a run continues without locks and
+says so; a lock by a file's existence would outlive a killed run.
 
 HDF5 locks its files too, and fails where it cannot, so that is turned off (`locking=False`): an annot.h5 is written
 under a sequence's lock and moved into place, and nobody writes to the .mat files.
@@ -11,17 +11,16 @@ under a sequence's lock and moved into place, and nobody writes to the .mat file
 import contextlib
 import errno
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from h36m.errors import TaskError
 from h36m.storage import FOR_EVERYBODY
 
-if sys.platform == "win32":
-    import msvcrt
-else:
+try:
     import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 RUN_LOCK = ".lock"  # in archives/ and extracted/: one run at a time
 TRIAL_LOCK = "trial.lock"  # next to the locks of sequences, to find out whether locks are supported
@@ -101,54 +100,27 @@ def _open(path: Path) -> int:
         if not path.is_file():
             raise
         return os.open(path, os.O_RDONLY)
-    if hasattr(os, "fchmod"):
-        # Whoever may write to a shared folder may lock it, whatever the umask of the user who was first.
-        with contextlib.suppress(OSError):
-            os.fchmod(handle, path.parent.stat().st_mode & FOR_EVERYBODY)
+    # Whoever may write to a shared folder may lock it, whatever the umask of the user who was first.
+    with contextlib.suppress(OSError, AttributeError):  # Windows has no such function
+        os.fchmod(handle, path.parent.stat().st_mode & FOR_EVERYBODY)
     return handle
 
 
 def _lock(handle: int, before_waiting: Callable[[], None]) -> bool:
     """Lock an open file; return whether its file system has locks."""
+    if not fcntl:
+        return False
     try:
-        if not _try_to_lock(handle):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             before_waiting()
-            _wait_for_lock(handle)
+            fcntl.flock(handle, fcntl.LOCK_EX)
     except OSError as error:
         if error.errno in NO_LOCKS_ERRNOS:
             return False
         raise
     return True
-
-
-if sys.platform == "win32":
-
-    def _try_to_lock(handle: int) -> bool:
-        try:
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        except PermissionError:  # raised when another process holds the lock
-            return False
-        return True
-
-    def _wait_for_lock(handle: int) -> None:
-        while True:
-            try:
-                return msvcrt.locking(handle, msvcrt.LK_LOCK, 1)
-            except OSError as error:
-                if error.errno != errno.EDEADLK:  # it gives up after 10 s
-                    raise
-
-else:
-
-    def _try_to_lock(handle: int) -> bool:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def _wait_for_lock(handle: int) -> None:
-        fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 def _without_locks(folder: Path) -> str:

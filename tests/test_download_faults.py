@@ -107,30 +107,6 @@ def assert_one_line(ended, *words: str, status: int = 1) -> None:
 # -- site and session --------------------------------------------------------------------------------------------------
 
 
-@BOTH
-def test_session_expired_at_the_start_is_replaced(tmp_path, release, downloader):
-    with faulty_site(release) as site:
-        downloads = Downloads(tmp_path / "root", site, downloader, PHPSESSID="deadbeef")
-        ended = downloads.run("--subjects", "S1", script=SCRIPT)
-        assert_all_right(downloads, ended)
-        assert "the saved session has expired; logging in" in ended.stdout and logins(site) == 1
-        (session,) = site.sessions
-        assert f"PHPSESSID = {session}\n" in downloads.config.read_text()
-
-
-@BOTH
-def test_session_that_expires_between_two_archives_is_renewed(tmp_path, release, downloader):
-    def plan(request):
-        return "session ends" if request.archive == f"{NAMES[1]}.tgz" and request.number == 1 else None
-
-    with faulty_site(release, plan) as site:
-        downloads = Downloads(tmp_path / "root", site, downloader)
-        ended = downloads.run("--subjects", "S1", script=SCRIPT)
-        assert_all_right(downloads, ended)
-        assert count(site, "session ends") == 1 and logins(site) == 2
-        assert "the session has expired; logging in again" in ended.stdout
-
-
 def test_session_expired_within_an_archive_is_renewed(tmp_path, release):
     """The partial download is kept. For axel see test_download_sessions.py."""
     with faulty_site(release, faults("requests", "session dies under it")) as site:
@@ -193,24 +169,6 @@ def test_page_in_place_of_an_archive_is_not_accepted(tmp_path, release, download
         # After axel the site is asked about the session; circles are followed to their end within one request.
         is_seen_by_requests = downloader == "requests" and fault != "in circles"
         assert count(site, fault) >= 2 and logins(site) == 1 + is_seen_by_requests
-
-
-@BOTH
-def test_login_page_with_status_200_is_an_expired_session(tmp_path, release, downloader):
-    ended_sessions = []
-
-    def plan(request):
-        if is_by(downloader, request) and not ended_sessions:
-            ended_sessions.extend(site.sessions)
-            site.sessions.clear()
-        return "login page" if request.is_archive and not site.sessions else None
-
-    with faulty_site(release, plan) as site:
-        downloads = Downloads(tmp_path / "root", site, downloader)
-        ended = downloads.run("--subjects", "S1", script=SCRIPT)
-        assert_all_right(downloads, ended)
-        assert len(ended_sessions) == 1 and count(site, "login page") >= 1 and logins(site) == 2
-        assert "downloading it again" not in ended.stdout, "the page is not the beginning of the archive"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Boxes and part labels from MATLAB v7.3 files: right ones, and files that lack some or are broken."""
+"""Boxes and part labels from MATLAB v7.3 files: damaged cells, PNG files of part labels, memory."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from helpers.scripts import PROJECT
 from PIL import Image
 
 from demo.release import add_cell, open_mat
-from h36m.files.segments import NO_BOX, box_of_mask, read_boxes
+from h36m.files.segments import NO_BOX, read_boxes
 from h36m.process.part_labels import PALETTE, write_part_labels
 
 SIZE = (48, 64)  # height, width
@@ -37,48 +37,6 @@ def test_a_made_up_file_is_hdf5_behind_512_bytes_of_matlab_text(tmp_path):
     assert start[512:520] == b"\x89HDF\r\n\x1a\n"
 
 
-def test_a_box_is_left_top_right_bottom_with_right_and_bottom_exclusive(tmp_path):
-    masks = [mask_with(3, 40, 10, 20), mask_with(0, 48, 0, 64), mask_with(47, 48, 63, 64)]
-    file = write_mat(tmp_path / "a.mat", "Masks", masks)
-    boxes, problems, notices = read_boxes(file, np.array([0, 1, 2]), SIZE)
-    assert boxes.dtype == np.int32
-    assert boxes.tolist() == [[10, 3, 20, 40], [0, 0, 64, 48], [63, 47, 64, 48]]
-    assert (problems, notices) == ([], [])
-
-
-def test_a_box_surrounds_all_of_a_mask_in_pieces():
-    mask = mask_with(5, 6, 7, 8) | mask_with(20, 22, 30, 31)
-    assert box_of_mask(mask) == (7, 5, 31, 22)
-
-
-def test_cell_i_belongs_to_frame_i_counted_from_0(tmp_path):
-    file = write_mat(tmp_path / "a.mat", "Masks", [mask_with(0, 10, 0, column + 1) for column in range(20)])
-    boxes, _, _ = read_boxes(file, np.array([0, 7, 19]), SIZE)
-    assert boxes[:, 2].tolist() == [1, 8, 20]
-
-
-def test_empty_and_missing_cells_are_named_and_have_no_box(tmp_path):
-    cells = [mask_with(1, 2, 3, 4), np.zeros(SIZE, np.uint8), None]
-    file = write_mat(tmp_path / "a.mat", "Masks", cells)
-    boxes, problems, notices = read_boxes(file, np.array([0, 1, 2, 3]), SIZE)
-    assert boxes.tolist() == [[3, 1, 4, 2], [*NO_BOX], [*NO_BOX], [*NO_BOX]]
-    assert problems == []
-    assert notices == ["3 of 4 frames have no box; the first is frame 1: an empty mask"]
-
-
-def test_missing_file_is_reported_and_its_boxes_are_minus_one(tmp_path):
-    boxes, problems, notices = read_boxes(tmp_path / "Walking 1.54138969.mat", np.array([0, 64]), SIZE)
-    assert boxes.tolist() == [[*NO_BOX], [*NO_BOX]]
-    assert problems == [] and len(notices) == 1 and "Walking 1.54138969.mat" in notices[0]
-
-
-def test_a_mask_of_another_size_is_a_problem_with_both_sizes(tmp_path):
-    file = write_mat(tmp_path / "a.mat", "Masks", [np.ones((10, 12), np.uint8), mask_with(1, 2, 3, 4)])
-    boxes, problems, _ = read_boxes(file, np.array([0, 1]), SIZE)
-    assert boxes.tolist() == [[*NO_BOX], [3, 1, 4, 2]]
-    assert len(problems) == 1 and "(64, 48)" in problems[0] and "(12, 10)" in problems[0]
-
-
 def test_a_cell_whose_compressed_bytes_are_damaged_costs_that_frame_only(tmp_path):
     masks = [mask_with(1, 2, 3, 4 + number) for number in range(3)]
     file = write_mat(tmp_path / "a.mat", "Masks", masks)
@@ -90,44 +48,6 @@ def test_a_cell_whose_compressed_bytes_are_damaged_costs_that_frame_only(tmp_pat
     boxes, problems, _ = read_boxes(file, np.array([0, 1, 2]), SIZE)
     assert boxes.tolist() == [[3, 1, 4, 2], [*NO_BOX], [3, 1, 6, 2]]
     assert len(problems) == 1 and "frame 1" in problems[0]
-
-
-@pytest.mark.parametrize("damage", ["cut off", "not HDF5", "empty", "another variable", "no cell array"])
-def test_damaged_file_is_one_problem_and_has_no_boxes(tmp_path, damage):
-    variable = "Feat" if damage == "another variable" else "Masks"
-    file = write_mat(tmp_path / "a.mat", variable, [mask_with(1, 2, 3, 4)] * 40)
-    content = file.read_bytes()
-    if damage == "cut off":
-        file.write_bytes(content[: len(content) // 2])
-    elif damage == "not HDF5":
-        file.write_bytes(b"MATLAB 5.0 MAT-file".ljust(4096))
-    elif damage == "empty":
-        file.write_bytes(b"")
-    elif damage == "no cell array":
-        with h5py.File(file, "w") as mat:
-            mat["Masks"] = np.zeros((40, 1))
-    boxes, problems, _ = read_boxes(file, np.array([0, 39]), SIZE)
-    assert boxes.tolist() == [[*NO_BOX], [*NO_BOX]]
-    assert len(problems) == 1 and str(file) in problems[0] and "\n" not in problems[0]
-
-
-def test_file_with_any_bytes_damaged_never_raises(tmp_path):
-    """Problems are single lines."""
-    masks = [mask_with(3, 20, 5, 6 + number) for number in range(5)]
-    good = write_mat(tmp_path / "good.mat", "Masks", masks).read_bytes()
-    random = np.random.default_rng(36)
-    reported = right = 0
-    for number in range(200):
-        content = bytearray(good)
-        start = int(random.integers(512, len(good) - 64))
-        content[start : start + 64] = random.bytes(64)
-        file = tmp_path / f"{number}.mat"
-        file.write_bytes(content)
-        boxes, problems, notices = read_boxes(file, np.arange(5), SIZE)
-        assert boxes.shape == (5, 4) and not any("\n" in line for line in problems + notices)
-        reported += bool(problems)
-        right += boxes.tolist() == [[5, 3, 6 + number, 20] for number in range(5)]
-    assert reported > 20 and right > 20
 
 
 def test_damaged_or_missing_part_labels_are_named(tmp_path):

@@ -3,7 +3,6 @@
 import io
 import logging
 import shutil
-import struct
 import subprocess
 from pathlib import Path
 
@@ -100,7 +99,7 @@ def test_any_set_of_frames_is_bit_for_bit_that_of_a_full_decode(named_video):
 
 @pytest.mark.slow
 def test_many_sets_of_frames_are_bit_for_bit_those_of_a_full_decode(named_video):
-    assert_any_set_is_the_same(*named_video[1:], sets=100)
+    assert_any_set_is_the_same(*named_video[1:], sets=30)
 
 
 def test_every_64th_8th_and_all_frames_equal_a_full_decode(named_video):
@@ -126,8 +125,11 @@ def test_a_video_without_presentation_times_is_decoded_in_full(folder, caplog):
     assert "no presentation time: decoding everything" in caplog.text
 
 
-def test_video_with_decoding_times_only_decodes_right(folder):
-    video = make_video(folder / "decoding times.avi", "mpeg4 with B-frames", FRAMES)
+@pytest.mark.parametrize(
+    ("name", "shape"), [("decoding times only.avi", "mpeg4 with B-frames"), ("raw.m4v", "mpeg4 without B-frames")]
+)
+def test_video_in_another_container_decodes_right(folder, name, shape):
+    video = make_video(folder / name, shape, FRAMES)
     assert_same(video, [0, 17, 64, 65, FRAMES - 1], decode_in_full(video))
 
 
@@ -157,13 +159,6 @@ def test_h264_without_reorder_depth_decodes_right(folder, shape):
     expected = decode_in_full(video)
     for wanted in ([0], [1], [40, 77], range(0, FRAMES, 7), range(len(expected))):
         assert_same(video, wanted, expected)
-
-
-def test_a_video_that_starts_late_says_so_in_an_empty_edit(folder):
-    content = make_video(folder / "late.mp4", "h264 with a B-pyramid", 10, first_time=7).read_bytes()
-    at = content.index(b"elst") + 4
-    version_and_flags, edits, _, start, _ = struct.unpack_from(">IIIiI", content, at)
-    assert (version_and_flags, edits, start) == (0, 2, -1)
 
 
 @pytest.mark.parametrize("ending", ["mp4", "avi"])
@@ -203,11 +198,6 @@ def test_mpeg4_whose_settings_change_within_decodes_right(folder, caplog):
         assert_same(video, [38], expected)
         assert_same(video, [0, 19, 20, 39], expected)
     assert "other settings: decoding everything" in caplog.text
-
-
-def test_a_raw_stream_gives_the_frames_of_a_full_decode(folder):
-    video = make_video(folder / "raw.m4v", "mpeg4 without B-frames", FRAMES)
-    assert_same(video, [0, 17, 64, FRAMES - 1], decode_in_full(video))
 
 
 def test_another_codec_is_decoded_in_full(folder, caplog):
@@ -251,11 +241,6 @@ def test_b_frames_that_are_not_wanted_are_not_decoded(folder, monkeypatch):
 
 def test_nothing_wanted_reads_nothing():
     assert list(decode_frames(Path("there is no such file.mp4"), [])) == []
-
-
-def test_image_names_count_from_one():
-    assert image_name(0) == "img_000001.jpg"
-    assert image_name(123455) == "img_123456.jpg"
 
 
 # --- images ---

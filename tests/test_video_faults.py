@@ -53,6 +53,8 @@ def test_a_video_with_too_few_frames_names_both_numbers(videos, tmp_path):
     for video in videos.values():
         assert "expected at least 65 frames, found 60" in problem_of(video, [0, 64], tmp_path)
         assert not list(tmp_path.iterdir())
+    raw = make_video(tmp_path / "v.h264", "h264 with B-frames", FRAMES, SIZE)  # decoded without a plan
+    assert "expected at least 65 frames, found 60" in problem_of(raw, [0, 64], tmp_path)
 
 
 @pytest.mark.parametrize("ending", ["mp4", "h264"], ids=["planned", "decoded in full"])
@@ -112,21 +114,13 @@ def make_video_of_two_sizes(folder: Path, shape: str, frames: int, sizes: tuple)
     return both
 
 
-def test_too_few_frames_are_noticed_without_a_plan(tmp_path):
-    video = make_video(tmp_path / "v.h264", "h264 with B-frames", FRAMES, SIZE)
-    assert "expected at least 65 frames, found 60" in problem_of(video, [0, 64], tmp_path)
-
-
-@pytest.mark.parametrize("content", [b"", b"\0" * 5000, b"<html>not a video</html>"], ids=["empty", "zeros", "html"])
-def test_a_file_that_is_no_video_is_a_problem(tmp_path, content):
+def test_anything_but_a_video_is_a_problem(tmp_path):
     video = tmp_path / "v.mp4"
-    video.write_bytes(content)
-    problem_of(video, [0], tmp_path)
-
-
-def test_a_missing_file_and_a_folder_are_problems(tmp_path):
-    problem_of(tmp_path / "none.mp4", [0], tmp_path)
+    problem_of(video, [0], tmp_path)  # there is no file
     problem_of(tmp_path, [0], tmp_path)
+    for content in (b"", b"\0" * 5000, b"<html>not a video</html>"):
+        video.write_bytes(content)
+        problem_of(video, [0], tmp_path)
 
 
 def test_a_video_without_pictures_is_a_problem(tmp_path):
@@ -249,13 +243,6 @@ def assert_same_frames(found: dict[int, av.VideoFrame], reference: list[list[np.
         assert all(np.array_equal(*pair) for pair in zip(planes(frame), reference[index], strict=True)), (where, index)
 
 
-@pytest.mark.parametrize("shape", DAMAGED_SHAPES)
-def test_undamaged_video_decodes(videos, shape):
-    found = dict(decode_frames(videos[shape], range(FRAMES)))
-    assert list(found) == list(range(FRAMES))
-    assert_same_frames(found, decode_in_full(videos[shape]), shape)
-
-
 def decode_and_notice(video: Path) -> tuple[list[list[np.ndarray]], bool]:
     """Return all frames that a full decode gives, and whether it noticed any damage."""
     noticed, reference = False, []
@@ -290,26 +277,3 @@ def test_flipped_bit_that_a_full_decode_notices_is_a_problem(videos, tmp_path, s
         assert_same_frames(found, reference, f"seed {seed}")
         accepted += 1
     assert 3 <= accepted <= 22  # 6 to 9 of 25; FFmpeg's releases differ in what they notice
-
-
-@pytest.mark.parametrize("shape", DAMAGED_SHAPES[1::2])
-def test_damaged_index_gives_a_problem_or_the_right_frames(videos, tmp_path, shape):
-    """The right frames are those of a full decode of the same damaged file."""
-    wanted, accepted = [0, 7, 20, 33, 41], 0
-    for seed in range(40):
-        chance = random.Random(seed)
-        content = bytearray(videos[shape].read_bytes())
-        box = chance.choice([b"ctts", b"stts", b"stsz", b"stco", b"stsc", b"stss", b"elst"])
-        at = content.index(box)
-        size = int.from_bytes(content[at - 4 : at], "big")
-        content[at + chance.randrange(4, size - 4)] ^= 1 << chance.randrange(8)
-        video = tmp_path / "v.mp4"
-        video.write_bytes(content)
-        try:
-            found = dict(decode_frames(video, wanted))
-        except TaskError:
-            continue
-        assert list(found) == wanted, seed
-        assert_same_frames(found, decode_in_full(video), f"{box}, seed {seed}")
-        accepted += 1
-    assert 15 <= accepted <= 38  # 25 of 40

@@ -1,5 +1,6 @@
 """One archive: verify what is there, download what is missing, and give it its final name once it is verified."""
 
+import contextlib
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -9,10 +10,8 @@ from pathlib import Path
 from h36m.archives.near_misses import browser_download
 from h36m.cli import Progress, Say
 from h36m.dataset import ARCHIVES, CHANGED_EXTENSION, PARTIAL_EXTENSION, REJECTED_EXTENSION, STATE_EXTENSION, Archive
-from h36m.download.adopting import adopt, finish_adopting
 from h36m.download.complete import complete
-from h36m.download.config import Configuration
-from h36m.download.partial import PartialDownload
+from h36m.download.partial import PartialDownload, Version, unpack_state
 from h36m.download.site import Site
 from h36m.download.transfer import Transfer
 from h36m.download.verify import Verdict, beginning_fault, check_archive
@@ -34,7 +33,6 @@ class Run:
     """
 
     folder: Path
-    configuration: Configuration
     site: Site
     checksums: dict[str, str]
     checksums_file: Path
@@ -55,46 +53,65 @@ def check_existing(run: Run, archive: Archive) -> list[Verdict] | None:
     """
     target = run.folder / archive.file_name
     changed = with_extension(target, CHANGED_EXTENSION)
-    expected = run.checksums.get(target.name)
-    partial = with_extension(target, PARTIAL_EXTENSION)
-    if run.record.holds(target, expected):
+    if run.record.holds(target, run.checksums.get(target.name)):
         return None
-    finish_adopting(target, partial)
     if target.exists():
-        line = browser_download(target)
-        if line:
-            raise TaskError(line)
-        run.say(f"{target.name}: already present, verifying ({target.stat().st_size:,} bytes)")
-        verdict = check_archive(target, archive, expected)
-        if verdict.fault is None:
-            _discard_partial(target)
-            run.record.add(target, verdict.md5)
-            return None
-        if not verdict.is_whole and adopt(target, partial, archive):
-            run.say(f"{target.name}: an unfinished axel download; resuming it")
-            return []
-        aside = _set_aside(target)
-        run.say(f"{target.name} {verdict.fault}: renamed to {aside.name}, downloading it again")
-        return [verdict]
+        return _check_present(run, archive, target)
     if changed.exists():
-        _discard_partial(target)
-        md5 = run.record.md5(changed)
-        is_known = md5 is not None and expected not in (None, md5) and not beginning_fault(changed, archive)
-        if not is_known:
-            verdict = check_archive(changed, archive, expected)
-            md5 = verdict.md5
-            if verdict.fault is None:
-                rename_durably(changed, target)
-                run.record.add(target, md5)
-                run.say(f"{target.name}: the server's new version, now accepted")
-                return None
-            if not verdict.is_whole:  # no version of this archive, whoever put it there
-                aside = _set_aside(target, changed)
-                run.say(f"{changed.name} {verdict.fault}: renamed to {aside.name}, downloading {target.name} again")
-                return [verdict]
-            run.record.add(changed, md5)
-        raise TaskError(_changed_message(run, target, md5))
+        return _check_changed(run, archive, target, changed)
     return []
+
+
+def _check_present(run: Run, archive: Archive, target: Path) -> list[Verdict] | None:
+    """Verify the file with an archive's name; if it is not the archive, make way for a download."""
+    if line := browser_download(target):
+        raise TaskError(line)
+    run.say(f"{target.name}: already present, verifying ({target.stat().st_size:,} bytes)")
+    verdict = check_archive(target, archive, run.checksums.get(target.name))
+    if verdict.fault is None:
+        _discard_partial(target)
+        run.record.add(target, verdict.md5)
+        return None
+    if not verdict.is_whole and _adopt(target, archive):
+        run.say(f"{target.name}: an unfinished axel download; resuming it")
+        return []
+    aside = _set_aside(target, target)
+    run.say(f"{target.name} {verdict.fault}: renamed to {aside.name}, downloading it again")
+    return [verdict]
+
+
+def _check_changed(run: Run, archive: Archive, target: Path, changed: Path) -> list[Verdict] | None:
+    """Accept the new version of an archive if its MD5 is the listed one now."""
+    _discard_partial(target)
+    expected, md5 = run.checksums.get(target.name), run.record.md5(changed)
+    if md5 is None or expected in (None, md5):
+        verdict = check_archive(changed, archive, expected)
+        md5 = verdict.md5
+        if verdict.fault is None:
+            rename_durably(changed, target)
+            run.record.add(target, md5)
+            run.say(f"{target.name}: the server's new version, now accepted")
+            return None
+        if not verdict.is_whole:  # not a version of this archive, whoever put it there
+            aside = _set_aside(target, changed)
+            run.say(f"{changed.name} {verdict.fault}: renamed to {aside.name}, downloading {target.name} again")
+            return [verdict]
+        run.record.add(changed, md5)
+    raise TaskError(_changed_message(run, target, md5))
+
+
+def _adopt(target: Path, archive: Archive) -> bool:
+    """Make what another program's axel left unfinished the partial download; return whether that was possible."""
+    state, partial = with_extension(target, STATE_EXTENSION), with_extension(target, PARTIAL_EXTENSION)
+    size, missing = (state.is_file() and unpack_state(state.read_bytes())) or (0, [])
+    if not missing or target.stat().st_size > size or partial.exists() or beginning_fault(target, archive):
+        return False
+    # In this order: without its state, a file with holes would claim them. After a kill in between, the archive is
+    # downloaded again.
+    rename_durably(state, with_extension(partial, STATE_EXTENSION))
+    PartialDownload(partial).set_version(Version(size))
+    rename_durably(target, partial)
+    return True
 
 
 def obtain(run: Run, archive: Archive, verdicts: list[Verdict]) -> None:
@@ -109,24 +126,30 @@ def obtain(run: Run, archive: Archive, verdicts: list[Verdict]) -> None:
     """
     target = run.folder / archive.file_name
     expected = run.checksums.get(target.name)
-    configuration = run.configuration
+    configuration = run.site.configuration
+    has_axel = configuration.downloader != "requests" and shutil.which("axel")
     partial = PartialDownload(with_extension(target, PARTIAL_EXTENSION))
     transfer = Transfer(
         site=run.site,
         archive=archive,
         partial=partial,
         expected_md5=expected,
-        most_connections=configuration.connections,
         connections=configuration.connections,
-        uses_axel=configuration.downloader != "requests" and bool(shutil.which("axel")),
+        axel_connections=configuration.connections if has_axel else 0,
         say=run.say,
         stop=run.stop,
     )
     for downloads_left in reversed(range(MOST_DOWNLOADS)):
-        by = _download(transfer, run.quiet)
+        with (
+            Progress(desc=target.name, unit="B", unit_scale=True, disable=run.quiet) as bar,
+            contextlib.closing(partial),
+        ):
+            by = complete(transfer, bar)
         verdict = _check_and_sync(partial.path, archive, expected)
         if verdict.fault is None:
-            _keep(run, partial, target, verdict)
+            # First its bytes are on the disk, then its name, and then the record, which may be lost.
+            partial.move_to(target)
+            run.record.add(target, verdict.md5)
             run.say(f"{target.name}: downloaded with {by}, {'MD5' if expected else 'gzip stream'} verified")
             return
         if verdict in verdicts:
@@ -135,28 +158,21 @@ def obtain(run: Run, archive: Archive, verdicts: list[Verdict]) -> None:
                 raise TaskError(
                     f"{target.name} {verdict.fault}; a second download was identical; try again on another day"
                 )
-            _keep(run, partial, with_extension(target, CHANGED_EXTENSION), verdict)
+            changed = with_extension(target, CHANGED_EXTENSION)
+            partial.move_to(changed)
+            run.record.add(changed, verdict.md5)
             raise TaskError(_changed_message(run, target, verdict.md5))
         verdicts = [*verdicts, verdict]
         partial.discard()
         if downloads_left:
             run.say(f"{target.name} {verdict.fault}: downloading it again")
         # axel may have written a page into the archive, and a server may send wrong ranges.
-        transfer.uses_axel, transfer.connections, transfer.most_connections = False, 1, 1
+        transfer.axel_connections, transfer.connections = 0, 1
         transfer.downloaders.clear()
     raise TaskError(
         f"{target.name} {verdict.fault}; downloaded {MOST_DOWNLOADS} times with {MOST_DOWNLOADS} different results; "
         "try again on another day"
     )
-
-
-def _download(transfer: Transfer, quiet: bool) -> str:
-    """Download what is missing; return the names of the downloaders, in words."""
-    try:
-        with Progress(desc=transfer.file_name, unit="B", unit_scale=True, disable=quiet) as bar:
-            return complete(transfer, bar)
-    finally:
-        transfer.partial.close()
 
 
 def _check_and_sync(path: Path, archive: Archive, expected_md5: str | None) -> Verdict:
@@ -168,27 +184,16 @@ def _check_and_sync(path: Path, archive: Archive, expected_md5: str | None) -> V
     return verdict
 
 
-def _keep(run: Run, partial: PartialDownload, path: Path, verdict: Verdict) -> None:
-    """Give a file that was read to its end its final name.
-
-    Its bytes are on the disk first, then its name, and then the record: after a power cut the name never has other
-    bytes. If the run is killed before the record, the next one verifies the file again.
-    """
-    partial.move_to(path)
-    run.record.add(path, verdict.md5)
-
-
 def with_extension(target: Path, extension: str) -> Path:
     """Return the path next to an archive with another extension appended: `Videos_S1.tgz.part`."""
     return target.with_name(target.name + extension)
 
 
-def _set_aside(target: Path, path: Path | None = None) -> Path:
+def _set_aside(target: Path, path: Path) -> Path:
     """Rename a file (and axel's state) that has an archive's name but is not the archive; return the new path.
 
     A user may want to keep it, so it is never deleted.
     """
-    path = path or target
     aside = free_name(with_extension(target, REJECTED_EXTENSION))
     # The state file first: if the run is killed in between, the next one renames the archive to the name beside it.
     state = with_extension(path, STATE_EXTENSION)

@@ -24,7 +24,8 @@ from h36m.download.partial import PartialDownload
 from h36m.download.proxies import ca_bundle, find_proxy
 from h36m.download.ranges import SMALLEST_RANGE
 from h36m.download.response import STALL_SECONDS, ArchiveResponse
-from h36m.download.transfer import QUIET_SECONDS, SessionState, Transfer
+from h36m.download.retry import NotAnArchiveError
+from h36m.download.transfer import QUIET_SECONDS, Transfer
 from h36m.errors import RunStoppedError
 from h36m.storage import sync
 
@@ -45,9 +46,9 @@ def can_axel_continue(transfer: Transfer, response: ArchiveResponse) -> bool:
 
     axel opens as many connections as its state file has ranges, so it cannot use fewer than the ranges it left.
     """
-    partial, connections = transfer.partial, transfer.connections
+    partial, connections = transfer.partial, transfer.axel_connections
     has_ranges = response.has_ranges and response.size is not None and bool(partial.missing)
-    is_possible = transfer.uses_axel and has_ranges and response.is_own_host and connections > 1
+    is_possible = connections > 1 and has_ranges and response.is_own_host
     is_possible = is_possible and not find_proxy(response.url)  # axel would show it the cookie
     return is_possible and (len(partial.missing or []) <= connections or partial.bytes_done == 0)
 
@@ -64,8 +65,9 @@ def download_with_axel(transfer: Transfer, url: str, session: str | None, bar: P
 
     Raises:
         RunStoppedError: `transfer.stop` was set.
+        NotAnArchiveError: the session has expired.
     """
-    partial, connections = transfer.partial, transfer.connections
+    partial, connections = transfer.partial, transfer.axel_connections
     size, missing, before = partial.version.size, partial.missing, partial.bytes_done
     assert size is not None and missing is not None, "see can_axel_continue"
     if before:
@@ -83,10 +85,10 @@ def download_with_axel(transfer: Transfer, url: str, session: str | None, bar: P
     def is_session_expired(is_quiet: bool) -> bool:
         nonlocal good, is_expired
         missing_before_answer = PartialDownload(partial.path).missing  # None while axel is writing its state
-        state = transfer.ask_about_session(session)
-        if state is SessionState.VALID and missing_before_answer is not None:
+        answer = transfer.is_session_expired(session, is_quiet)
+        if answer is False and missing_before_answer is not None:
             good = missing_before_answer
-        is_expired = transfer.renew_expired_session(session, is_quiet, state)
+        is_expired = bool(answer)
         return is_expired
 
     partial.close()
@@ -109,14 +111,14 @@ def download_with_axel(transfer: Transfer, url: str, session: str | None, bar: P
         partial.discard()  # axel has downloaded something else, such as a login page
     if is_expired or is_session_expired(is_quiet=False):
         partial.mark_missing(good)
-        return
+        raise NotAnArchiveError(f"{transfer.site.host} no longer sends {transfer.file_name}")
     if partial.bytes_done > before:
         transfer.note_downloader("axel")
     if not partial.is_complete:
         has_fewer_left = connections > FEW_CONNECTIONS
         then = f"retrying with {FEW_CONNECTIONS}" if has_fewer_left else "continuing with requests"
         transfer.say(f"{transfer.file_name}: axel did not finish with {connections} connections; {then}")
-        transfer.connections, transfer.uses_axel = min(connections, FEW_CONNECTIONS), has_fewer_left
+        transfer.axel_connections = FEW_CONNECTIONS if has_fewer_left else 0
 
 
 def bytes_on_disk(part: Path) -> int:

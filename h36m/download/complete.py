@@ -4,24 +4,18 @@ In reading order: `complete` repeats `_transfer_some`, which sends one request, 
 response, and lets requests or axel write what is missing.
 """
 
+import contextlib
 import queue
 import shutil
 import threading
-import time
 
 from h36m.cli import Progress
 from h36m.download.axel import can_axel_continue, download_with_axel
 from h36m.download.partial import PartialDownload, Version
 from h36m.download.ranges import WATCH_SECONDS, download_ranges
-from h36m.download.response import ArchiveResponse
-from h36m.download.retry import (
-    TRIES_WITHOUT_PROGRESS,
-    NotAnArchiveError,
-    RefusedArchiveError,
-    TemporaryError,
-    pause,
-)
-from h36m.download.transfer import QUIET_SECONDS, Outcome, Transfer, reconcile
+from h36m.download.response import STALL_SECONDS, ArchiveResponse, ResponseFit, reconcile
+from h36m.download.retry import TRIES_WITHOUT_PROGRESS, TemporaryError, pause
+from h36m.download.transfer import QUIET_SECONDS, Transfer
 from h36m.download.verify import check_archive
 from h36m.errors import RunStoppedError, TaskError
 from h36m.storage import is_disk_full
@@ -43,8 +37,10 @@ def complete(transfer: Transfer, bar: Progress) -> str:
     while not partial.is_complete:
         if transfer.stop.is_set():
             raise RunStoppedError
+        session = transfer.site.session
+        transfer.patience = min(STALL_SECONDS, QUIET_SECONDS * 2**fruitless)
         try:
-            _transfer_some(transfer, bar)
+            _transfer_some(transfer, session, bar)
             continue
         except TemporaryError as error:
             trouble = error
@@ -52,8 +48,12 @@ def complete(transfer: Transfer, bar: Progress) -> str:
             if not is_disk_full(error):
                 raise
             raise _disk_full_error(partial) from None
+        if transfer.renew_session(session, trouble):
+            continue
         done = partial.bytes_done
         best, fruitless = max(best, done), 0 if done > best else fruitless + 1
+        if not fruitless and trouble.wait is None:
+            continue  # what breaks after it made progress goes on at once
         if fruitless in (1, TRIES_WITHOUT_PROGRESS) and _is_good_as_it_is(transfer):
             break
         if fruitless == TRIES_WITHOUT_PROGRESS:
@@ -72,91 +72,49 @@ def _is_good_as_it_is(transfer: Transfer) -> bool:
     return check_archive(partial.path, transfer.archive, transfer.expected_md5).fault is None
 
 
-def _transfer_some(transfer: Transfer, bar: Progress) -> None:
+def _transfer_some(transfer: Transfer, session: str | None, bar: Progress) -> None:
     """Send one request, and let requests or axel download what is missing.
 
     Raises:
         TemporaryError: it ended too early; what was downloaded is kept.
         TaskError: a retry does not help.
     """
-    partial, session = transfer.partial, transfer.site.session
+    partial = transfer.partial
+    response = _request_first(transfer)
     try:
-        response = _request_first(transfer, session)
-        if response is None:
+        if not _is_usable(transfer, response):
             return
-        try:
-            if not _is_usable(transfer, response):
-                return
-            if not _has_space(partial):
-                raise _disk_full_error(partial)
-            bar.start_at(partial.bytes_done, response.size)
-            if not can_axel_continue(transfer, response):
-                download_ranges(transfer, response, session, bar)
-                return
-        finally:
-            response.close()
-    except NotAnArchiveError as error:
-        _renew_session(transfer, session, error)
-        return
-    except TemporaryError as error:
-        if error.status:  # some sites answer so when the session has expired
-            transfer.renew_expired_session(session, is_quiet=False)
-        raise
-    download_with_axel(transfer, response.url, session, bar)  # with no other connection beside axel's
-    if not _has_space(partial):
-        raise _disk_full_error(partial)
+        _require_space(partial)
+        bar.start_at(partial.bytes_done, response.size)
+        if not can_axel_continue(transfer, response):
+            download_ranges(transfer, response, bar)
+            return
+    finally:
+        response.close()
+    download_with_axel(transfer, response.url, session, bar)  # with no other connection next to axel's
+    _require_space(partial)
 
 
-def _request_first(transfer: Transfer, session: str | None) -> ArchiveResponse | None:
-    """Request the first bytes that are missing; return None if the session was renewed since the site kept silent."""
+def _request_first(transfer: Transfer) -> ArchiveResponse:
+    """Request the first bytes that are missing, in a thread that is left waiting where the run is stopped."""
     partial = transfer.partial
     start, end = partial.missing[0] if partial.missing else (0, None)
     responses: queue.SimpleQueue = queue.SimpleQueue()
 
     def ask() -> None:
         try:
-            responses.put(transfer.site.open_archive(transfer.archive, start, end, partial.version))
+            responses.put(transfer.site.open_archive(transfer.archive, start, end, partial.version, transfer.patience))
         except Exception as error:  # passed to the waiting thread
             responses.put(error)
 
     threading.Thread(target=ask, daemon=True).start()
-    asked_at = time.monotonic()
-    while True:
-        try:
+    while not transfer.stop.is_set():
+        with contextlib.suppress(queue.Empty):
             response = responses.get(timeout=WATCH_SECONDS)
-        except queue.Empty:
-            if transfer.stop.is_set():
-                raise RunStoppedError from None
-            if time.monotonic() - asked_at >= QUIET_SECONDS:
-                if transfer.renew_expired_session(session, is_quiet=True):
-                    return None
-                asked_at = time.monotonic()
-        else:
             if isinstance(response, Exception):
                 raise response
             return response
-
-
-def _renew_session(transfer: Transfer, session: str | None, error: NotAnArchiveError) -> None:
-    """Log in again because the site sent something other than the archive; done once for each archive.
-
-    Raises:
-        TemporaryError: the site sends it with a valid session, too; that may pass.
-        TaskError: that does not pass.
-    """
-    site = transfer.site
-    if transfer.is_session_renewed or not site.has_credentials:
-        if not site.is_valid(session):
-            if transfer.is_session_renewed:
-                raise TaskError(
-                    f"{error}; the session expired twice during this archive; run again to resume"
-                ) from None
-        elif isinstance(error, RefusedArchiveError):
-            raise TaskError(f"{error}; is it still published?") from None
-        else:
-            raise TemporaryError(str(error)) from None
-    site.renew(session)
-    transfer.is_session_renewed = True
+    raise RunStoppedError
 
 
 # -- does the response fit the partial download? -----------------------------------------------------------------------
@@ -166,17 +124,21 @@ def _is_usable(transfer: Transfer, response: ArchiveResponse) -> bool:
     """Make the partial download fit a response; return whether the response begins with the first missing byte.
 
     Raises:
-        TemporaryError: the server sent another range.
+        NotAnArchiveError, TemporaryError: the server sent a page or another range.
         TaskError: the archive keeps changing on the server.
     """
     partial, name, host = transfer.partial, transfer.file_name, transfer.site.host
-    outcome = reconcile(partial.missing, partial.version, response)
-    if outcome is Outcome.OTHER_RANGE:
+    fit = reconcile(partial.missing, partial.version, response)
+    if fit is ResponseFit.OTHER_RANGE:
         raise TemporaryError(f"{name}: {host} sent another byte range than requested")
-    if outcome is Outcome.COMPLETE:
+    if fit is ResponseFit.COMPLETE:
         partial.trust_length()
-    elif outcome is Outcome.CHANGED:
-        _require_other_version(transfer, response)
+    elif fit is ResponseFit.CHANGED:
+        if response.start > 0 or response.is_past_end:  # a page of another size looks the same: see its first bytes
+            beginning = transfer.site.open_archive(transfer.archive, 0, None, Version())
+            beginning.close()
+            if beginning.version.contradicts(response.version):
+                raise TemporaryError(f"{name}: {host} sent a byte range of another file")
         transfer.restarts += 1
         if transfer.restarts > MOST_RESTARTS:
             raise TaskError(f"{name}: keeps changing on the server during the download; try again on another day")
@@ -184,9 +146,9 @@ def _is_usable(transfer: Transfer, response: ArchiveResponse) -> bool:
         partial.discard()
         if response.is_past_end:
             return False
-    elif outcome is Outcome.NO_RANGES and transfer.has_seen_ranges:
+    elif fit is ResponseFit.NO_RANGES and transfer.has_seen_ranges:
         raise TemporaryError(f"{name}: {host} sent the whole archive instead of a byte range")
-    elif outcome is Outcome.NO_RANGES:
+    elif fit is ResponseFit.NO_RANGES:
         transfer.say(f"{name}: {host} does not support resuming (no byte ranges); restarting")
         partial.discard()
     transfer.has_seen_ranges |= response.has_ranges
@@ -197,26 +159,11 @@ def _is_usable(transfer: Transfer, response: ArchiveResponse) -> bool:
     return not partial.is_complete and partial.missing[0][0] == response.start
 
 
-def _require_other_version(transfer: Transfer, response: ArchiveResponse) -> None:
-    """Before bytes are dropped, see that the server has another version of the archive, and no page of another size.
-
-    Raises:
-        NotAnArchiveError: the server sends a page.
-        TemporaryError: the archive's beginning is of a third version.
-    """
-    if response.start == 0 and not response.is_past_end:
-        return  # its first bytes were checked
-    site = transfer.site
-    beginning = site.open_archive(transfer.archive, 0, None, Version())
-    beginning.close()
-    if beginning.version.contradicts(response.version):
-        raise TemporaryError(f"{transfer.file_name}: {site.host} sent a byte range of another file")
-
-
-def _has_space(partial: PartialDownload) -> bool:
-    """Return whether the disk has space for the bytes that are missing."""
+def _require_space(partial: PartialDownload) -> None:
+    """Raise TaskError if the disk lacks space for the bytes that are missing."""
     size = partial.version.size
-    return size is None or shutil.disk_usage(partial.path.parent).free >= size - partial.bytes_done
+    if size is not None and shutil.disk_usage(partial.path.parent).free < size - partial.bytes_done:
+        raise _disk_full_error(partial)
 
 
 def _disk_full_error(partial: PartialDownload) -> TaskError:

@@ -232,7 +232,8 @@ class PartialDownload:
             return
         if state is None:
             self.missing = [(length, size)] if length != size else []
-        elif size is not None and (noted := unpack_state(state, size)) is not None:
+        elif (unpacked := unpack_state(state)) and unpacked[0] == size:
+            _, noted = unpacked
             self.missing = _with_all_from(length, noted, size)
             self._is_noted = self.missing == noted
 
@@ -275,8 +276,8 @@ def _with_all_from(length: int, noted: list[tuple[int, int]], size: int) -> Rang
     return [*((start, min(end, length)) for start, end in noted if start < length), (length, size)]
 
 
-def unpack_state(state: bytes, size: int) -> list[tuple[int, int]] | None:
-    """Return the missing ranges that a state file lists; None if it is cut off, or the state of another file."""
+def unpack_state(state: bytes) -> tuple[int, list[tuple[int, int]]] | None:
+    """Return the size of the file that a state file belongs to, and its missing ranges; None if it is damaged."""
     if len(state) < STATE_HEADER.size:
         return None
     connections, done = STATE_HEADER.unpack_from(state)
@@ -284,11 +285,10 @@ def unpack_state(state: bytes, size: int) -> list[tuple[int, int]] | None:
         return None
     ranges = sorted(STATE_CONNECTION.iter_unpack(state[STATE_HEADER.size :]))
     ranges = [(start, end) for start, end in ranges if start < end]  # the others are done
+    size = done + sum(end - start for start, end in ranges)
     ends = [0, *(end for _, end in ranges)]
     is_in_order = all(previous_end <= start for previous_end, (start, _) in zip(ends, ranges, strict=False))
-    if not is_in_order or ends[-1] > size or done != size - sum(end - start for start, end in ranges):
-        return None
-    return ranges
+    return (size, ranges) if is_in_order and done >= 0 and ends[-1] <= size else None
 
 
 def _pack_state(missing: Ranges, size: int) -> bytes:

@@ -1,333 +1,224 @@
-"""Download with requests over several connections: threads write byte ranges into one partial download.
+"""Download with requests over several connections: each takes the next piece that is missing, until none is left."""
 
-In reading order: `download_ranges` opens connections, and `_watch` watches over them; each thread does `_work`.
-"""
-
-import queue
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from h36m.cli import Progress
-from h36m.download.response import ArchiveResponse
-from h36m.download.retry import FIRST_PAUSE_SECONDS, ChangedError, TemporaryError, TooManyError
-from h36m.download.transfer import QUIET_SECONDS, Outcome, Transfer, reconcile
+from h36m.download.partial import Ranges
+from h36m.download.response import ArchiveResponse, ResponseFit, reconcile
+from h36m.download.retry import FIRST_PAUSE_SECONDS, ChangedError, NotAnArchiveError, TemporaryError, TooManyError
+from h36m.download.transfer import Transfer
 from h36m.errors import RunStoppedError
 
-# A connection for fewer bytes takes longer to open than it saves: at 2 MB/s this is 0.13 s, a few round trips.
-SMALLEST_RANGE = 1 << 18
-# A connection that has finished takes over half of another's rest, if that has a second's work for both, at the
-# 2 MB/s that a site may allow each.
-SMALLEST_REST_TO_SHARE = 4_000_000
+# A request for fewer bytes takes longer to send than it saves: at the 2 MB/s that a site may allow each connection,
+# the smallest range takes 0.13 s, a few round trips, and the largest 8 s, which a slow connection may hold up the end.
+SMALLEST_RANGE, LARGEST_RANGE = 1 << 18, 1 << 24
 WATCH_SECONDS = 0.1  # between two checks of the connections
 NOTE_SECONDS = 1  # how much of a download a killed run loses
-SECONDS_TO_GROW = 30  # after the site refused a connection, before more are tried again
-# A site may count a connection for a moment after its end, and refuse the next one: that is tried again.
-SECONDS_AFTER_REFUSAL, MOST_REFUSALS = 1, 3
+SECONDS_TO_GROW = 30  # before a connection that the site refused is tried again; longer each time
+SECONDS_AFTER_REFUSAL = 1  # the same for one that was served before: the site may count its last request for a moment
 SECONDS_TO_END = 2  # for threads to end; one that waits for the network is left, and writes nothing any more
 
 
-@dataclass(eq=False)
-class Connection:
-    """One request for a byte range, made by a thread of its own.
-
-    Attributes:
-        position: of the next byte to write.
-        end: of its range, lowered when another connection takes over the rest; None where the size is unknown.
-        response: None until the server has answered.
-        is_second_try: it has taken over the rest of a silent connection, and gets more time: the site may be slow.
-        active_at: when its last byte arrived, in seconds of this machine's running clock.
-    """
-
-    position: int
-    end: int | None
-    is_second_try: bool = False
-    response: ArchiveResponse | None = None
-    active_at: float = field(default_factory=time.monotonic)
-
-
 @dataclass
-class Limit:
-    """How many connections may be open at a time, as the site has shown so far.
+class Work:
+    """What the threads of one attempt share; `lock` is held while one writes or changes any of this.
 
     Attributes:
-        count: may be open.
-        most: may ever be.
-        accepted: the most at a time that had a response.
-        refusals: how often in a row the site has refused as many as it had accepted before.
-        open_at: from when on the next may be opened, in seconds of this machine's running clock.
-        grow_at: from when on more than `count` are tried.
-    """
-
-    count: int
-    most: int
-    accepted: int = 0
-    refusals: int = 0
-    open_at: float = field(default_factory=time.monotonic)
-    grow_at: float = field(default_factory=lambda: time.monotonic() + SECONDS_TO_GROW)
-
-
-@dataclass
-class Attempt:
-    """What the threads of one attempt share.
-
-    Attributes:
-        session: the PHPSESSID in use.
-        limit: how many connections may be open.
-        connections: those at work; only the watching thread changes the list.
-        ended: connections that have ended, each with its error or None.
-        lock: held while a connection writes, or its range is changed.
+        free: the missing ranges that no connection works on.
+        connections: how many may be open.
+        has_ranges: the server sends byte ranges; if not, a broken connection cannot be resumed.
+        working: threads that are not waiting after a failure.
+        open: the responses that are being read.
+        trouble: why a connection has ended; the others go on.
+        failure: why all have to end.
         is_over: nothing may be written any more.
     """
 
     transfer: Transfer
-    session: str | None
-    limit: Limit
-    connections: list[Connection] = field(default_factory=list)
-    ended: queue.SimpleQueue = field(default_factory=queue.SimpleQueue)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    free: Ranges
+    connections: int
+    has_ranges: bool
+    working: int
+    open: list[ArchiveResponse] = field(default_factory=list)
+    trouble: TemporaryError | None = None
+    failure: Exception | None = None
     is_over: bool = False
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def next_piece(self, start: int | None = None) -> tuple[int, int | None] | None:
+        """Take a piece from the end of the free ranges, or the one at `start`; None if there is none.
+
+        The pieces become smaller, so that all connections finish at about the same time.
+        """
+        with self.lock:
+            if self.is_over or not self.free or start not in (None, self.free[0][0]):
+                return None
+            bytes_free = sum(end - first for first, end in self.free if end is not None)
+            length = max(SMALLEST_RANGE, min(LARGEST_RANGE, bytes_free // self.connections))
+            first, end = self.free.pop(-1 if start is None else 0)
+            if end is None or end - first < length + SMALLEST_RANGE:
+                return first, end
+            if start is None:
+                self.free.append((first, end - length))
+                return end - length, end
+            self.free.insert(0, (first + length, end))
+            return first, first + length
 
 
-def download_ranges(transfer: Transfer, response: ArchiveResponse, session: str | None, bar: Progress) -> None:
+def download_ranges(transfer: Transfer, response: ArchiveResponse, bar: Progress) -> None:
     """Write the missing ranges, over as many connections as may be opened and the site serves.
-
-    The site may refuse some connections: the others go on, and more are tried again later.
 
     Args:
         response: with the first bytes that are missing.
-        session: the PHPSESSID in use.
 
     Raises:
-        TemporaryError: no connection is left, and bytes are missing.
-        NotAnArchiveError: the site sent a page in place of a range.
+        TemporaryError: no connection is left or all are silent, and bytes are missing; or the site sent a page.
         RunStoppedError: `transfer.stop` was set.
         OSError: such as a full disk.
     """
     partial = transfer.partial
-    assert partial.missing, "the caller has checked that"
     transfer.note_downloader("requests")
-    attempt, first = Attempt(transfer, session, Limit(1, 1)), Connection(*partial.missing[0])
-    if response.has_ranges and response.size is not None:
-        partial.split(1)  # joins ranges beside each other: how many there are to be is decided here
-        attempt.limit = Limit(transfer.connections, transfer.most_connections)
-        first = _next_connection(attempt) or first
-    assert first.position == response.start, "the caller has checked that"
-    _start(attempt, first, response)
+    partial.split(1)  # joins ranges next to each other
+    assert partial.missing and partial.missing[0][0] == response.start, "the caller has checked that"
+    has_ranges = response.has_ranges and response.size is not None
+    count = transfer.connections if has_ranges else 1
+    work = Work(transfer, [*partial.missing], count, has_ranges, working=count)
+    # Daemons, so that one that waits for the network does not keep a stopped script running.
+    threads = [threading.Thread(target=_work, args=(work, response), daemon=True)]
+    threads += [threading.Thread(target=_work, args=(work, None), daemon=True) for _ in range(count - 1)]
     try:
-        _watch(attempt, bar)
+        for thread in threads:
+            thread.start()
+        _watch(work, threads, bar)
     finally:
-        _end(attempt)
+        with work.lock:
+            work.is_over = True
+            for each in work.open:
+                each.abort()
+        deadline = time.monotonic() + SECONDS_TO_END
+        for thread in threads:
+            thread.join(max(0, deadline - time.monotonic()))
         if partial.has_state and not partial.is_complete:
             partial.note()
 
 
-def _watch(attempt: Attempt, bar: Progress) -> None:
-    """Keep connections open until all have ended: show and record progress, and check the session during silence."""
-    transfer, partial, limit = attempt.transfer, attempt.transfer.partial, attempt.limit
-    trouble: TemporaryError | None = None
+def _watch(work: Work, threads: list[threading.Thread], bar: Progress) -> None:
+    """Show and record progress until all bytes are there, no connection is left, or all are silent."""
+    transfer, partial = work.transfer, work.transfer.partial
     seen = partial.bytes_done
     noted_at = active_at = time.monotonic()
-    while attempt.connections or _is_worth_waiting(attempt, trouble):
-        _open_connections(attempt)
-        error = _next_error(attempt)
-        limit.accepted = max(limit.accepted, sum(each.response is not None for each in attempt.connections))
-        if isinstance(error, TemporaryError) and not isinstance(error, ChangedError):
-            trouble = error
-            _open_later(limit, len(attempt.connections), error)
-        elif error is not None:
-            raise error
+    while not work.failure and (left := [thread for thread in threads if thread.is_alive()]):
+        left[0].join(WATCH_SECONDS)
         if transfer.stop.is_set():
             raise RunStoppedError
         now = time.monotonic()
         if (done := partial.bytes_done) > seen:
             bar.update(done - seen)
             seen, active_at = done, now
+        if partial.is_complete:
+            return
         if partial.has_state and now - noted_at >= NOTE_SECONDS:
             partial.note()
             noted_at = time.monotonic()
-        if now - active_at >= QUIET_SECONDS:
-            if transfer.renew_expired_session(attempt.session, is_quiet=True) and partial.bytes_done == seen:
-                return
-            active_at = time.monotonic()  # ask again after as long
-    if limit.most > 1:
-        transfer.connections = limit.count
-    if trouble and not partial.is_complete:
-        raise trouble
-
-
-def _open_connections(attempt: Attempt) -> None:
-    """Open as many connections as may be open now and have something to do."""
-    limit, now = attempt.limit, time.monotonic()
-    if now >= limit.grow_at:
-        limit.count, limit.grow_at = min(2 * limit.count, limit.most), now + SECONDS_TO_GROW
-    while len(attempt.connections) < limit.count and now >= limit.open_at and (found := _next_connection(attempt)):
-        _start(attempt, found)
-
-
-def _open_later(limit: Limit, others: int, error: TemporaryError) -> None:
-    """Delay the next connection after one has failed; if the site refused it, allow fewer at a time.
-
-    Args:
-        others: connections that are still at work.
-        error: of the one that failed.
-    """
-    now, is_refusal = time.monotonic(), isinstance(error, TooManyError)
-    pause = SECONDS_AFTER_REFUSAL if is_refusal else FIRST_PAUSE_SECONDS
-    wait = pause if error.wait is None else error.wait
-    if is_refusal:
-        if others < limit.accepted and now >= limit.open_at:  # else it was opened before the last refusal
-            limit.refusals += 1
-        if others >= limit.accepted or limit.refusals == MOST_REFUSALS:
-            limit.count = max(1, others)
-            limit.accepted = min(limit.accepted, limit.count)
-        limit.grow_at = now + max(wait, SECONDS_TO_GROW)
-    limit.open_at = now + wait
-
-
-def _is_worth_waiting(attempt: Attempt, trouble: TemporaryError | None) -> bool:
-    """Return whether the site, which has just refused a connection, may soon accept it, while none is left."""
-    is_soon = attempt.limit.open_at - time.monotonic() <= SECONDS_AFTER_REFUSAL
-    is_refused = isinstance(trouble, TooManyError) and attempt.limit.refusals < MOST_REFUSALS
-    return is_soon and is_refused and not attempt.transfer.partial.is_complete
-
-
-def _next_error(attempt: Attempt) -> Exception | None:
-    """Wait a moment for a connection to end; return its error, None if it had none or none has ended."""
-    try:
-        connection, error = attempt.ended.get(timeout=WATCH_SECONDS)
-    except queue.Empty:
-        return None
-    attempt.connections.remove(connection)
-    return None if connection.position == connection.end else error  # another one has taken over all of its rest
-
-
-def _next_connection(attempt: Attempt) -> Connection | None:
-    """Return another connection, for a share of the free ranges or a part of another's; None if neither is left."""
-    with attempt.lock:
-        free = _free_ranges(attempt)
-        if not free:
-            return _part_of_another(attempt.connections)
-        start, end = free[0]
-        bytes_free = sum(free_end - free_start for free_start, free_end in free)
-        share = max(SMALLEST_RANGE, -(-bytes_free // max(1, attempt.limit.count - len(attempt.connections))))
-        return Connection(start, end if end - start < share + SMALLEST_RANGE else start + share)
-
-
-def _free_ranges(attempt: Attempt) -> list[tuple[int, int]]:
-    """Return the missing ranges that no connection works on."""
-    taken = sorted((each.position, each.end) for each in attempt.connections if each.end is not None)
-    free = []
-    for start, end in attempt.transfer.partial.missing or []:
-        assert end is not None, "byte ranges need the archive's size"
-        for position, taken_end in taken:
-            if start <= position < end:
-                free.append((start, position))
-                start = max(start, taken_end)
-        free.append((start, end))
-    return [(start, end) for start, end in free if start < end]
-
-
-def _part_of_another(connections: list[Connection]) -> Connection | None:
-    """Take over the whole rest of a silent connection, or half of the largest rest."""
-    now = time.monotonic()
-    for each in sorted(connections, key=lambda each: each.position):
-        is_quiet = now - each.active_at >= QUIET_SECONDS and not each.is_second_try
-        if is_quiet and each.end is not None and each.position < each.end:
-            second = Connection(each.position, each.end, is_second_try=True)
-            each.end = each.position
-            if each.response:
-                each.response.abort()
-            return second
-    largest = max(connections, key=lambda each: (each.end or 0) - each.position, default=None)
-    if largest is None or largest.end is None or largest.end - largest.position < SMALLEST_REST_TO_SHARE:
-        return None
-    middle = (largest.position + largest.end) // 2
-    second = Connection(middle, largest.end)
-    largest.end = middle
-    return second
-
-
-def _start(attempt: Attempt, connection: Connection, response: ArchiveResponse | None = None) -> None:
-    """Start a connection's thread; `response` is the one to its request, if that was sent already."""
-    attempt.connections.append(connection)
-    # A daemon, so that one that waits for the network does not keep a stopped script alive.
-    threading.Thread(target=_work, args=(attempt, connection, response), daemon=True).start()
-
-
-def _end(attempt: Attempt) -> None:
-    """End all connections: nothing is written after that."""
-    with attempt.lock:
-        attempt.is_over = True
-    for connection in attempt.connections:
-        if connection.response:
-            connection.response.abort()
-    deadline = time.monotonic() + SECONDS_TO_END
-    while attempt.connections and (left := deadline - time.monotonic()) > 0:
-        try:
-            connection, _ = attempt.ended.get(timeout=left)
-        except queue.Empty:
-            return
-        attempt.connections.remove(connection)
+        if now - active_at >= transfer.patience:
+            raise TemporaryError(f"{transfer.file_name}: no data received for {transfer.patience:g} s")
+    if (error := work.failure or work.trouble) and not partial.is_complete:
+        raise error
 
 
 # -- in the threads ----------------------------------------------------------------------------------------------------
 
 
-def _work(attempt: Attempt, connection: Connection, response: ArchiveResponse | None) -> None:
-    """Download one connection's range, and report how that ended."""
-    error = None
+def _work(work: Work, response: ArchiveResponse | None) -> None:
+    """Download piece after piece; `response` is to a request that was sent already, for the first free range."""
+    failures = 1  # in a row; none for a connection that was served
     try:
-        response = response or _request_range(attempt, connection)
-        with attempt.lock:
-            connection.response, attempt.limit.refusals = response, 0
-        _write_chunks(attempt, connection, response)
-    except Exception as caught:  # passed to the watching thread, which handles each kind
-        error = caught
+        while piece := work.next_piece(response.start if response else None):
+            try:
+                for _ in _write_piece(work, *piece, response):
+                    failures = 0
+            except (ChangedError, NotAnArchiveError):
+                raise
+            except TemporaryError as error:
+                work.trouble = error
+                if not work.has_ranges or not _wait_for_others(work, error, failures):
+                    return
+                failures += 1
+            response = None
+    except Exception as error:  # raised by the watching thread
+        work.failure = error
     finally:
+        with work.lock:
+            work.working -= 1
+
+
+def _wait_for_others(work: Work, error: TemporaryError, failures: int) -> bool:
+    """Wait after a failure while others work; return whether to try again.
+
+    A connection that was served goes on at once, or soon after a refusal, even if no other one works.
+    """
+    is_refused = isinstance(error, TooManyError)
+    first, later = (SECONDS_AFTER_REFUSAL, SECONDS_TO_GROW) if is_refused else (0, FIRST_PAUSE_SECONDS)
+    pause = error.wait if error.wait is not None else later * 2 ** (failures - 1) if failures else first
+    goes_on = not failures and pause <= SECONDS_AFTER_REFUSAL
+    until = time.monotonic() + pause
+    with work.lock:
+        work.working -= 1
+    while (is_early := time.monotonic() < until) and (goes_on or work.working) and not work.is_over:
+        time.sleep(WATCH_SECONDS)
+    with work.lock:
+        work.working += 1
+    return not is_early
+
+
+def _write_piece(work: Work, position: int, end: int | None, response: ArchiveResponse | None) -> Iterator[None]:
+    """Download one piece, and yield after each write; what is missing of it in the end is free again."""
+    partial, name, host = work.transfer.partial, work.transfer.file_name, work.transfer.site.host
+    is_longer = response is not None  # than this piece: it goes on through the free range after it
+    try:
+        response = response or _request_piece(work.transfer, position, end)
+        with work.lock:
+            work.open.append(response)
+        for chunk in response.chunks:
+            with work.lock:
+                if work.is_over:
+                    return
+                while is_longer and end and position + len(chunk) >= end and (after := work.next_piece(end)):
+                    end = after[1]
+                part = memoryview(chunk)[: None if end is None else end - position]
+                partial.write(position, part)
+                position += len(part)
+            yield
+            if position == end:
+                return
+        if end is not None:
+            raise TemporaryError(f"{name}: {host} closed the connection {end - position:,} bytes too early")
+        with work.lock:
+            if work.is_over:
+                return
+            # The server did not send the archive's size: verification shows whether it is complete.
+            partial.set_version(response.version._replace(size=position))
+            end = position
+    finally:
+        with work.lock:
+            if response in work.open:
+                work.open.remove(response)
+            if position != end:
+                work.free.append((position, end))
         if response:
             response.close()
-        attempt.ended.put((connection, error))
 
 
-def _request_range(attempt: Attempt, connection: Connection) -> ArchiveResponse:
-    transfer, version = attempt.transfer, attempt.transfer.partial.version
-    name, host = transfer.file_name, transfer.site.host
-    start, end = connection.position, connection.end
-    response = transfer.site.open_archive(transfer.archive, start, end, version)
-    outcome = reconcile([(start, end)], version, response)
-    if outcome is Outcome.USABLE:
+def _request_piece(transfer: Transfer, start: int, end: int | None) -> ArchiveResponse:
+    name, host, version = transfer.file_name, transfer.site.host, transfer.partial.version
+    response = transfer.site.open_archive(transfer.archive, start, end, version, transfer.patience)
+    fit = reconcile([(start, end)], version, response)
+    if fit is ResponseFit.USABLE:
         return response
     response.close()
-    if outcome is Outcome.CHANGED:
+    if fit is ResponseFit.CHANGED:
         raise ChangedError(f"{name}: changed on {host} during the download")
     raise TooManyError(f"{name}: {host} sent another byte range than requested")
-
-
-def _write_chunks(attempt: Attempt, connection: Connection, response: ArchiveResponse) -> None:
-    """Write a response's bytes until the connection's range is complete.
-
-    Raises:
-        TemporaryError: they ended too early.
-    """
-    transfer, partial = attempt.transfer, attempt.transfer.partial
-    for chunk in response.chunks:
-        with attempt.lock:
-            if attempt.is_over:
-                return
-            end = connection.end
-            piece = memoryview(chunk)[: None if end is None else end - connection.position]
-            partial.write(connection.position, piece)
-            connection.position += len(piece)
-            connection.active_at = time.monotonic()
-            if connection.position == end:
-                return
-    with attempt.lock:
-        if attempt.is_over:
-            return
-        end, position = connection.end, connection.position
-        if end is None:  # the server did not send the archive's size: verification shows whether it is complete
-            partial.set_version(response.version._replace(size=position))
-        elif position < end:
-            name, host = transfer.file_name, transfer.site.host
-            raise TemporaryError(f"{name}: {host} closed the connection {end - position:,} bytes too early")

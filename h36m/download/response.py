@@ -1,6 +1,8 @@
-"""A response to a request for an archive: which bytes of which version it has, or whether it is something else."""
+"""A response to a request for an archive: which bytes of which version it has, and what a partial download can use."""
 
 import contextlib
+import enum
+import itertools
 import os
 import re
 import socket
@@ -13,7 +15,7 @@ import urllib3
 
 from h36m.archives.content import BEGINNING_BYTES, fault_in_beginning, page_fault
 from h36m.dataset import Archive
-from h36m.download.partial import Version
+from h36m.download.partial import Ranges, Version
 from h36m.download.retry import NotAnArchiveError, RefusedArchiveError, TemporaryError
 
 # No byte for this long means that none will arrive: real servers pause for 10 to 20 seconds. Tests set it lower.
@@ -24,7 +26,7 @@ SMALLEST_CHUNK, LARGEST_CHUNK = 1 << 14, 1 << 19
 CHUNK_SECONDS = 0.1
 
 
-@dataclass
+@dataclass(eq=False)
 class ArchiveResponse:
     """The server's response to a request for an archive or a part of it.
 
@@ -95,7 +97,7 @@ def read_response(response: requests.Response, archive: Archive, host: str, is_o
         fault = fault_in_beginning(first, archive) if start == 0 else page_fault(first)
         if fault or not first:
             raise NotAnArchiveError(f"{host} sent something other than {name}: it {fault or 'is empty'}")
-        chunks = _with_first(first, chunks)
+        chunks = itertools.chain([first], chunks)
     return ArchiveResponse(
         start=start,
         size=size,
@@ -119,7 +121,7 @@ def read_chunks(
         decode: whether to undo a Content-Encoding.
 
     Raises:
-        TemporaryError: the connection broke, or no byte arrived for STALL_SECONDS.
+        TemporaryError: the connection broke, or no byte arrived within the request's timeout.
     """
     size = first_size
     try:
@@ -130,11 +132,35 @@ def read_chunks(
             yield chunk
             asked_at = time.monotonic()
     except urllib3.exceptions.ReadTimeoutError:
-        raise TemporaryError(f"{name}: no data received for {STALL_SECONDS:g} s") from None
+        raise TemporaryError(f"{name}: no data received from {host}") from None
     except (urllib3.exceptions.HTTPError, OSError):
         raise TemporaryError(f"{name}: the connection to {host} broke") from None
 
 
-def _with_first(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest
+class ResponseFit(enum.Enum):
+    """How a response fits a partial download."""
+
+    USABLE = "its bytes are the first that are missing"
+    COMPLETE = "no byte is missing: the archive ends where the file does"
+    CHANGED = "the archive has changed on the server: restart"
+    NO_RANGES = "the server does not send byte ranges: restart"
+    OTHER_RANGE = "the server sent another range than requested"
+
+
+def reconcile(missing: Ranges | None, version: Version, response: ArchiveResponse) -> ResponseFit:
+    """Compare a partial download with the response to a request for its first missing bytes.
+
+    Args:
+        missing: the ranges that are missing, at least one; None if the file cannot be trusted.
+        version: that the file's bytes come from.
+    """
+    start = missing[0][0] if missing else 0
+    if response.is_past_end and missing and all(range_start == response.size for range_start, _ in missing):
+        return ResponseFit.COMPLETE
+    if response.is_past_end or version.contradicts(response.version):
+        return ResponseFit.CHANGED
+    if response.start == 0 and start > 0:
+        return ResponseFit.NO_RANGES
+    if response.start != start:
+        return ResponseFit.OTHER_RANGE
+    return ResponseFit.USABLE

@@ -40,8 +40,8 @@ class ChangedError(TemporaryError):
     """The archive on the server is no longer the version that is being downloaded."""
 
 
-class NotAnArchiveError(Exception):
-    """The site sent a page in place of an archive: most likely the session has expired. The message is one line."""
+class NotAnArchiveError(TemporaryError):
+    """The site sent a page in place of an archive: most likely the session has expired."""
 
 
 class RefusedArchiveError(NotAnArchiveError):

@@ -83,10 +83,11 @@ def download(arguments: argparse.Namespace, kinds: Sequence[str]) -> list[str]:
     try:
         folder.mkdir(exist_ok=True)
         with only_run_in(folder, say):
-            _remove_temporary_files(folder)
+            for path in folder.glob(f"{VERIFIED_RECORD}.*.tmp"):  # a killed run was writing it
+                path.unlink()
+            remove_temporary_files(folder)
             run = Run(
                 folder=folder,
-                configuration=configuration,
                 site=Site(configuration, say),
                 checksums=checksums,
                 checksums_file=arguments.checksums,
@@ -106,13 +107,6 @@ def _are_all_verified(folder: Path, wanted: Sequence[Archive], checksums: dict[s
     record = Record(folder / VERIFIED_RECORD)
     targets = [folder / archive.file_name for archive in wanted]
     return all(record.holds(target, checksums.get(target.name)) for target in targets)
-
-
-def _remove_temporary_files(folder: Path) -> None:
-    """Remove temporary files of a killed run."""
-    for path in folder.glob(f"{VERIFIED_RECORD}.*.tmp"):
-        path.unlink()
-    remove_temporary_files(folder)
 
 
 def _check_and_download(run: Run, wanted: Sequence[Archive], jobs: int) -> list[str]:
@@ -166,37 +160,38 @@ def _download_in_threads(run: Run, missing: dict[Archive, list[Verdict]], jobs: 
     results: queue.SimpleQueue = queue.SimpleQueue()
     for task in missing.items():
         tasks.put(task)
-
-    def work() -> None:
-        while not run.stop.is_set():
-            try:
-                archive, verdicts = tasks.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                obtain(run, archive, verdicts)
-                results.put((archive, None))
-            except Exception as error:  # passed to the main thread, which handles each kind
-                results.put((archive, error))
-
-    # Daemons, so that one that waits for the network does not keep a stopped script alive.
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(jobs)]
+    # Daemons, so that one that waits for the network does not keep a stopped script running.
+    threads = [threading.Thread(target=_obtain_each, args=(run, tasks, results), daemon=True) for _ in range(jobs)]
     for thread in threads:
         thread.start()
     problems = {}
     try:
         for _ in missing:
             archive, error = results.get()
-            if isinstance(error, TaskError | OSError):
+            if isinstance(error, UsageError):
+                left = len([each for each in missing if not (run.folder / each.file_name).exists()])
+                raise UsageError(f"{error}; {count_of(left, 'archive')} {is_or_are(left)} still missing") from None
+            if error and not isinstance(error, TaskError | OSError):
+                raise error
+            if error:
                 problems[archive] = str(error)
                 run.say(f"failed: {error}")
-            elif isinstance(error, UsageError):
-                left = len([archive for archive in missing if not (run.folder / archive.file_name).exists()])
-                raise UsageError(f"{error}; {count_of(left, 'archive')} {is_or_are(left)} still missing") from None
-            elif error is not None:
-                raise error
     finally:
         run.stop.set()
         for thread in threads:
             thread.join(SECONDS_TO_STOP)
     return problems
+
+
+def _obtain_each(run: Run, tasks: queue.SimpleQueue, results: queue.SimpleQueue) -> None:
+    """Download one archive after another until none is left; put each into the results, with its error or None."""
+    while not run.stop.is_set():
+        try:
+            archive, verdicts = tasks.get_nowait()
+        except queue.Empty:
+            return
+        try:
+            obtain(run, archive, verdicts)
+            results.put((archive, None))
+        except Exception as error:  # passed to the main thread, which handles each kind
+            results.put((archive, error))

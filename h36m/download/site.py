@@ -7,6 +7,7 @@ import re
 import sys
 import threading
 import warnings
+from http.cookiejar import DefaultCookiePolicy
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import requests
@@ -47,6 +48,7 @@ class Site:
         self._say = say
         self._say_once = functools.cache(say)
         self._login_lock = threading.Lock()
+        self._of_thread = threading.local()
         if not configuration.verify_tls:
             warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
 
@@ -129,17 +131,15 @@ class Site:
         username, password = self._credentials()
         url = self.base_url + "checklogin.php"
         form = {"username": username, "password": password}
-        cookies: dict[str, str] = {}
         with self._send("POST", url, {}, data=form) as response:
             self._raise_for_failure(response, "logging in")
-            cookies |= self._own_cookies(response)
+            session = {cookie.name: cookie.value or "" for cookie in response.cookies}.get("PHPSESSID", "")
             target = urljoin(url, response.headers["Location"]) if response.is_redirect else url
         if urlsplit(target).path.endswith("checklogin.php"):
             raise UsageError(
                 f"{self.host}: wrong user name or password; check them in {self.configuration.path} "
                 "(the user name is the e-mail address registered with the site)"
             )
-        session = cookies.get("PHPSESSID", "")
         if not PHPSESSID_PATTERN.fullmatch(session):
             raise TaskError(
                 f"{self.host}: login succeeded but returned no PHPSESSID; log in with a browser and copy its PHPSESSID "
@@ -187,12 +187,15 @@ class Site:
         }
         return f"{self.base_url}filebrowser.php?{urlencode(query, safe='/')}"
 
-    def open_archive(self, archive: Archive, start: int, end: int | None, version: Version) -> ArchiveResponse:
+    def open_archive(
+        self, archive: Archive, start: int, end: int | None, version: Version, seconds: float | None = None
+    ) -> ArchiveResponse:
         """Request an archive's bytes from `start` to before `end` (None: to its end). The caller closes the response.
 
         Args:
             version: of the earlier bytes; if the server has another one now, it is asked to send that from
                 the beginning.
+            seconds: to wait for each byte; None for as long as for any other response.
 
         Raises:
             NotAnArchiveError: the server sent something else, most likely since the session has expired.
@@ -204,7 +207,7 @@ class Site:
             headers["If-Range"] = version.etag
         elif start and version.last_modified:
             headers["If-Range"] = version.last_modified
-        response = self._get(self.archive_url(archive), self.session, headers)
+        response = self._get(self.archive_url(archive), self.session, headers, seconds)
         try:
             self._raise_for_failure(response, f"requesting {name}")
             return read_response(response, archive, self.host, self._is_own(response.url))
@@ -240,13 +243,13 @@ class Site:
         """Return whether an address is at the site itself: same scheme, host and port."""
         return urlsplit(url)[:2] == urlsplit(self.base_url)[:2]
 
-    def _own_cookies(self, response: requests.Response) -> dict[str, str]:
-        return {cookie.name: cookie.value or "" for cookie in response.cookies}
-
     def _send(
         self, method: str, url: str, headers: dict[str, str], data=None, seconds: float | None = None
     ) -> requests.Response:
-        """Send one request, without other cookies and without following redirects; failures are one line."""
+        """Send one request, without other cookies and without following redirects; failures are one line.
+
+        A request for a range is sent over the connection that the thread has used before, if that is still open.
+        """
         seconds = min(seconds or STALL_SECONDS, STALL_SECONDS)
         return send(
             method,
@@ -254,9 +257,17 @@ class Site:
             self.configuration.path,
             timeout=(min(CONNECT_SECONDS, seconds), seconds),
             headers={"Accept-Encoding": "identity"} | headers,
+            session=self._kept_connection() if "Range" in headers else None,
             data=data,
             verify=self.configuration.verify_tls,
         )
+
+    def _kept_connection(self) -> requests.Session:
+        if not hasattr(self._of_thread, "connection"):
+            self._of_thread.connection = requests.Session()
+            # A cookie that the site sets would follow a redirect to another port or host.
+            self._of_thread.connection.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        return self._of_thread.connection
 
     def _raise_for_failure(self, response: requests.Response, doing: str) -> None:
         """Raise TemporaryError for a status after which a retry may succeed."""

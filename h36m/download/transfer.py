@@ -1,18 +1,19 @@
-"""The state of one archive's download, and what a response means for it."""
+"""The state of one archive's download, and the renewal of a session that expires during it."""
 
-import enum
 import os
 import threading
 from dataclasses import dataclass, field
 
+import urllib3
+
 from h36m.cli import Say
 from h36m.dataset import Archive
-from h36m.download.partial import PartialDownload, Ranges, Version
-from h36m.download.response import ArchiveResponse
-from h36m.download.retry import TemporaryError, UnreachableError
+from h36m.download.partial import PartialDownload
+from h36m.download.retry import NotAnArchiveError, RefusedArchiveError, TemporaryError, is_caused_by
 from h36m.download.site import Site
+from h36m.errors import TaskError
 
-# After this long without a byte the session is checked. Tests set it lower.
+# After this long without a byte a connection is given up, and the session is checked. Tests set it lower.
 QUIET_SECONDS = float(os.environ.get("H36M_QUIET_SECONDS", "10"))
 # How long that check may take: with QUIET_SECONDS and a login, an expired session costs 15 s at most.
 SESSION_CHECK_SECONDS = 2
@@ -24,9 +25,9 @@ class Transfer:
 
     Attributes:
         expected_md5: the published MD5; None where there is none.
-        most_connections: how many may be opened for this archive.
-        connections: how many may be opened next; fewer where the site refused some.
-        uses_axel: whether axel may download; else requests does.
+        connections: how many requests may open for this archive.
+        axel_connections: the same for axel; 0 where axel is not used.
+        patience: seconds without a byte after which an attempt ends: QUIET_SECONDS, longer where the site is slow.
         downloaders: who downloaded some of it, in this order.
         has_seen_ranges: the server has sent a byte range, so one response without is no reason to drop bytes.
         is_session_renewed: the session was renewed for this archive; that is done once.
@@ -37,11 +38,11 @@ class Transfer:
     archive: Archive
     partial: PartialDownload
     expected_md5: str | None
-    most_connections: int
     connections: int
-    uses_axel: bool
+    axel_connections: int
     say: Say
     stop: threading.Event
+    patience: float = QUIET_SECONDS
     downloaders: list[str] = field(default_factory=list)
     has_seen_ranges: bool = False
     is_session_renewed: bool = False
@@ -50,85 +51,56 @@ class Transfer:
     @property
     def file_name(self) -> str:
         """The archive's name, as in messages: `Videos_S1.tgz`."""
-        return self.partial.path.stem
+        return self.archive.file_name
 
     def note_downloader(self, name: str) -> None:
         if name not in self.downloaders:
             self.downloaders.append(name)
 
-    def ask_about_session(self, session: str | None) -> "SessionState":
-        """Check whether a session is valid, and wait for the response no longer than SESSION_CHECK_SECONDS."""
-        if self.site.session != session:  # another archive's download has renewed it
-            return SessionState.EXPIRED
-        try:
-            return SessionState.VALID if self.site.is_valid(session, SESSION_CHECK_SECONDS) else SessionState.EXPIRED
-        except TemporaryError as error:
-            is_silent = not error.status and not isinstance(error, UnreachableError)
-            return SessionState.SILENT if is_silent else SessionState.UNKNOWN
+    def is_session_expired(self, session: str | None, is_quiet: bool) -> bool | None:
+        """Ask the site whether a session has expired; None if the site does not say.
 
-    def renew_expired_session(self, session: str | None, is_quiet: bool, state: "SessionState | None" = None) -> bool:
-        """Log in again if the session has expired; that is done once for each archive.
+        Args:
+            session: that was in use; it has expired, too, if another archive's download has renewed it.
+            is_quiet: no byte arrives; then no answer counts as an expired session, too, as long as the session was
+                not renewed. (A site that is only slow is no reason to prompt for a password.)
+        """
+        if self.site.session != session:
+            return True
+        try:
+            return not self.site.is_valid(session, SESSION_CHECK_SECONDS)
+        except TemporaryError as error:
+            is_silent = is_caused_by(error, urllib3.exceptions.ReadTimeoutError)
+            is_possible = not self.is_session_renewed and self.site.has_credentials
+            return True if is_quiet and is_silent and is_possible else None
+
+    def renew_session(self, session: str | None, error: TemporaryError) -> bool:
+        """After a failure, log in again if the session has expired; that is done once for each archive.
 
         Args:
             session: that was in use.
-            is_quiet: no byte has arrived for a while; then no response counts as an expired session, too.
-            state: of that session; None to ask the site.
 
         Returns:
-            whether there is a new session now.
+            whether there is a new session now; if not, the failure has another cause and may pass.
 
         Raises:
             UsageError: the site no longer accepts the user name and password, or there are none.
-            TaskError: logging in failed.
+            TaskError: the failure does not pass, or logging in failed.
         """
+        if self.site.session != session:
+            return True
+        # A page in place of the archive says enough, once.
+        is_page = isinstance(error, NotAnArchiveError) and not self.is_session_renewed and self.site.has_credentials
+        is_expired = is_page or self.is_session_expired(session, is_quiet=True)
+        if is_expired is False and isinstance(error, RefusedArchiveError):
+            raise TaskError(f"{error}; is it still published?")
+        if not is_expired:
+            return False
         if self.is_session_renewed:
-            return False
-        state = state or self.ask_about_session(session)
-        # A silent site is no reason to prompt for a password.
-        is_silent = is_quiet and state is SessionState.SILENT and self.site.has_credentials
-        if state is not SessionState.EXPIRED and not is_silent:
-            return False
+            raise TaskError(f"{error}; the session expired twice during this archive; run again to resume")
         try:
             self.site.renew(session)
         except TemporaryError:
             return False
         self.is_session_renewed = True
         return True
-
-
-class SessionState(enum.Enum):
-    """The state of a session, as the site shows it."""
-
-    VALID = "valid"
-    EXPIRED = "expired"
-    SILENT = "the site does not answer, as some do when a session has expired"
-    UNKNOWN = "the site fails"
-
-
-class Outcome(enum.Enum):
-    """What a response means for a partial download."""
-
-    USABLE = "its bytes are the first that are missing"
-    COMPLETE = "no byte is missing: the archive ends where the file does"
-    CHANGED = "the archive has changed on the server: restart"
-    NO_RANGES = "the server does not send byte ranges: restart"
-    OTHER_RANGE = "the server sent another range than requested"
-
-
-def reconcile(missing: Ranges | None, version: Version, response: ArchiveResponse) -> Outcome:
-    """Compare a partial download with the response to a request for its first missing bytes.
-
-    Args:
-        missing: the ranges that are missing, at least one; None if the file cannot be trusted.
-        version: that the file's bytes come from.
-    """
-    start = missing[0][0] if missing else 0
-    if response.is_past_end and missing and all(range_start == response.size for range_start, _ in missing):
-        return Outcome.COMPLETE
-    if response.is_past_end or version.contradicts(response.version):
-        return Outcome.CHANGED
-    if response.start == 0 and start > 0:
-        return Outcome.NO_RANGES
-    if response.start != start:
-        return Outcome.OTHER_RANGE
-    return Outcome.USABLE

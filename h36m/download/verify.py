@@ -52,8 +52,7 @@ def check_archive(path: Path, archive: Archive, expected_md5: str | None) -> Ver
 
     Args:
         path: the file, which may still have another name.
-        kind: what the archive has to hold, of h36m.dataset.KINDS.
-        subject: whose files the archive has to hold, `S1`.
+        archive: what the file has to hold.
         expected_md5: the published MD5; None to read the archive to its end instead.
     """
     fault = beginning_fault(path, archive)

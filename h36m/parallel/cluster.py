@@ -257,11 +257,10 @@ def run_beside(project: bytes, call: bytes) -> bytes:
         # Not the worker's own folder, where another version of the project may be.
         command = [sys.executable, str(folder / "project.zip")]
         with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=folder, env=environment_of_tasks()) as process:
-            assert process.stdin is not None
             while process.poll() is None:
                 task = worker.state.tasks.get(key)
                 if task is None or task.state == "cancelled":
-                    process.stdin.close()  # by which it ends
+                    process.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(SECONDS_BETWEEN_LOOKS)
         try:
@@ -271,11 +270,9 @@ def run_beside(project: bytes, call: bytes) -> bytes:
 
 
 def environment_of_tasks() -> dict[str, str]:
-    """Return the worker's environment with numpy kept to one thread, since tasks fill the cores.
+    """Return the worker's environment without a setting that Dask's nanny makes to hold its worker's memory down.
 
-    Dask's nanny sets MALLOC_TRIM_THRESHOLD_ there to hold its worker's memory down. It makes the C library give memory
-    back at once and request it again for each image: a task then takes 1.45 times the CPU time, and its process gives
-    all of its memory back when it ends.
+    It makes the C library give memory back at once and request it again for each image: a task then takes 1.45 times
+    the CPU time, and its process gives all of its memory back when it ends.
     """
-    environment = {name: value for name, value in os.environ.items() if name != "MALLOC_TRIM_THRESHOLD_"}
-    return environment | {"OPENBLAS_NUM_THREADS": "1"}
+    return {name: value for name, value in os.environ.items() if name != "MALLOC_TRIM_THRESHOLD_"}

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,7 +46,6 @@ from h36m.process.resume import Options, Outcome, done_before, input_files, reco
 from h36m.process.s9 import correct_boxes, correct_camera_poses, correct_world_poses, is_shifted
 from h36m.process.selection import FrameRuleError, chosen_frames
 from h36m.process.video import write_images
-from h36m.stop_signals import deferred_stops
 from h36m.storage import rename_durably, start_writing_files, sync, sync_parents, sync_tree
 
 
@@ -88,8 +88,7 @@ def process_sequence(sequence: Sequence, options: Options, metadata: Metadata) -
                 if outcome.views:
                     put_in_place(unfinished, folder)
             finally:
-                with deferred_stops():  # with this folder there, the next run would process the sequence again
-                    shutil.rmtree(unfinished, ignore_errors=True)
+                shutil.rmtree(unfinished, ignore_errors=True)
                 with contextlib.suppress(OSError):  # the result of an earlier run stays
                     folder.rmdir()
             return outcome
@@ -108,7 +107,8 @@ def put_in_place(unfinished: Path, folder: Path) -> None:
     reader or after a power cut.
     """
     sync_tree(unfinished)
-    with deferred_stops():  # a stop in between would cost both results
+    handler = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a stop in between would cost both results
+    try:
         old = unfinished / "old"
         old.mkdir()
         if (folder / ANNOTATIONS_FILE).exists():
@@ -123,6 +123,8 @@ def put_in_place(unfinished: Path, folder: Path) -> None:
         sync_parents(folder)
         (unfinished / ANNOTATIONS_FILE).rename(folder / ANNOTATIONS_FILE)
         sync(folder)
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, folder: Path) -> Outcome:

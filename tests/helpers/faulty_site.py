@@ -52,6 +52,7 @@ class Request:
     time: float = field(default_factory=time.monotonic)
     is_encrypted: bool = False
     authorization: str | None = None
+    port: int = 0  # of the client's side of the connection
 
     @property
     def is_archive(self) -> bool:
@@ -204,6 +205,7 @@ class FaultyHandler(Handler):
                 body=body,
                 is_encrypted=isinstance(self.connection, ssl.SSLSocket),
                 authorization=self.headers.get("Authorization"),
+                port=self.client_address[1],
             )
             self.server.requests.append(request)
             request.fault = self.server.plan(request)
@@ -221,6 +223,8 @@ class FaultyHandler(Handler):
             self.send_headers(HTTPStatus.OK, headers | {"Connection": "close"})
             self.send_bytes(file, 0, size)
             return
+        if fault and "sets a cookie" in fault:
+            headers = headers | {"Set-Cookie": "PHPSESSID=another; path=/"}
         hidden = {name for name, words in (("ETag", "no ETag"), ("Last-Modified", "no date")) if words in (fault or "")}
         headers = {name: value for name, value in headers.items() if name not in hidden}
         super().send_file(file, size, headers)

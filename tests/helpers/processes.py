@@ -1,4 +1,4 @@
-"""Which processes there are, by /proc, and code for processes that are to be stopped."""
+"""Which processes there are, by /proc, and code for a process that is to be stopped."""
 
 from pathlib import Path
 
@@ -38,22 +38,17 @@ def parents_in_session(session: int) -> dict[int, int]:
     return found
 
 
-def forking_in_session(session: int) -> dict[int, int]:
-    """Return the fork server of a run, and the workers, which have its command line: their parents by their ids.
+def workers_in_session(session: int) -> list[int]:
+    """Return the processes that work: children of the run, forked from it, which have its command line.
 
     A run has other children too: h5py starts `uname` as it is imported.
     """
     words = command_lines()
-    return {
-        number: parent
+    return sorted(
+        number
         for number, parent in parents_in_session(session).items()
-        if any(word.endswith("/fork_server.py") for word in words.get(number, []))
-    }
-
-
-def workers_in_session(session: int) -> list[int]:
-    """Return the processes that work: children of the server that forks them, which is a child of the run."""
-    return sorted(number for number, parent in forking_in_session(session).items() if parent != session)
+        if parent == session and words.get(number) == words.get(session)
+    )
 
 
 def with_open_file(numbers: list[int], folder: Path) -> list[int]:
@@ -72,40 +67,3 @@ def with_open_file(numbers: list[int], folder: Path) -> list[int]:
 
 
 SLEEP = "import time; print('sleeps', flush=True); time.sleep(60)"
-SLEEPS_IN_A_DESTRUCTOR = f"""
-class Slow:
-    def __del__(self):
-        {SLEEP}
-Slow()
-{SLEEP}
-"""
-# Code that sleeps where Python drops every exception and goes on sleeping when it is woken there, or where an exception
-# makes a destructor fail, as in spacepy's CDF.
-SLEEPS_WHERE_A_STOP_IS_PRINTED = {
-    "destructor": SLEEPS_IN_A_DESTRUCTOR,
-    "destructor on a busy machine": f"""
-import threading
-class SlowTimer(threading.Timer):
-    def start(self):
-        super().start()
-        {SLEEP.replace("60", "0.5")}
-threading.Timer = SlowTimer
-{SLEEPS_IN_A_DESTRUCTOR}
-""",
-    "callback of a weak reference": f"""
-import weakref
-thing = type("Thing", (), {{}})()
-reference = weakref.ref(thing, lambda _: exec("{SLEEP}"))
-del thing
-{SLEEP}
-""",
-    "constructor": f"""
-class HalfMade:
-    def __init__(self):
-        {SLEEP}
-        self.is_open = True
-    def __del__(self):
-        self.is_open
-HalfMade()
-""",
-}

@@ -21,7 +21,7 @@ from helpers.scripts import PROJECT
 from h36m.dataset import ARCHIVES, KINDS, POSES_2D, VERIFIED_RECORD, VIDEOS, Archive, archive_file
 from h36m.download import archive, axel, complete, config, partial, ranges, response, retry, run, site, transfer, verify
 from h36m.download.partial import Version
-from h36m.download.transfer import Outcome
+from h36m.download.response import ResponseFit
 from h36m.errors import RunStoppedError, TaskError, UsageError
 from h36m.storage import Record
 
@@ -104,46 +104,22 @@ def md5_of(data: bytes) -> str:
         (GOOD, MD5, f"has a checksum mismatch (expected {MD5}, got {md5_of(GOOD)})", True),
         (GOOD[:-1], None, "is truncated", False),
         (GOOD[:-1], MD5, "is truncated", False),
-        (GOOD[:3000], None, "is truncated", False),
         (FLIPPED, None, "is damaged", False),
         (FLIPPED, MD5, "is damaged", False),
         (LOGIN_PAGE, None, "is not a gzip file; it looks like an HTML page: 'Please log in'", False),
-        (LOGIN_PAGE, md5_of(LOGIN_PAGE), "is not a gzip file", False),
         (b"", None, "is empty", False),
-        (b"", md5_of(b""), "is empty", False),
         (b"\x1f\x8b", None, "is truncated", False),
         (OTHER_SUBJECT, None, "contains the folder S11, but its name says S1", False),
         (OTHER_SUBJECT, md5_of(OTHER_SUBJECT), "contains the folder S11, but its name says S1", False),
-        (OTHER_KIND, None, "contains S1/MySegmentsMat/ground_truth_bb, but its name says Videos", False),
         (OTHER_KIND, MD5, "contains S1/MySegmentsMat/ground_truth_bb, but its name says Videos", False),
-        (compress(tar(["S1/Videos/a.mp4", "S11/Videos/a.mp4"], 30_000)), None, "contains the folder S11", False),
         (compress(tar(["S1/Videos/a.mp4", "S11/Videos/a.mp4"], 30_000)), MD5, "contains the folder S11", False),
-        (compress(tar(["S1/Videos/a.mp4", "S1/Videos/a.mp4"])), None, "contains 'S1/Videos/a.mp4' twice", False),
-        (compress(tar(["S1/Videos/a.mp4", "S1/../../b"])), None, "contains 'S1/../../b', which is outside", False),
         (compress(tar(["S1/Videos/a.mp4"])[:5000]), None, "is not a complete tar archive", False),
         (compress(tar(["S1/Videos/a.mp4"])[:5000]), MD5, "is not a complete tar archive", False),
-        (compress(tar([])), None, "contains no file", False),
-        (compress(tar(["README", "Videos/Walking.54138969.mp4"])), None, None, True),
-        (
-            compress(tar(["README", "Videos/a.mp4"])),
-            None,
-            "contains no file of its kind, such as 'Directions 1.5",
-            False,
-        ),
-        (NO_TAR, None, "is gzip, but contains no tar archive", False),
-        (NO_TAR, md5_of(NO_TAR), "is gzip, but contains no tar archive", False),
         (NO_TAR, MD5, "is gzip, but contains no tar archive", False),
-        (compress(LOGIN_PAGE), None, "is a compressed HTML page: 'Please log in'", False),
         (compress(LOGIN_PAGE), MD5, "is a compressed HTML page: 'Please log in'", False),
         (GOOD + b"\r\n", None, None, True),
         (GOOD + b"\r\n", md5_of(GOOD + b"\r\n"), None, True),
         (GOOD + b"\r\n", MD5, "has a checksum mismatch (expected ", True),
-        (
-            compress(tar(["S1/Videos/a.mp4"])[:-9000]) + b"\r\n",
-            None,
-            "is damaged: its gzip stream contains no complete tar",
-            False,
-        ),
     ],
 )
 def test_an_archive_is_judged_by_its_md5_or_its_gzip_stream(tmp_path, data, expected, fault, is_whole):
@@ -187,37 +163,37 @@ HOLES = [(50, 60), (80, 100)]
 
 
 @pytest.mark.parametrize(
-    "missing, version, answered, outcome",
+    "missing, version, answered, fit",
     [
-        (NONE_YET, Version(), responded(0, 100), Outcome.USABLE),
-        (NONE_YET, Version(), responded(0, None), Outcome.USABLE),
-        (REST, Version(100), responded(50, 100), Outcome.USABLE),
-        (HOLES, Version(100), responded(50, 100), Outcome.USABLE),
-        ([(50, None)], Version(), responded(50, 100), Outcome.USABLE),
-        (REST, Version(100, "a", "x"), responded(50, 100, etag="a", date="x"), Outcome.USABLE),
-        (REST, Version(100, "a"), responded(50, 100), Outcome.USABLE),
-        (REST, Version(100), responded(50, None, etag="a"), Outcome.USABLE),
-        (None, Version(100), responded(0, 100), Outcome.USABLE),
-        ([(100, None)], Version(), responded(100, 100, is_past_end=True), Outcome.COMPLETE),
-        ([(100, 120)], Version(120), responded(100, 100, is_past_end=True), Outcome.COMPLETE),
-        ([(100, 120), (130, 140)], Version(140), responded(100, 100, is_past_end=True), Outcome.CHANGED),
-        ([(120, None)], Version(), responded(100, 100, is_past_end=True), Outcome.CHANGED),
-        ([(90, None)], Version(), responded(100, 100, is_past_end=True), Outcome.CHANGED),
-        (None, Version(), responded(100, 100, is_past_end=True), Outcome.CHANGED),
-        (REST, Version(100), responded(50, 101), Outcome.CHANGED),
-        (REST, Version(100), responded(0, 101), Outcome.CHANGED),
-        (REST, Version(100, "a"), responded(50, 100, etag="b"), Outcome.CHANGED),
-        (REST, Version(100, "a"), responded(0, 100, etag="b"), Outcome.CHANGED),
-        (REST, Version(100, "a", "x"), responded(50, 100, etag="a", date="y"), Outcome.CHANGED),
-        (REST, Version(100), responded(0, 100), Outcome.NO_RANGES),
-        ([(50, None)], Version(), responded(0, None), Outcome.NO_RANGES),
-        (REST, Version(100), responded(40, 100), Outcome.OTHER_RANGE),
-        (HOLES, Version(100), responded(80, 100), Outcome.OTHER_RANGE),
-        (NONE_YET, Version(), responded(10, 100), Outcome.OTHER_RANGE),
+        (NONE_YET, Version(), responded(0, 100), ResponseFit.USABLE),
+        (NONE_YET, Version(), responded(0, None), ResponseFit.USABLE),
+        (REST, Version(100), responded(50, 100), ResponseFit.USABLE),
+        (HOLES, Version(100), responded(50, 100), ResponseFit.USABLE),
+        ([(50, None)], Version(), responded(50, 100), ResponseFit.USABLE),
+        (REST, Version(100, "a", "x"), responded(50, 100, etag="a", date="x"), ResponseFit.USABLE),
+        (REST, Version(100, "a"), responded(50, 100), ResponseFit.USABLE),
+        (REST, Version(100), responded(50, None, etag="a"), ResponseFit.USABLE),
+        (None, Version(100), responded(0, 100), ResponseFit.USABLE),
+        ([(100, None)], Version(), responded(100, 100, is_past_end=True), ResponseFit.COMPLETE),
+        ([(100, 120)], Version(120), responded(100, 100, is_past_end=True), ResponseFit.COMPLETE),
+        ([(100, 120), (130, 140)], Version(140), responded(100, 100, is_past_end=True), ResponseFit.CHANGED),
+        ([(120, None)], Version(), responded(100, 100, is_past_end=True), ResponseFit.CHANGED),
+        ([(90, None)], Version(), responded(100, 100, is_past_end=True), ResponseFit.CHANGED),
+        (None, Version(), responded(100, 100, is_past_end=True), ResponseFit.CHANGED),
+        (REST, Version(100), responded(50, 101), ResponseFit.CHANGED),
+        (REST, Version(100), responded(0, 101), ResponseFit.CHANGED),
+        (REST, Version(100, "a"), responded(50, 100, etag="b"), ResponseFit.CHANGED),
+        (REST, Version(100, "a"), responded(0, 100, etag="b"), ResponseFit.CHANGED),
+        (REST, Version(100, "a", "x"), responded(50, 100, etag="a", date="y"), ResponseFit.CHANGED),
+        (REST, Version(100), responded(0, 100), ResponseFit.NO_RANGES),
+        ([(50, None)], Version(), responded(0, None), ResponseFit.NO_RANGES),
+        (REST, Version(100), responded(40, 100), ResponseFit.OTHER_RANGE),
+        (HOLES, Version(100), responded(80, 100), ResponseFit.OTHER_RANGE),
+        (NONE_YET, Version(), responded(10, 100), ResponseFit.OTHER_RANGE),
     ],
 )
-def test_a_response_and_a_partial_download_are_reconciled(missing, version, answered, outcome):
-    assert transfer.reconcile(missing, version, answered) is outcome
+def test_a_response_and_a_partial_download_are_reconciled(missing, version, answered, fit):
+    assert response.reconcile(missing, version, answered) is fit
 
 
 # -- retries -----------------------------------------------------------------------------------------------------------
@@ -489,10 +465,10 @@ def numbers_in_docs(pattern: str) -> set[int]:
 @pytest.mark.parametrize(
     "pattern, value",
     [
-        (r"(?:stalled \(no data|no data is) received for (\d+) s\b", lambda: site.STALL_SECONDS),
-        (r"no data received for (\d+) s \| asks", lambda: transfer.QUIET_SECONDS),
+        (r"(?:waits longer each time, up to|no data is received for) (\d+) s\b", lambda: site.STALL_SECONDS),
+        (r"no data received for (\d+) s", lambda: transfer.QUIET_SECONDS),
         (r"every (\d+) s asks the site about the session", lambda: transfer.QUIET_SECONDS),
-        (r"opens more again after (\d+) s", lambda: ranges.SECONDS_TO_GROW),
+        (r"tries the others again after (\d+), 60, 120 s", lambda: ranges.SECONDS_TO_GROW),
         (r"no progress after (\w+) attempts", lambda: retry.TRIES_WITHOUT_PROGRESS),
         (r"`Retry-After`, at most (\w+) minutes", lambda: retry.LONGEST_RETRY_AFTER / 60),
         (r"restarts this archive, at most (\w+) times", lambda: complete.MOST_RESTARTS),

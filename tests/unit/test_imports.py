@@ -1,4 +1,4 @@
-"""h36m/import_path.py and h36m/files/cdf.py: what is imported, and from where."""
+"""Imports: what the user's settings change, and Ctrl-C and errors meanwhile."""
 
 import os
 import signal
@@ -6,20 +6,12 @@ import subprocess
 import sys
 
 import pytest
+from helpers.marks import needs_proc
 from helpers.processes import SLEEP
 from helpers.scripts import PROJECT, finish, start_script
 
-from h36m import import_path
-
 # What a notebook, a cluster or a wrong setting may leave in the environment.
 VARIABLES = {"MPLBACKEND": "module://no.such", "SPACEPY": "/dev/null/x", "CDF_LIB": "/no/such", "CDF_TMP": "/no/such"}
-
-
-def test_own_folders_come_last_and_once(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    others = [str(tmp_path.parent), os.sep]
-    found = import_path._with_own_folders_last([str(PROJECT), "", *others, str(tmp_path), str(PROJECT)])
-    assert found == [*others, str(PROJECT), "", str(tmp_path)]
 
 
 def test_cdf_library_is_spacepys_and_matplotlib_is_not_imported():
@@ -37,6 +29,16 @@ def test_cdf_library_is_spacepys_and_matplotlib_is_not_imported():
         text=True,
     )
     assert (ended.stdout, ended.stderr) == ("{'CDF_TMP'} False True\n", "")
+
+
+@needs_proc
+@pytest.mark.parametrize("module", ["process_all", "export_all"])
+def test_importing_starts_no_thread_of_numpys(module):
+    code = f"import {module}, os, sys; print('numpy' in sys.modules, len(os.listdir('/proc/self/task')))"
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
+    assert ended.stdout == "True 1\n", ended.stderr
 
 
 @pytest.mark.parametrize("script", ["download_all.py", "extract_all.py", "process_all.py", "export_all.py"])

@@ -1,14 +1,8 @@
-"""h36m/process/packets.py, video.py and jpeg.py function by function: hand-made packets, and one short real video."""
-
-import io
+"""h36m/process/packets.py and jpeg.py function by function: hand-made packets and frames."""
 
 import av
-import numpy as np
 import pytest
-from helpers.videos import make_video
-from PIL import Image
 
-from h36m.errors import TaskError
 from h36m.process.jpeg import with_full_range
 from h36m.process.packets import (
     NoPlanError,
@@ -17,9 +11,7 @@ from h36m.process.packets import (
     number_frames,
     read_h264,
     read_mpeg4,
-    read_packet_facts,
 )
-from h36m.process.video import decode_frames, write_images
 
 # -- plans -------------------------------------------------------------------------------------------------------------
 
@@ -171,58 +163,6 @@ def test_mpeg4_pictures_are_known_by_their_first_bits(kind, expected):
 def test_unknown_mpeg4_gives_no_plan(payload, extradata, error):
     with pytest.raises(error):
         read_mpeg4(payload, extradata)
-
-
-# -- a real video ------------------------------------------------------------------------------------------------------
-
-
-FRAMES = 24
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory):
-    """A short video with B-pictures, in groups of eight."""
-    return make_video(
-        tmp_path_factory.mktemp("video") / "a.mp4", "h264 with a B-pyramid", FRAMES, (64, 48), 3, {"g": "8"}
-    )
-
-
-@pytest.fixture(scope="module")
-def decoded(video):
-    """All of its frames, by FFmpeg's libraries alone."""
-    with av.open(str(video)) as container:
-        return [frame.to_ndarray() for frame in container.decode(video=0)]
-
-
-@pytest.mark.parametrize("wanted", [[0], [23], [5, 13], [9, 8, 9], list(range(FRAMES)), []], ids=str)
-def test_wanted_frames_are_those_of_a_full_decode(video, decoded, wanted):
-    assert len(decoded) == FRAMES
-    found = {index: frame.to_ndarray() for index, frame in decode_frames(video, wanted)}
-    assert list(found) == sorted(set(wanted))
-    for index, pixels in found.items():
-        np.testing.assert_array_equal(pixels, decoded[index])
-
-
-def test_short_video_is_planned(video):
-    facts = read_packet_facts(video)
-    assert len(number_frames(facts)) == FRAMES
-    assert sum(packet.is_random_access_point for packet in facts) >= 3
-    assert any(packet.is_b_frame and packet.is_reference for packet in facts)
-
-
-def test_frame_beyond_the_end_is_an_error_with_both_counts(video):
-    with pytest.raises(TaskError, match=f"at least {FRAMES + 1} frames, found {FRAMES}"):
-        list(decode_frames(video, [0, FRAMES]))
-
-
-def test_images_are_named_by_their_frame_and_show_it(video, decoded, tmp_path):
-    write_images(video, [4, 20], tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["img_000005.jpg", "img_000021.jpg"]
-    with Image.open(io.BytesIO((tmp_path / "img_000021.jpg").read_bytes())) as image:
-        luma = np.asarray(image.convert("L"), dtype=float)
-    expected = (decoded[20][:48].astype(float) - 16) * 255 / 219
-    assert np.abs(luma - expected.clip(0, 255)).mean() < 4
-    assert np.abs(luma - (decoded[19][:48].astype(float) - 16) * 255 / 219).mean() > 8, "expected to tell frames apart"
 
 
 # -- colours -----------------------------------------------------------------------------------------------------------

@@ -4,15 +4,17 @@ import io
 import logging
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.processes import SLEEP, SLEEPS_WHERE_A_STOP_IS_PRINTED
+from helpers.marks import needs_proc
+from helpers.processes import SLEEP, parents_in_session
+from helpers.scripts import PROJECT, finish, start_script
 
 from h36m.parallel import cluster
 from h36m.parallel.workers import how_it_ended, run_task
@@ -28,6 +30,7 @@ from h36m.parallel.workers import how_it_ended, run_task
             "delete its files there and run extract_all.py",
         ),
         (0, "its process exited with status 0; run again"),
+        (-15, "its process was killed by SIGTERM; run again"),
         (9, "its process exited with status 9; run again"),
     ],
 )
@@ -77,12 +80,37 @@ def test_with_debug_only_the_projects_own_log_is_kept(run_here, debug, expected)
     assert run_here(log_both, "a", debug)[1] == expected
 
 
-def test_tasks_get_the_environment_but_for_two_variables(monkeypatch):
+STARTS_PROCESSES = f"""
+import sys
+sys.path.insert(0, {str(PROJECT)!r})
+from h36m.cli import argument_parser, run
+from h36m.parallel.workers import run_in_processes
+
+def main(arguments):
+    for ended in run_in_processes(abs, range(100_000), jobs=4):
+        print(ended.result, flush=True)
+
+run(main, argument_parser("words"))
+"""
+
+
+@needs_proc
+@pytest.mark.parametrize("processes", [10, 50, 100])
+def test_ctrl_c_is_not_lost_where_most_time_goes_into_forks(tmp_path, processes):
+    script = tmp_path / "a_script.py"
+    script.write_text(STARTS_PROCESSES)
+    run = start_script(script, start_new_session=True)
+    for _ in range(processes):
+        run.stdout.readline()
+    os.killpg(run.pid, signal.SIGINT)
+    ended = finish(run, 20)
+    assert (ended.returncode, ended.stderr) == (130, "a_script.py: interrupted; run again to resume\n")
+    assert not parents_in_session(run.pid)
+
+
+def test_tasks_get_the_environment_but_for_one_variable(monkeypatch):
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "8")
-    found = cluster.environment_of_tasks()
-    assert found.pop("OPENBLAS_NUM_THREADS") == "1"
-    assert found == {k: v for k, v in os.environ.items() if k not in ("MALLOC_TRIM_THRESHOLD_", "OPENBLAS_NUM_THREADS")}
+    assert cluster.environment_of_tasks() == {k: v for k, v in os.environ.items() if k != "MALLOC_TRIM_THRESHOLD_"}
 
 
 def test_requirements_are_the_names_alone(monkeypatch, tmp_path):
@@ -177,40 +205,18 @@ def test_a_call_that_cannot_be_loaded_is_a_failure(tmp_path):
     assert "Traceback" in trace
 
 
-def stop_while_it_sleeps(folder: Path, code: str, stop: Callable[[subprocess.Popen], None]) -> str:
-    """Run code as a Dask worker's task, stop it once it has printed 'sleeps', and return its standard error.
-
-    It has to end long before the 30 s after which it would be ended by force, without a result.
-    """
-    with start_packed(folder, call_of("extract_all", exec, code)) as run:
-        assert run.stdout.readline() == b"sleeps\n"
-        assert run.poll() is None
-        stop(run)
-        assert run.wait(20) == 1
-        errors = run.stderr.read().decode()
-    assert not (folder / "result").exists()
-    return errors
-
-
-# As when it arrives in the microseconds after Python has looked for signals and before the system call begins.
-FIRST_SIGNAL_IS_LOST = """
-import h36m.stop_signals as module
-module.send_to_main_thread = lambda number, send=module.send_to_main_thread, lost=[]: (
-    send(number) if lost else lost.append(number)
+@pytest.mark.parametrize(
+    ("stop", "status"),
+    [(lambda run: run.stdin.close(), 1), (subprocess.Popen.terminate, -signal.SIGTERM)],
+    ids=["the worker is gone", "the task is cancelled"],
 )
-"""
-
-
-def lose_the_worker(run: subprocess.Popen) -> None:
-    run.stdin.close()
-
-
-@pytest.mark.parametrize("code", [SLEEP, FIRST_SIGNAL_IS_LOST + SLEEP], ids=["first signal", "second signal"])
-def test_a_task_whose_worker_is_gone_is_interrupted_in_its_sleep(tmp_path, code):
-    assert stop_while_it_sleeps(tmp_path, code, lose_the_worker) == ""
-
-
-@pytest.mark.parametrize("code", SLEEPS_WHERE_A_STOP_IS_PRINTED.values(), ids=SLEEPS_WHERE_A_STOP_IS_PRINTED)
-@pytest.mark.parametrize("stop", [lose_the_worker, subprocess.Popen.terminate])
-def test_a_task_is_stopped_without_a_word(tmp_path, code, stop):
-    assert stop_while_it_sleeps(tmp_path, code, stop) == ""
+def test_a_task_ends_at_once_in_its_sleep_without_a_word(tmp_path, stop, status):
+    with start_packed(tmp_path, call_of("extract_all", exec, SLEEP)) as run:
+        assert run.stdout.readline() == b"sleeps\n"
+        run.send_signal(signal.SIGINT)  # for all processes of a terminal, and not for this one to heed
+        with pytest.raises(subprocess.TimeoutExpired):
+            run.wait(0.2)
+        stop(run)
+        assert run.wait(20) == status
+        assert run.stderr.read() == b""
+    assert not (tmp_path / "result").exists()

@@ -1,10 +1,7 @@
 """The scripts as modules: command lines without a process, and what process_all.py plans and reports."""
 
 import argparse
-import multiprocessing
-import os
 import random
-import signal
 import sys
 from pathlib import Path
 
@@ -320,33 +317,6 @@ def test_plan_with_all_sequences_done_does_not_look_into_folders(tmp_path, monke
     unpacked_folder(tmp_path, Archive(VIDEOS, "S1")).mkdir(parents=True)
     monkeypatch.setattr(process_all, "done_before", lambda sequence, options: Outcome(0, 0, [], []))
     assert process_all.plan_run(SEQUENCES[:2], options_of(tmp_path)) == ({}, 2, [])
-
-
-def done_in_another_process(sequence, options):
-    """Say that all sequences are done but one; a damaged file crashes the process that looks at another."""
-    assert multiprocessing.parent_process(), "this is the first process"
-    if sequence == SEQUENCES[2]:
-        os.kill(os.getpid(), signal.SIGSEGV)
-    return None if sequence == SEQUENCES[1] else Outcome(0, 0, [f"of {sequence}"], [])
-
-
-def test_plan_divides_a_long_look_between_processes(tmp_path, monkeypatch):
-    monkeypatch.setattr(process_all, "done_before", done_in_another_process)
-    monkeypatch.setattr(process_all, "available_cores", lambda: 2)
-    monkeypatch.setattr(process_all, "SECONDS_ALONE", 0)
-    put_videos(tmp_path, *SEQUENCES[:30])
-    plan = process_all.plan_run(SEQUENCES[:30], options_of(tmp_path))
-    assert (list(plan.to_do), plan.done) == (SEQUENCES[1:3], 28)
-    assert plan.problems == [f"of {each}" for each in (SEQUENCES[0], *SEQUENCES[3:30])]
-
-
-@pytest.mark.parametrize(("jobs", "cores"), [(None, 1), (1, 8), (8, 1)])
-def test_plan_of_one_job_or_one_core_starts_no_process(tmp_path, monkeypatch, jobs, cores):
-    monkeypatch.setattr(process_all, "done_before", lambda sequence, options: Outcome(0, 0, [], []))
-    monkeypatch.setattr(process_all, "run_in_processes", None)
-    monkeypatch.setattr(process_all, "available_cores", lambda: cores)
-    monkeypatch.setattr(process_all, "SECONDS_ALONE", 0)
-    assert process_all.plan_run(SEQUENCES[:3], options_of(tmp_path), jobs).done == 3
 
 
 def test_plan_without_unpacked_files_is_an_error(tmp_path):
