@@ -294,7 +294,7 @@ def remove_leftovers_of(task: Task) -> list[str]:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argument_parser(__doc__)
+    parser = argument_parser(__doc__, (ARCHIVES, EXTRACTED))
     add_kinds_option(parser, KINDS)
     parser.add_argument(
         "--jobs", type=positive_integer, default=available_cores(), metavar="N", help="default: the number of cores"

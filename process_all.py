@@ -253,7 +253,7 @@ def report(ended: Iterable[Finished], total: int, root: Path, quiet: bool, debug
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argument_parser(__doc__)
+    parser = argument_parser(__doc__, (EXTRACTED, PROCESSED))
     parser.add_argument("--actions", nargs="+", default=[], metavar="Walking-1", help="default: all")
     parser.add_argument("--cameras", nargs="+", default=[], metavar="54138969", help="default: all four")
     which = parser.add_mutually_exclusive_group()

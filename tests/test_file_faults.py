@@ -124,23 +124,23 @@ FORMATS = ["export_all.py", "videopose3d"]
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
 )
-@pytest.mark.parametrize("target", ["/no/such/disk", "to itself"])
+@pytest.mark.parametrize("target", ["no/such/disk", "to itself"])
 def test_link_that_leads_nowhere_is_one_line(root, script, name, target):
     for each in ("archives", "extracted"):
         (root / each).mkdir(exist_ok=True)
     link = root / name
     if link.exists():
         link.rename(root / "elsewhere")
-    link.symlink_to(link if target == "to itself" else target)
+    link.symlink_to(link if target == "to itself" else root.parent / target)
     ended = run_script(script[0], "--root", root, *script[1:])
     assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1, ended.text
     assert f"{link}: " in ended.stderr and "disk" in ended.stderr
-    assert link.is_symlink() and not Path("/no/such").exists()
+    assert link.is_symlink() and not (root.parent / "no").exists()
 
 
 def test_link_that_leads_nowhere_but_is_not_needed_does_no_harm(root):
     for name in ("processed", "exported"):
-        (root / name).symlink_to("/no/such/disk")
+        (root / name).symlink_to(root.parent / "no such disk")
     assert extract(root).returncode == 0
 
 
