@@ -9,7 +9,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from h36m.done import is_unchanged, state_of
+from h36m.done import CHECK_DISK, CHECK_PERMISSIONS, is_unchanged, state_of
 
 PRIVATE = 0o600  # for the owner only
 FOR_EVERYBODY = 0o666  # less the user's umask
@@ -23,9 +23,9 @@ NO_SYNC_ERRNOS = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 SYNCS_AT_A_TIME = 8
 
 
-def is_disk_full(error: OSError) -> bool:
+def is_disk_full(error: BaseException | None) -> bool:
     """Return whether an error says that the disk is full or the user's quota is exceeded."""
-    return error.errno in DISK_FULL_ERRNOS
+    return isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS
 
 
 def is_read_only(error: OSError) -> bool:
@@ -41,7 +41,9 @@ def reason_of(error: OSError, path: Path, disk: Path) -> str:
         disk: a folder on the disk that was written to.
     """
     causes = {errno.EDQUOT: "your quota on this disk is exceeded", errno.EFBIG: "file size limit exceeded"}
-    remedies = dict.fromkeys((errno.EACCES, errno.EPERM), "check its permissions") | {
+    remedies = {
+        errno.EACCES: CHECK_PERMISSIONS,
+        errno.EPERM: CHECK_PERMISSIONS,
         errno.EDQUOT: "free some space and run again",
         errno.EFBIG: "choose a disk that allows larger files, or raise the limit (ulimit -f)",
     }
@@ -52,7 +54,7 @@ def reason_of(error: OSError, path: Path, disk: Path) -> str:
         return f"disk is full ({free:,} bytes free); free some space and run again"
     other = "" if error.filename in (None, str(path)) else f"{error.filename}: "
     cause = causes.get(error.errno or 0) or error.strerror or str(error)
-    return f"{other}{cause}; {remedies.get(error.errno or 0, 'check the disk and run again')}"
+    return f"{other}{cause}; {remedies.get(error.errno or 0, CHECK_DISK)}"
 
 
 def is_absent(path: Path) -> bool:
