@@ -45,7 +45,7 @@ from h36m.parallel.cores import available_cores
 from h36m.parallel.workers import run_in_processes
 from h36m.process.annotations import read_attributes
 from h36m.process.s9 import SHIFTED_SUBJECT, is_shifted
-from h36m.storage import free_name, reason_of, remove_leftovers, rename_durably
+from h36m.storage import cleared, free_name, reason_of, rename_durably
 
 FORMATS: dict[str, ModuleType] = {
     "videopose3d": videopose3d,
@@ -91,13 +91,11 @@ def main(arguments: argparse.Namespace) -> list[str]:
         if record.is_current(settings, inputs) and is_complete(record, out):
             say(f"nothing to do: {out} is up to date")
         else:
-            for notice in remove_leftovers(out / UNFINISHED_EXPORT):
-                say(notice)
             job = Job(
                 root=root,
                 subjects=tuple(subjects),
                 metadata=metadata,
-                unfinished=free_name(out / UNFINISHED_EXPORT),
+                unfinished=cleared(out / UNFINISHED_EXPORT, say),
                 out=out,
                 copied_before=frozenset(record.copied),
                 run_tasks=in_processes,
@@ -137,7 +135,7 @@ def make(export: Export) -> ExportRecord:
         job.unfinished.mkdir()
         files = place(export) if build(export) else {}
     except OSError as error:
-        reason = reason_of(error, job.out, job.out)
+        reason = reason_of(error, job.out)
         raise TaskError(f"{job.out}: not exported, the earlier export is kept: {reason}") from error
     finally:
         shutil.rmtree(job.unfinished, ignore_errors=True)

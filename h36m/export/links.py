@@ -197,13 +197,11 @@ def copy_all(target: Path, copy: Path) -> None:
 def remove_stale(job: Job, image_folders: str | None, links_before: Iterable[str]) -> None:
     """Remove what earlier runs linked and this one has not: programs list folders.
 
-    Nothing is removed while the images of a sequence cannot be listed: they may be the same.
-
     Args:
         image_folders: a pattern of the folders that the format may have images in, below its own.
         links_before: links of files and folders that an earlier run made.
     """
-    if job.linked.unread:
+    if job.linked.unread:  # their images may be the same
         return
     for image in job.linked.stale:
         image.unlink(missing_ok=True)

@@ -131,15 +131,12 @@ def unpacked_sequences(job: Job, kinds: tuple[str, ...]) -> Iterator[Sequence]:
     """
     for subject in job.subjects:
         folders = {kind: unpacked_folder(job.root, Archive(kind, subject)) for kind in kinds}
-        faults = [f"{subject}: left out: {fault}" for folder in folders.values() if (fault := fault_of(folder))]
-        job.problems.extend(faults)
         absent = [kind for kind, folder in folders.items() if is_absent(folder)]
-        if absent:
-            scripts = " and ".join(dict.fromkeys([*(KIND_FACTS[kind].script for kind in absent), "extract_all.py"]))
-            job.problem(
-                f"{subject}: left out, no {', '.join(absent)} in {job.root / EXTRACTED / subject}; run {scripts}"
-            )
+        faults = [fault for folder in folders.values() if (fault := fault_of(folder))]
         if absent or faults:
+            scripts = " and ".join(dict.fromkeys([*(KIND_FACTS[kind].script for kind in absent), "extract_all.py"]))
+            lack = f"no {', '.join(absent)} in {job.root / EXTRACTED / subject}; run {scripts}"
+            job.problem(f"{subject}: left out, {faults[0] if faults else lack}")
             for _ in job.metadata.sequences_of(subject):
                 job.step()
             continue
