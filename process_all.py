@@ -167,10 +167,8 @@ def look_at_subject(subject: str, options: Options) -> tuple[list[str], bool]:
         return [fault_of(folder) or f"{subject}: there is no folder {folder}, see --subjects"], False
     lines, absent, is_possible = [], [], True
     for kind, facts in KIND_FACTS.items():
-        place, is_needed = (
-            unpacked_folder(options.root, Archive(kind, subject)),
-            not facts.is_optional and kind != POSES_3D_WORLD,
-        )
+        place = unpacked_folder(options.root, Archive(kind, subject))
+        is_needed = not facts.is_optional and kind != POSES_3D_WORLD
         if is_absent(place):
             absent += [kind] if is_needed else []
         elif options.segments or not facts.is_optional:
