@@ -160,8 +160,7 @@ def _run(main: Callable[[argparse.Namespace], list[str]], arguments: argparse.Na
 def require_reachable(folder: Path) -> None:
     """Raise a UsageError for a link that leads nowhere, such as to a disk that is not mounted."""
     if folder.is_symlink() and not folder.exists():
-        target = folder.readlink()
-        raise UsageError(f"{folder}: a link to {target}, which cannot be reached; mount that disk, or correct the link")
+        raise UsageError(f"{folder}: link to {folder.readlink()}, which is unreachable; mount its disk, or correct it")
 
 
 def _prepare_streams() -> None:

@@ -67,10 +67,9 @@ class Outcome(NamedTuple):
 
 def failed(sequence: Sequence, folder: Path, error: TaskError | OSError) -> Outcome:
     """Return the outcome of a sequence that could not be locked, or written to its folder."""
-    if isinstance(error, OSError):
-        problem = f"{sequence} could not be written to {folder}: {reason_of(error, folder)}"
-        return Outcome(0, 0, [problem], [], is_disk_full(error))
-    return Outcome(0, 0, [f"{sequence}: {error}"], [], is_disk_full(error.__cause__))
+    reason = reason_of(error, folder) if isinstance(error, OSError) else ""
+    problem = f"{sequence} could not be written to {folder}: {reason}" if reason else f"{sequence}: {error}"
+    return Outcome(0, 0, [problem], [], is_disk_full(error if reason else error.__cause__))
 
 
 @dataclass(frozen=True)
