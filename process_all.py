@@ -43,7 +43,7 @@ from h36m.dataset import (
 from h36m.locks import say_if_without_locks
 from h36m.metadata import Metadata, load_metadata
 from h36m.parallel.cores import available_cores
-from h36m.parallel.workers import Finished, run_in_processes
+from h36m.parallel.workers import Finished, run_for_dask_worker, run_in_processes
 from h36m.process.annotations import describe
 from h36m.process.resume import Options, Outcome, done_before, input_files
 from h36m.process.s9 import is_shifted
@@ -94,6 +94,8 @@ def main(arguments: argparse.Namespace) -> list[str]:
     say, metadata = speaker(arguments.quiet), load_metadata()
     options = read_options(arguments, metadata)
     sequences = chosen_sequences(metadata, arguments.subjects, arguments.actions)
+    if run_for_dask_worker(partial(process, options=options, metadata=metadata), sequences[0], arguments.debug):
+        return []
     plan = plan_run(share_of(sequences, arguments.slice), options)
     if not plan.to_do:
         if plan.done or not plan.problems:
@@ -201,7 +203,7 @@ def start_work(
     if scheduler:
         from h36m.parallel import cluster  # and with it Dask, which only this needs
 
-        client = cluster.connect(scheduler, options.root)
+        client = cluster.connect(scheduler, options.root, MODULES_OF_WORKERS)
         threads = sum(client.nthreads().values())
         if not threads:
             say("no Dask worker has connected yet; waiting for one")
@@ -209,11 +211,13 @@ def start_work(
     say(f"{count_of(len(plan.to_do), 'sequence')} to process, {at_a_time} at a time; {plan.done} already processed")
     announce(plan.to_do, options, metadata, say)
     say_if_without_locks(options.root / PROCESSED / SEQUENCE_LOCKS, say)
-    work = partial(process, options=options, metadata=metadata)
     # A long sequence that starts last keeps one core busy after all others have finished.
     longest_first = sorted(plan.to_do, key=plan.to_do.__getitem__, reverse=True)
     if scheduler:
-        return cluster.run_on_cluster(client, work, longest_first, jobs, debug)
+        root = ["--root", str(options.root)]
+        tasks = {each: [*root, "--subjects", each.subject, "--actions", each.name] for each in longest_first}
+        return cluster.run_on_cluster(client, tasks, jobs)
+    work = partial(process, options=options, metadata=metadata)
     return run_in_processes(work, longest_first, at_a_time, preload=MODULES_OF_WORKERS, debug=debug)
 
 

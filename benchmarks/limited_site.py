@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import machine  # noqa: F401  (puts the project on the path, in the site's process too)
+import common  # noqa: F401  (puts the project on the path, in the site's process too)
 import requests
 
 from demo.site import Handler, serve

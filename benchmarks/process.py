@@ -10,7 +10,6 @@ cores; `--ways "40 mm" "40 mm, unsynced"` compares only what it costs that image
 """
 
 import argparse
-import io
 import itertools
 import os
 import shutil
@@ -22,22 +21,17 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import av
 import numpy as np
-import simplejpeg
+from common import ROOT, Cost, machine, measure, unsynced_scripts, verdict
 from films import CODECS, FRAMES_PER_SECOND, HEIGHT, HEIGHTS, WIDTH, cropped, film
-from machine import ROOT, machine
-from unsynced import unsynced_scripts
 
 from h36m import dataset
 from h36m.dataset import JOINTS, image_name
 from h36m.files.cdf import pycdf
 from h36m.metadata import load_metadata
 from h36m.parallel.cores import available_cores
-from h36m.process.jpeg import JPEG_QSCALE, encode_jpeg, with_full_range
-from h36m.process.video import decode_frames
 
 SPARE_FRAMES = 4  # videos are a few frames longer than the poses
 SUBJECTS = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
@@ -45,7 +39,6 @@ SUBJECTS = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
 MM_PER_FRAME = 5.2
 EVERY = 64
 OLDER_QSCALE = 3  # the older tools' `-qscale:v`
-MEASURED = str(Path(__file__).with_name("measured.py"))
 # (codec, what is measured, against what, measure, target): what the ratios have to be.
 TARGETS = (
     ("H.264", "every 64th", "older way", "cpu", 0.11),
@@ -58,14 +51,6 @@ TARGETS = (
     ("MPEG-4", "every 64th", "older way", "cpu", 0.05),
 )
 MEMORY_TARGET_MB = 250
-
-
-class Cost(NamedTuple):
-    """What a run took."""
-
-    cpu: float  # seconds, user and system, of the process and its children
-    wall: float  # seconds
-    memory: float  # MB, peak of the largest process
 
 
 # --- the views ---
@@ -130,21 +115,6 @@ def write_cdf(path: Path, poses: np.ndarray) -> None:
 # --- what is measured ---
 
 
-def measure(*commands: list[str]) -> Cost:
-    """Run commands one after the other.
-
-    A small process runs them: the peak memory of a process begins with that of the one that forked it, and this one
-    holds a film.
-    """
-    costs = []
-    for command in commands:
-        ended = subprocess.run([sys.executable, MEASURED, *command], stdout=subprocess.PIPE, text=True)
-        if ended.returncode:
-            raise SystemExit(f"{' '.join(command)} ended with status {ended.returncode}")
-        costs.append(Cost(*map(float, ended.stdout.split())))
-    return total(costs)
-
-
 def older_way(videos: list[Path], wanted: range, folder: Path) -> Cost:
     """Hand every view to ffmpeg, which writes all its frames, and keep some of them."""
     costs = []
@@ -154,7 +124,7 @@ def older_way(videos: list[Path], wanted: range, folder: Path) -> Cost:
             kept.mkdir(parents=True)
             images = str(Path(all_frames) / "img_%06d.jpg")
             command = ["ffmpeg", "-nostats", "-loglevel", "error", "-i", str(video)]
-            costs.append(measure([*command, "-qscale:v", str(OLDER_QSCALE), images]))
+            costs.append(measure(*command, "-qscale:v", OLDER_QSCALE, images))
             for index in wanted:
                 (Path(all_frames) / image_name(index)).rename(kept / image_name(index))
     shutil.rmtree(folder / "older")
@@ -166,14 +136,14 @@ def bare_decode(videos: list[Path], jobs: int) -> Cost:
     command = ["ffmpeg", "-nostats", "-loglevel", "error", "-threads", "1", "-i"]
     started = time.monotonic()
     with ThreadPoolExecutor(jobs) as pool:
-        costs = list(pool.map(lambda video: measure([*command, str(video), "-f", "null", "-"]), videos))
+        costs = list(pool.map(lambda video: measure(*command, video, "-f", "null", "-"), videos))
     return total(costs)._replace(wall=time.monotonic() - started)
 
 
 def process_all(root: Path, subjects: list[str], jobs: int, *selection: str, scripts: Path = ROOT) -> Cost:
     os.sync()  # data that the previous run has not written to the disk yet must not delay this one
     script = [sys.executable, str(scripts / "process_all.py"), "--root", str(root), "--quiet"]
-    cost = measure([*script, "--subjects", *subjects, "--actions", "Walking-1", "--jobs", str(jobs), *selection])
+    cost = measure(*script, "--subjects", *subjects, "--actions", "Walking-1", "--jobs", jobs, *selection)
     images = len(list((root / "processed").rglob("*.jpg")))
     print(f"    process_all.py {' '.join(selection)}: {images} images, {cost.cpu:.2f} CPU s", flush=True)
     shutil.rmtree(root / "processed")
@@ -181,71 +151,13 @@ def process_all(root: Path, subjects: list[str], jobs: int, *selection: str, scr
 
 
 def total(costs: list[Cost]) -> Cost:
-    return Cost(sum(c.cpu for c in costs), sum(c.wall for c in costs), max(c.memory for c in costs))
+    """Return the sums of seconds, and the largest of the rest."""
+    cpu, wall, *peaks = zip(*costs, strict=True)
+    return Cost(sum(cpu), sum(wall), *map(max, peaks))
 
 
 def median(costs: list[Cost]) -> Cost:
     return Cost(*(statistics.median(values) for values in zip(*costs, strict=True)))
-
-
-# --- JPEG encoders ---
-
-
-def planes(frame: av.VideoFrame) -> list[np.ndarray]:
-    """Return the pixels of a frame in full range, float: what its JPEG should contain."""
-    scales = [(1, 0), (1, 0), (1, 0)]
-    if not frame.format.name.startswith("yuvj"):
-        scales = [(255 / 219, -16 * 255 / 219), (255 / 224, 128 - 128 * 255 / 224), (255 / 224, 128 - 128 * 255 / 224)]
-    return [
-        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width] * factor + offset
-        for plane, (factor, offset) in zip(frame.planes, scales, strict=True)
-    ]
-
-
-def quality_of(images: list[bytes], frames: list[av.VideoFrame]) -> tuple[float, float]:
-    """Return kB an image, and the mean PSNR over all samples of luma and chroma, dB."""
-    ratios = []
-    for image, frame in zip(images, frames, strict=True):
-        with av.open(io.BytesIO(image), format="jpeg_pipe") as container:
-            found = planes(next(container.decode(video=0)))
-        errors = np.concatenate([(a - b).ravel() for a, b in zip(found, planes(frame), strict=True)])
-        ratios.append(10 * np.log10(255**2 / np.mean(errors**2)))
-    return statistics.mean(map(len, images)) / 1000, statistics.mean(ratios)
-
-
-def with_pillow(frame: av.VideoFrame, quality: int) -> bytes:
-    file = io.BytesIO()
-    frame.to_image().save(file, "JPEG", quality=quality, subsampling="4:2:0")
-    return file.getvalue()
-
-
-def with_libjpeg_turbo(frame: av.VideoFrame, quality: int) -> bytes:
-    frame = with_full_range(frame)
-    planes = [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:, : plane.width] for plane in frame.planes]
-    return simplejpeg.encode_jpeg_yuv_planes(*planes, quality=quality)
-
-
-def compare_jpeg_encoders(video: Path, wanted: range, folder: Path) -> None:
-    frames = [frame for _, frame in decode_frames(video, wanted)]
-    with tempfile.TemporaryDirectory(dir=folder) as all_frames:
-        images = str(Path(all_frames) / "img_%06d.jpg")
-        measure(["ffmpeg", "-nostats", "-loglevel", "error", "-i", str(video), "-qscale:v", str(OLDER_QSCALE), images])
-        older = quality_of([(Path(all_frames) / image_name(index)).read_bytes() for index in wanted], frames)
-    rows = [(f"the ffmpeg program, -qscale:v {OLDER_QSCALE}", *older, None)]
-    tried = {f"FFmpeg's from the planes, qscale {q}": partial(encode_jpeg, qscale=q) for q in (1, 2, 3)}
-    tried |= {f"simplejpeg from the planes, quality {q}": partial(with_libjpeg_turbo, quality=q) for q in (75, 85, 92)}
-    tried |= {f"Pillow, quality {q}": partial(with_pillow, quality=q) for q in (75, 85, 92)}
-    for name, encode in tried.items():
-        milliseconds, images = [], []
-        for frame in frames:
-            started = time.process_time()
-            images.append(encode(frame))
-            milliseconds.append(1000 * (time.process_time() - started))
-        rows.append((name, *quality_of(images, frames), statistics.median(milliseconds)))
-    print(f"\nJPEG, {len(frames)} frames (default: qscale {JPEG_QSCALE}), CPU ms with the change of range\n")
-    print("| encoder | kB an image | PSNR, dB | CPU ms |\n|---|---|---|---|")
-    for name, kilobytes, ratio, each in rows:
-        print(f"| {name} | {kilobytes:.0f} | {ratio:.1f} | {'' if each is None else f'{each:.1f}'} |")
 
 
 # --- the report ---
@@ -265,14 +177,9 @@ def print_costs(codec: str, costs: dict[str, Cost], views: int, frames: int) -> 
     for of_codec, name, against, unit, target in TARGETS:
         if of_codec == codec and name in costs and against in costs:
             ratio = getattr(costs[name], unit) / getattr(costs[against], unit)
-            met &= ratio <= target
-            verdict = "met" if ratio <= target else "MISSED"
-            print(f"- {name}, {unit} of the {against}: {ratio:.3f}, at most {target}: {verdict}")
+            met &= verdict(f"{name}, {unit} of the {against}", ratio, target)
     for name in {"every 64th", "40 mm"} & costs.keys():
-        memory = costs[name].memory
-        met &= memory <= MEMORY_TARGET_MB
-        verdict = "met" if memory <= MEMORY_TARGET_MB else "MISSED"
-        print(f"- {name}, peak memory of a process: {memory:.0f} MB, at most {MEMORY_TARGET_MB}: {verdict}")
+        met &= verdict(f"{name}, peak memory of a process, MB", costs[name].memory, MEMORY_TARGET_MB)
     return met
 
 
@@ -290,20 +197,17 @@ def main() -> None:
     )
     parser.add_argument("--codecs", nargs="+", choices=CODECS, default=list(CODECS), help="default: both")
     parser.add_argument("--ways", nargs="+", help='compare these only, such as "40 mm" "40 mm, unsynced"')
-    parser.add_argument("--jpeg-only", action="store_true", help="compare the JPEG encoders and nothing else")
     arguments = parser.parse_args()
     subjects = list(SUBJECTS[-2::-1] if arguments.sequences == 1 else SUBJECTS)[: arguments.sequences]
     met = True
     with tempfile.TemporaryDirectory(prefix="h36m-benchmark-") as folder:
         folder = Path(folder)
-        print(f"{machine('av', 'simplejpeg')}, ffmpeg {ffmpeg_version()}", flush=True)
+        print(f"{machine('av')}, ffmpeg {ffmpeg_version()}", flush=True)
         videos, unsynced = make_videos(folder, arguments.frames), unsynced_scripts(folder / "unsynced")
         for codec, paths in videos.items():
             seconds = arguments.frames / FRAMES_PER_SECOND
             print(f"{codec}: {paths[HEIGHT].stat().st_size * 8 / 1e6 / seconds:.1f} Mbit/s", flush=True)
-        if not arguments.ways:
-            compare_jpeg_encoders(videos["H.264"][HEIGHT], range(0, arguments.frames - SPARE_FRAMES, EVERY), folder)
-        for codec in [] if arguments.jpeg_only else arguments.codecs:
+        for codec in arguments.codecs:
             root = folder / codec
             views = make_sequences(root / "extracted", videos[codec], arguments.frames, subjects)
             wanted = range(0, arguments.frames - SPARE_FRAMES, EVERY)

@@ -5,7 +5,6 @@ A few films are encoded once and repeated by copying their packets, so that 12 h
 
 import hashlib
 import itertools
-import json
 import shutil
 import tarfile
 import zlib
@@ -19,8 +18,8 @@ from typing import NamedTuple
 import av
 import h5py
 import numpy as np
+from common import read_frame_counts
 from films import CODECS, FRAMES_PER_SECOND, HEIGHTS, WIDTH, cropped, film
-from frame_counts import read_frame_counts
 
 from demo import figure
 from demo.release import box_mask, open_mat, write_cdf
@@ -88,21 +87,16 @@ def frames_of(divisor: int) -> dict[tuple[str, int, int], dict[str, int]]:
 
 
 def make_release(folder: Path, subjects: Iterable[str], codec: str, divisor: int, jobs: int) -> None:
-    """Write the archives of some subjects into a folder, and `checksums.txt` beside them. Existing archives are kept.
+    """Write the archives of some subjects into a folder, and `checksums.txt` next to them.
 
     Args:
-        folder: of the archives.
+        folder: of the archives; a new one.
         subjects: "S1", ...; S11 gets boxes and part labels too.
         codec: a key of CODECS.
         divisor: of all frame counts.
         jobs: archives that are made at a time.
     """
-    description = json.dumps([codec, divisor])
-    note = folder / "release.json"
-    if note.is_file() and note.read_text() != description:
-        raise SystemExit(f"{folder}: contains another release; delete it")
-    folder.mkdir(parents=True, exist_ok=True)
-    note.write_text(description)
+    folder.mkdir(parents=True)
     films = folder / "films"
     subjects = list(subjects)
     with ProcessPoolExecutor(jobs) as pool:
@@ -120,29 +114,21 @@ def make_release(folder: Path, subjects: Iterable[str], codec: str, divisor: int
 def pack(made: Path, folder: Path, subject: str, kind: str) -> None:
     """Pack what was made of one archive, and delete it."""
     inner = f"{subject}/{KIND_FACTS[kind].inner_folder}"
-    archive = archive_of(folder, subject, kind)
-    partial_archive = archive.with_suffix(".making")
-    with tarfile.open(partial_archive, "w:gz", compresslevel=1) as tar:
+    archive = folder / Archive(kind, subject).file_name
+    with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
         tar.add(made / inner, inner)
     shutil.rmtree(made / inner)
-    with partial_archive.open("rb") as file:
+    with archive.open("rb") as file:
         md5 = hashlib.md5()
         while block := file.read(2**20):
             md5.update(block)
     archive.with_suffix(".md5").write_text(md5.hexdigest())
-    partial_archive.rename(archive)
-
-
-def archive_of(folder: Path, subject: str, kind: str) -> Path:
-    return folder / Archive(kind, subject).file_name
 
 
 def start_archive(folder: Path, subject: str, kind: str) -> Path:
-    """Empty the folder where the files of an archive are made; return the one that has all such folders."""
+    """Make the folder for the files of an archive; return the one that has all such folders."""
     made = folder / "making"
-    inner = made / subject / KIND_FACTS[kind].inner_folder
-    shutil.rmtree(inner, ignore_errors=True)
-    inner.mkdir(parents=True)
+    (made / subject / KIND_FACTS[kind].inner_folder).mkdir(parents=True)
     return made
 
 
@@ -162,16 +148,12 @@ def encode_film(films: Path, codec: str, number: int) -> None:
     encoder, options = CODECS[codec]
     for height, count in itertools.product(HEIGHTS, PIECES):
         file = films / f"{height}-{number}-{count}.mp4"
-        if file.is_file():
-            continue
-        unfinished = file.with_suffix(".making")
-        with av.open(str(unfinished), "w", format="mp4") as video:
+        with av.open(str(file), "w") as video:
             stream = video.add_stream(encoder, rate=FRAMES_PER_SECOND, options=options)
             stream.width, stream.height, stream.pix_fmt = WIDTH, height, "yuv420p"
             for frame in frames[:count]:
                 video.mux(stream.encode(cropped(frame, height)))
             video.mux(stream.encode(None))
-        unfinished.rename(file)
 
 
 @lru_cache
@@ -212,8 +194,6 @@ def write_video(file: Path, films: Path, height: int, number: int, frames: int) 
 
 def make_videos(folder: Path, films: Path, subject: str, divisor: int) -> None:
     """Make the archive of a subject's videos."""
-    if archive_of(folder, subject, VIDEOS).is_file():
-        return
     made = start_archive(folder, subject, VIDEOS)
     metadata, counts = load_metadata(), frames_of(divisor)
     for sequence in metadata.sequences_of(subject):
@@ -246,11 +226,8 @@ def poses_of(sequence: Sequence, frames: int) -> np.ndarray:
 def make_poses(folder: Path, subject: str, divisor: int) -> None:
     """Make the four archives of a subject's poses."""
     metadata, counts = load_metadata(), frames_of(divisor)
-    if all(archive_of(folder, subject, kind).is_file() for kind in POSES):
-        return
     made = folder / "making"
     for kind in POSES:  # all four kinds are made from the same movement
-        archive_of(folder, subject, kind).unlink(missing_ok=True)
         start_archive(folder, subject, kind)
     for sequence in metadata.sequences_of(subject):
         frames = min(counts[subject, sequence.action, sequence.subaction].values()) - FRAMES_WITHOUT_POSE
@@ -273,8 +250,6 @@ def make_segments(folder: Path, subject: str, divisor: int) -> None:
     """Make the archives of a subject's boxes and part labels: each view repeats a few masks, compressed once."""
     metadata, counts = load_metadata(), frames_of(divisor)
     for kind, variable in ((BOXES, "Masks"), (PART_LABELS, "Feat")):
-        if archive_of(folder, subject, kind).is_file():
-            continue
         made = start_archive(folder, subject, kind)
         for sequence in metadata.sequences_of(subject):
             frames = min(counts[subject, sequence.action, sequence.subaction].values()) - FRAMES_WITHOUT_POSE

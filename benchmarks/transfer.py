@@ -24,9 +24,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from common import ROOT, machine, unsynced_scripts, verdict
 from limited_site import log_in, site_process, write_configuration
-from machine import ROOT, machine
-from unsynced import unsynced_scripts
 
 from h36m.dataset import (
     ARCHIVES,
@@ -67,22 +66,23 @@ os.fsync(os.open(sys.argv[1], os.O_RDONLY))
 """
 
 
-def make_archive(path: Path, kind: str, subject: str, size: int) -> None:
+def make_archive(path: Path, archive: Archive, size: int) -> None:
     """Make an archive of about this many bytes, of files that cannot be compressed."""
-    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
+    folder = f"{archive.subject}/{KIND_FACTS[archive.kind].inner_folder}"
+    with tarfile.open(path, "w:gz", compresslevel=1) as tar:
         for number, start in enumerate(range(0, size, FILE_BYTES), start=1):
-            member = tarfile.TarInfo(f"{subject}/{KIND_FACTS[kind].inner_folder}/Directions {number}.54138969.mp4")
+            member = tarfile.TarInfo(f"{folder}/Directions {number}.54138969.mp4")
             member.size = min(FILE_BYTES, size - start)
-            archive.addfile(member, io.BytesIO(os.urandom(member.size)))
+            tar.addfile(member, io.BytesIO(os.urandom(member.size)))
 
 
-def write_release(folder: Path, sizes: dict[tuple[str, str], int]) -> None:
-    """Make a site's archives, with the given bytes by kind and subject, and `checksums.txt` beside them."""
+def write_release(folder: Path, sizes: dict[Archive, int]) -> None:
+    """Make a site's archives, with the given bytes, and `checksums.txt` beside them."""
     folder.mkdir()
     lines = []
-    for (kind, subject), size in sizes.items():
-        path = folder / Archive(kind, subject).file_name
-        make_archive(path, Archive(kind, subject), size)
+    for archive, size in sizes.items():
+        path = folder / archive.file_name
+        make_archive(path, archive, size)
         lines.append(f"{hashlib.md5(path.read_bytes()).hexdigest()}  {ARCHIVES}/{path.name}\n")
     (folder / "checksums.txt").write_text("".join(lines))
 
@@ -128,11 +128,6 @@ def cpu_seconds_of_children() -> float:
     """Return the CPU seconds of all processes that have ended and were started here, or by one of them."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-def verdict(what: str, ratio: float, target: float) -> bool:
-    print(f"- {what}: {ratio:.2f}, at most {target}: {'met' if ratio <= target else 'MISSED'}", flush=True)
-    return ratio <= target
 
 
 def compare_unpacking(folder: Path, repeats: int, megabytes: int) -> bool:
@@ -200,7 +195,8 @@ def compare_downloading(folder: Path, repeats: int, megabytes: int) -> bool:
     release, alone = folder / "release", folder / "alone.tgz"
     # Only the videos are timed: all else is downloaded in the first round, which does not count.
     write_release(
-        release, {(kind, SUBJECTS[0]): 1000 for kind in KINDS} | {(VIDEOS, SUBJECTS[0]): megabytes * 1_000_000}
+        release,
+        {Archive(kind, SUBJECTS[0]): 1000 for kind in KINDS} | {Archive(VIDEOS, SUBJECTS[0]): megabytes * 1_000_000},
     )
     size = (release / Archive(VIDEOS, SUBJECTS[0]).file_name).stat().st_size
     title = f"Downloading an archive of {size / 1e6:.0f} MB over loopback"

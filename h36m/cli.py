@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import io
 import os
 import signal
@@ -26,6 +27,7 @@ SECONDS_BETWEEN_PLAIN_LINES = 30
 STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 Say = Callable[[str], None]  # prints a line for the user, see `speaker`
+LIMIT_REMEDY = "end other programs or raise the limits (ulimit -a)"
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -150,17 +152,28 @@ def _run(main: Callable[[argparse.Namespace], list[str]], arguments: argparse.Na
         return 1 if problems else 0, problems
     except KeyboardInterrupt:
         return 130, ["interrupted; run again to resume"]
-    except (UsageError, TaskError, OSError) as error:
+    except (UsageError, TaskError, OSError, MemoryError, RuntimeError) as error:
+        line = line_of_limit(error)
+        if isinstance(error, RuntimeError) and not line:  # a bug
+            raise
         if arguments.debug:
             print_line(traceback.format_exc(), sys.stderr)
         reason = reason_of(error, arguments.root) if isinstance(error, OSError) else str(error)
-        return 2 if isinstance(error, UsageError) else 1, [reason]
+        return 2 if isinstance(error, UsageError) else 1, [line or reason]
 
 
 def require_reachable(folder: Path) -> None:
     """Raise a UsageError for a link that leads nowhere, such as to a disk that is not mounted."""
     if folder.is_symlink() and not folder.exists():
         raise UsageError(f"{folder}: link to {folder.readlink()}, which is unreachable; mount its disk, or correct it")
+
+
+def line_of_limit(error: Exception) -> str | None:
+    """Return what to print where the system gives no more memory, threads or open files; None for other errors."""
+    is_of_files = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+    if is_of_files or isinstance(error, MemoryError) or str(error) == "can't start new thread":
+        return f"{str(error) or 'out of memory'}; {LIMIT_REMEDY}"
+    return None
 
 
 def _prepare_streams() -> None:

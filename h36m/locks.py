@@ -77,18 +77,18 @@ def locked(path: Path, before_waiting: Callable[[], None] = lambda: None) -> Ite
     Raises:
         TaskError: the lock file cannot be opened or locked; it names the file and the cause.
     """
-    try:
-        handle = _open(path)
-    except OSError as error:
-        raise _not_locked(path, error) from error
+    handle = None
     try:
         try:
+            handle = _open(path)
             is_held = _lock(handle, before_waiting)
         except OSError as error:
-            raise _not_locked(path, error) from error
+            remedy = f"check that you can write to {path.parent} and to this file"
+            raise TaskError(f"cannot lock {path}: {error.strerror}; {remedy}") from error
         yield is_held
     finally:
-        os.close(handle)  # frees the lock
+        if handle is not None:
+            os.close(handle)  # frees the lock
 
 
 def _open(path: Path) -> int:
@@ -125,18 +125,3 @@ def _lock(handle: int, before_waiting: Callable[[], None]) -> bool:
 
 def _without_locks(folder: Path) -> str:
     return f"{folder}: this file system does not support file locks; do not start a second run on it"
-
-
-def _not_locked(path: Path, error: OSError) -> TaskError:
-    """Return the error that names what could not be locked, why, and the remedy."""
-    reason = os.strerror(error.errno) if error.errno else str(error)
-    try:
-        is_folder, exists = path.is_dir(), path.exists()
-    except OSError:  # its folder cannot be looked into
-        is_folder = exists = False
-    remedy = f"check that you can write to {path.parent}"
-    if is_folder:
-        reason, remedy = "it is a folder", "remove it"
-    elif exists and error.errno in (errno.EACCES, errno.EPERM, errno.EBADF):  # EBADF: NFS, open for reading only
-        reason, remedy = f"another user's file ({reason})", "delete it, or ask its owner to"
-    return TaskError(f"cannot lock {path}: {reason}; {remedy}")

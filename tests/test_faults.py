@@ -83,7 +83,7 @@ FAULTS = {
     ),
     "a worker outlives its run": Fault(
         WORKERS,
-        "wait_for_parent()",
+        "wait([parent.sentinel])",
         "threading.Event().wait()",
         "test_workers.py::test_sleeping_workers_end_with_their_run",
     ),

@@ -540,36 +540,28 @@ def test_no_more_cores_are_counted_than_the_process_may_use():
     assert 1 <= available_cores() <= len(os.sched_getaffinity(0))
 
 
-def version_1(group: str, quota: int) -> dict[str, str]:
-    """Return the files of a control group of version 1, as they say what it may use of 0.1 s."""
-    return {f"{group}/cpu.cfs_quota_us": f"{quota}\n", f"{group}/cpu.cfs_period_us": "100000\n"}
-
-
 @pytest.mark.parametrize(
-    ("lines", "files", "limit"),
+    ("lines", "files", "limits"),
     [
-        ("0::/\n", {"cpu.max": "150000 100000\n"}, 1.5),
-        ("0::/\n", {"cpu.max": "max 100000\n"}, None),
-        ("0::/\n", {}, None),
+        ("0::/\n", {"cpu.max": "150000 100000\n"}, [1.5]),
+        ("0::/not/seen/in/here\n", {"cpu.max": "150000 100000\n"}, [1.5]),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, []),
+        ("0::/\n", {}, []),
         # As Slurm and systemd do it: the limit is somewhere between the process and the root.
-        ("0::/a/b\n", {"a/cpu.max": "200000 100000\n", "a/b/cpu.max": "max 100000\n"}, 2),
-        ("0::/a/b\n", {"a/cpu.max": "200000 100000\n", "a/b/cpu.max": "50000 100000\n"}, 0.5),
-        ("5:cpu,cpuacct:/x\n", version_1("cpu,cpuacct/x", 300000), 3),
-        ("5:cpu:/not/seen/in/here\n", version_1("cpu", 300000), 3),
-        ("5:cpu:/\n", version_1("cpu", -1), None),
-        ("4:memory:/m\n", {"memory/m/cpu.max": "100000 100000\n"}, None),
+        ("0::/a/b\n", {"a/cpu.max": "200000 100000\n", "a/b/cpu.max": "max 100000\n"}, [2]),
+        ("0::/a/b\n", {"a/cpu.max": "200000 100000\n", "a/b/cpu.max": "50000 100000\n"}, [0.5, 2]),
     ],
 )
-def test_limits_of_control_groups_are_found(tmp_path, lines, files, limit):
-    """Of both versions, and of every group above the process's own."""
+def test_limits_of_control_groups_are_found(tmp_path, lines, files, limits):
+    """Of every group above the process's own."""
     for name, content in files.items():
         (tmp_path / "cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "cgroup" / name).write_text(content)
     (tmp_path / "groups").write_text(lines)
-    assert cores._control_group_limit(tmp_path / "groups", tmp_path / "cgroup") == limit
+    assert cores.control_group_limits(tmp_path / "groups", tmp_path / "cgroup") == limits
 
 
 def test_a_limit_below_the_affinity_counts_and_half_a_core_is_one_worker(monkeypatch):
-    for limit, expected in ((0.5, 1), (1.5, 1), (10_000.0, len(os.sched_getaffinity(0))), (None, None)):
-        monkeypatch.setattr(cores, "_control_group_limit", lambda limit=limit: limit)
-        assert available_cores() == (expected or len(os.sched_getaffinity(0)))
+    for limit, expected in ((0.5, 1), (1.5, 1), (10_000.0, len(os.sched_getaffinity(0)))):
+        monkeypatch.setattr(cores, "control_group_limits", lambda limit=limit: [limit])
+        assert available_cores() == expected

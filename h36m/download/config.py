@@ -41,6 +41,8 @@ MARGIN = r"\ufeff?\s*"
 COMMENT = re.compile(rf"{MARGIN}([;#].*)?", re.DOTALL | re.ASCII)
 HEADER = re.compile(rf"{MARGIN}\[([^\[\]]*)\]\s*", re.ASCII)
 SETTING = re.compile(rf"({MARGIN}([^\s\[=:][^=:]*?)\s*[=:][ \t\v\f]*)(.*?)(\s*)", re.DOTALL | re.ASCII)
+# The end of an address that names a page, as a browser shows it; the host is preceded by two slashes.
+PAGE = re.compile(r"(?<=[^/])(/[^/]*\.php)?/*$", re.IGNORECASE)
 # A key of ours is one word: of `Password hunter=2`, which lacks its first equals sign, no part is shown as a key.
 WORD = re.compile(r"[^\W\d][\w.-]*")
 
@@ -103,7 +105,7 @@ def read_configuration(path: Path, environment: Mapping[str, str] = os.environ) 
         warnings.append(f"{path}: line {found['Username'][1]}: Username contains a space; {hint}")
     return Configuration(
         path=path,
-        base_url=values["BaseURL"].rstrip("/") + "/",
+        base_url=PAGE.sub("/", values["BaseURL"], count=1),
         verify_tls=BOOLEANS[values["VerifyTLS"].lower()],
         downloader=values["Downloader"].lower(),
         connections=int(values["Connections"]),

@@ -81,7 +81,7 @@ def read_response(response: requests.Response, archive: Archive, host: str, is_o
     if status not in (200, 206, 416):
         problem = "refused" if status in (401, 403) else "does not have"
         raise RefusedArchiveError(f"{host} {problem} {name} (HTTP {status} {response.reason})")
-    content_range = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", ""))
+    content_range = re.fullmatch(r"(?i:bytes) (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", ""))
     length = response.headers.get("Content-Length", "")
     start, size = 0, int(length) if length.isdecimal() else None
     if status in (206, 416):

@@ -37,7 +37,6 @@ def download_parser(description: str, kinds: Sequence[str]) -> argparse.Argument
     parser.add_argument(
         "--config",
         type=Path,
-        default=Path(CONFIGURATION_FILE),
         metavar="FILE",
         help=f"default: {CONFIGURATION_FILE} in the current folder",
     )
@@ -69,9 +68,11 @@ def download(arguments: argparse.Namespace, kinds: Sequence[str]) -> list[str]:
         UsageError: configuration, user name or password are wrong.
         TaskError: nothing can be downloaded at all.
     """
-    configuration = read_configuration(arguments.config)
-    checksums = read_checksums(arguments.checksums)
+    if arguments.config and not arguments.config.exists():
+        raise UsageError(f"--config: there is no file {arguments.config}")
+    configuration = read_configuration(arguments.config or Path(CONFIGURATION_FILE))
     say = speaker(arguments.quiet)
+    checksums = read_checksums(arguments.checksums, say)
     for warning in configuration.warnings:
         say(warning)
     wanted = [Archive(kind, subject) for subject in arguments.subjects for kind in arguments.kinds or kinds]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from h36m.archives.content import BEGINNING_BYTES, fault_in_beginning, read_archive
 from h36m.archives.gzip_stream import CHUNK_BYTES
-from h36m.dataset import ARCHIVE_EXTENSION, ARCHIVES, Archive
+from h36m.cli import Say
+from h36m.dataset import ARCHIVE_EXTENSION, ARCHIVES, KINDS, SUBJECTS_WITH_GROUND_TRUTH, Archive
 from h36m.errors import BadArchiveError, UsageError
 
 
@@ -26,24 +27,30 @@ class Verdict:
     is_whole: bool = False
 
 
-def read_checksums(path: Path) -> dict[str, str]:
-    """Read lines `MD5  archives/NAME.tgz`, as md5sum writes them, and return MD5s by file name.
+def read_checksums(path: Path, say: Say) -> dict[str, str]:
+    """Read lines `MD5  archives/NAME.tgz`, as md5sum writes them; return MD5s by file name, and warn of unknown names.
 
     Raises:
         UsageError: the file cannot be read, or a line has another form.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"checksums: cannot read {path}: {error}") from error
     checksums = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
             continue
-        match = re.fullmatch(rf"([0-9a-fA-F]{{32}}) [ *](?:.*/)?([^/]+{re.escape(ARCHIVE_EXTENSION)})\s*", line)
+        # md5sum writes a backslash in a name as two, and begins the line with one.
+        match = re.fullmatch(
+            rf"\\?([0-9a-fA-F]{{32}}) [ *](?:.*[/\\])?([^/\\]+{re.escape(ARCHIVE_EXTENSION)})\s*", line
+        )
         if not match:
             raise UsageError(f"checksums: line {number} of {path} is not 'MD5  {ARCHIVES}/NAME{ARCHIVE_EXTENSION}'")
         checksums[match[2]] = match[1].lower()
+    known = {Archive(kind, subject).file_name for kind in KINDS for subject in SUBJECTS_WITH_GROUND_TRUTH}
+    if unknown := sorted(checksums.keys() - known):
+        say(f"{path}: ignoring unknown archives: {', '.join(unknown)}; check their names")
     return checksums
 
 

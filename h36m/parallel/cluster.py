@@ -1,61 +1,59 @@
 """Run tasks on a Dask cluster that shares the files, as h36m.parallel.workers runs them on one machine.
 
 Only a run with `--scheduler` imports this module, and with it Dask. What runs in a worker, at the end of this file, is
-sent there by value, so it must not use the project's other modules: a worker need not have them. It starts a process
-per task, which has them: h36m.parallel.task.
+sent there by value and uses none of the project's other modules. It starts the script for each task: so a worker's own
+process survives whatever a task does, and never has an old version of the project.
 """
 
 import asyncio
 import contextlib
-import io
 import itertools
 import json
 import logging
 import os
 import pickle
-import re
+import platform
 import subprocess
 import sys
 import tempfile
-import traceback
 import uuid
 import warnings
-import zipfile
-from collections.abc import Callable, Iterator
-from importlib import metadata
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from h36m.dataset import EXTRACTED, PROJECT
+from h36m.dataset import EXTRACTED
 from h36m.errors import TaskError, UsageError
-from h36m.parallel.workers import Finished, how_it_ended
+from h36m.parallel.workers import RESULT_VARIABLE, Finished, how_it_ended
 
 try:
     import cloudpickle
     import distributed
 except ImportError as error:
     raise UsageError(
-        "--scheduler needs Dask, which is not installed; run python3 -m pip install -r requirements-cluster.txt"
+        "--scheduler needs Dask, which is not installed; "
+        "run python3 -m pip install distributed cloudpickle -c requirements-dev.lock"
     ) from error
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
+# The script that runs: workers start it from the same path.
+SCRIPT = Path(sys.argv[0]).absolute()
 CONNECT_SECONDS = 10
-# Retries of a task whose process was killed (out of memory?): another worker may have more.
-RETRIES = 2
 WORKERS_LOST = "every worker that ran it died (out of memory?); run again"
 # How soon a worker notices that a task was cancelled.
 SECONDS_BETWEEN_LOOKS = 0.5
 
 
-def connect(scheduler: str, root: Path) -> distributed.Client:
+def connect(scheduler: str, root: Path, modules: tuple[str, ...]) -> distributed.Client:
     """Connect to a cluster whose workers can run the tasks.
 
     Args:
         scheduler: tcp://HOST:8786, or the path of the file that `dask scheduler --scheduler-file` writes.
         root: the folder that all workers must see.
+        modules: names of those that workers must have.
 
     Raises:
         UsageError: there is no such cluster, or one of its workers could not run a task.
@@ -78,7 +76,7 @@ def connect(scheduler: str, root: Path) -> distributed.Client:
         warnings.simplefilter("ignore")  # of versions that differ; the one that matters is checked here
         client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     try:
-        check_workers(client, root)
+        check_workers(client, root, modules)
     except BaseException:
         client.close()
         raise
@@ -86,11 +84,7 @@ def connect(scheduler: str, root: Path) -> distributed.Client:
 
 
 def address_in(file: Path) -> str:
-    """Read the scheduler's address from the file that it writes.
-
-    Raises:
-        ValueError: it is no such file.
-    """
+    """Read the scheduler's address from the file that it writes; a ValueError says that it is no such file."""
     try:
         return json.loads(file.read_text())["address"]
     except (ValueError, KeyError, TypeError) as error:
@@ -104,175 +98,119 @@ async def identity(address: str) -> dict:
         return await there.identity()
 
 
-def check_workers(client: distributed.Client, root: Path) -> None:
-    """Check that each worker has this Python, the project's requirements, and sees the files.
+def check_workers(client: distributed.Client, root: Path, modules: tuple[str, ...]) -> None:
+    """Check that each worker has this Python, sees the files, and can run the script; a UsageError says which cannot.
 
-    Raises:
-        UsageError: a worker lacks one of them.
+    What is sent to a worker is made of byte code, which another Python cannot read.
     """
     here = "{}.{}".format(*sys.version_info)
-    for worker, versions in client.get_versions()["workers"].items():
-        there = versions["host"]["python"] if versions else "unknown"
-        # What is sent to a worker is made of byte code, which another Python cannot read.
+    for worker, there in client.run(platform.python_version).items():
         if not there.startswith(f"{here}."):
             raise UsageError(f"--scheduler: the worker {worker} has Python {there}, expected {here} as on this machine")
-    for worker, lacking in client.run(missing_on_worker, str(root), requirements(), on_error="return").items():
+    arguments = (str(root / EXTRACTED), str(SCRIPT), SCRIPT.read_bytes(), modules)
+    for worker, lacking in client.run(missing_on_worker, *arguments, on_error="return").items():
         if lacking:
             raise UsageError(f"--scheduler: the worker {worker} {lacking}")
 
 
-def requirements() -> list[str]:
-    """Return the names of the packages that the project needs."""
-    lines = (PROJECT / "requirements.txt").read_text().splitlines()
-    return [match[0] for line in lines if (match := re.match(r"[\w.-]+", line))]
+def run_on_cluster(client: distributed.Client, tasks: dict[Any, list[str]], jobs: int | None) -> Iterator[Finished]:
+    """Run the script for each task on a cluster; yield how each ended, in the order of ending, and close the client.
 
-
-def pack_project() -> bytes:
-    """Return a zip file of the scripts and their helpers that Python can run, see h36m.parallel.task."""
-    packed = io.BytesIO()
-    # A numpy.py beside the scripts must not hide numpy; a module that the user's rule for frames imports must be there.
-    hiding = {*sys.stdlib_module_names, *metadata.packages_distributions()}
-    scripts = [file for file in PROJECT.glob("*.py") if file.stem not in hiding]
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted([*scripts, *PROJECT.glob("h36m/**/*.py")]):
-            archive.write(file, file.relative_to(PROJECT).as_posix())
-        archive.writestr("__main__.py", "from h36m.parallel.task import main\n\nmain()\n")
-    return packed.getvalue()
-
-
-def run_on_cluster(
-    client: distributed.Client,
-    work: Callable[[Any], Any],
-    tasks: list,
-    jobs: int | None = None,
-    debug: bool = False,
-) -> Iterator[Finished]:
-    """Run tasks on a cluster; yield how each ended, in the order of ending. The client is closed at the end.
-
-    Dask reruns the task of a lost worker elsewhere, and gives up after several lost workers. A task that fails
-    for its data is not retried. When the caller stops early, or is killed, what is running is ended.
+    Dask reruns the task of a lost worker elsewhere, and gives up after several lost workers. When the caller stops
+    early, or is killed, what is running is ended.
 
     Args:
         client: from connect().
-        work: called with a task; importable by name, and it and what it returns can be pickled. The script that runs
-            may define it, or parts of it.
-        tasks: what to do.
+        tasks: the options that have the script do a task, beside those of this run; it calls run_for_dask_worker().
         jobs: how many at a time at most; None for as many as the workers have threads.
-        debug: print what this project's modules logged, to standard error, when a task has ended.
 
     Raises:
         TaskError: the scheduler was lost.
     """
-    project, script = pack_project(), Path(str(sys.modules["__main__"].__file__)).stem
-    waiting = iter(tasks)
+    waiting = iter(tasks.items())
     running: dict[distributed.Future, Any] = {}
     completed = distributed.as_completed([], loop=client.loop)
-    # Tasks that lost every worker. Dask blames all tasks of a lost worker, so each gets a last attempt alone.
-    suspects: list[Any] = []
-    alone = False
 
-    def submit(task: Any) -> None:
-        call = pickle.dumps((script, pickle.dumps((work, task)), debug))
-        future = client.submit(run_beside, project, call, key=f"{task} {uuid.uuid4()}", pure=False, retries=RETRIES)
-        running[future] = task
-        completed.add(future)
+    def submit(count: int) -> None:
+        for task, options in itertools.islice(waiting, count):
+            command = [str(SCRIPT), *sys.argv[1:], *options]
+            # A function that has a name would be sent by it, within a graph of Dask's.
+            future = client.submit(lambda command: run_script(command), command, key=f"{task} {uuid.uuid4()}")
+            running[future] = task
+            completed.add(future)
 
     try:
-        for task in itertools.islice(waiting, jobs or len(tasks)):
-            submit(task)
+        submit(jobs or len(tasks))
         while running:
             future = next(completed)
-            task = running.pop(future)
-            finished = finish(task, future)
-            for follower in itertools.islice(waiting, 1):
-                submit(follower)
-            if finished.failure == WORKERS_LOST and not alone:
-                suspects.append(task)
-            else:
-                yield finished
-            if not running and suspects:
-                alone = True
-                submit(suspects.pop())
+            finished = finish(running.pop(future), future)
+            submit(1)
+            yield finished
     finally:
         client.cancel(list(running))
         client.close()
 
 
 def finish(task: Any, future: distributed.Future) -> Finished:
-    """Return the outcome of a task whose future is done, and print what it logged.
+    """Return the outcome of a task whose future is done, and print what its script printed to standard error.
 
     Raises:
         TaskError: the scheduler is gone, so the outcome is unknown.
     """
     if future.cancelled():
         raise TaskError("the Dask scheduler stopped or cannot be reached; run again to resume")
-    error = future.exception()
-    if error is None:
-        ending, log = pickle.loads(future.result())
-        if log:
-            tqdm.write(log, file=sys.stderr, end="")
-        return Finished(task, *ending)
-    if isinstance(error, distributed.KilledWorker):
-        return Finished(task, None, WORKERS_LOST, None)
-    if isinstance(error, ChildProcessError):
-        return Finished(task, None, how_it_ended(*error.args), None)
-    return Finished(task, None, f"{error}", "".join(traceback.format_exception(error)))
+    if error := future.exception():
+        return Finished(task, None, WORKERS_LOST if isinstance(error, distributed.KilledWorker) else f"{error}", None)
+    status, result, log = future.result()
+    if log:
+        tqdm.write(log, file=sys.stderr, end="")
+    return (
+        Finished(task, None, how_it_ended(status), None)
+        if status or not result
+        else Finished(task, *pickle.loads(result))
+    )
 
 
 # From here on: what runs in a worker.
 
 
-def missing_on_worker(root: str, packages: list[str]) -> str | None:
+def missing_on_worker(extracted: str, script: str, content: bytes, modules: tuple[str, ...]) -> str | None:
     """Return what keeps this worker from running tasks; None if nothing does."""
-    for package in packages:
-        try:
-            metadata.version(package)
-        except metadata.PackageNotFoundError:
-            return f"lacks the package {package}; install requirements.txt there too"
-    extracted = Path(root, EXTRACTED)
-    return (
-        None if extracted.is_dir() else f"cannot see the folder {extracted}; mount the same files under the same path"
-    )
+    if not Path(extracted).is_dir():
+        return f"cannot see the folder {extracted}; mount the same files under the same path"
+    if not Path(script).is_file() or Path(script).read_bytes() != content:  # it may have a copy with another rule
+        return f"cannot see this {script}; put the project into a folder that all workers see under the same path"
+    command = [sys.executable, "-c", f"import {', '.join(modules)}"]
+    ended = subprocess.run(command, cwd=Path(script).parent, capture_output=True, text=True)
+    if ended.returncode:
+        return f"cannot run {script}: {ended.stderr.splitlines()[-1]}; install requirements.txt there too"
+    return None
 
 
-def run_beside(project: bytes, call: bytes) -> bytes:
-    """Run one task in a process beside the worker's, which ends with the worker and when the task is cancelled.
-
-    Args:
-        project: from pack_project().
-        call: the content of h36m.parallel.task's call file.
+def run_script(command: list[str]) -> tuple[int, bytes, str]:
+    """Run the script, which ends with this worker's process and when the task is cancelled.
 
     Returns:
-        the content of its result file.
-
-    Raises:
-        ChildProcessError: the process ended without a result; its exit code is the only argument.
+        its exit status, the content of its result file, and what it printed to standard error.
     """
     worker = distributed.get_worker()
     key = worker.get_current_task()
-    with tempfile.TemporaryDirectory(None, "h36m-", worker.local_directory, ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        (folder / "project.zip").write_bytes(project)
-        (folder / "call").write_bytes(call)
-        # Not the worker's own folder, where another version of the project may be.
-        command = [sys.executable, str(folder / "project.zip")]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=folder, env=environment_of_tasks()) as process:
+    with tempfile.TemporaryDirectory(None, "h36m-", worker.local_directory, ignore_cleanup_errors=True) as folder:
+        result, errors = Path(folder, "result"), Path(folder, "errors")
+        result.touch()
+        # Dask's nanny holds its worker's memory down with a setting that has the C library request memory again for
+        # each image: a task then takes 1.45 times the CPU time.
+        environment = {name: value for name, value in os.environ.items() if name != "MALLOC_TRIM_THRESHOLD_"}
+        environment[RESULT_VARIABLE] = str(result)
+        command = [sys.executable, *command]
+        with (
+            errors.open("wb") as log,
+            subprocess.Popen(command, stdin=subprocess.PIPE, stderr=log, env=environment) as process,
+        ):
             while process.poll() is None:
                 task = worker.state.tasks.get(key)
                 if task is None or task.state == "cancelled":
                     process.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(SECONDS_BETWEEN_LOOKS)
-        try:
-            return (folder / "result").read_bytes()
-        except FileNotFoundError:
-            raise ChildProcessError(process.returncode) from None
-
-
-def environment_of_tasks() -> dict[str, str]:
-    """Return the worker's environment without a setting that Dask's nanny makes to hold its worker's memory down.
-
-    It makes the C library give memory back at once and request it again for each image: a task then takes 1.45 times
-    the CPU time, and its process gives all of its memory back when it ends.
-    """
-    return {name: value for name, value in os.environ.items() if name != "MALLOC_TRIM_THRESHOLD_"}
+        return process.returncode, result.read_bytes(), errors.read_text(errors="replace")

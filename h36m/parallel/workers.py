@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -10,8 +11,9 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
-from multiprocessing.connection import Connection, wait
-from typing import IO, Any, NamedTuple
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from h36m.cli import STOP_SIGNALS
 from h36m.dataset import UNPACK_ALL_AGAIN
@@ -19,6 +21,9 @@ from h36m.errors import TaskError
 
 # The signals of a crash in a library; NASA's crashes on some damaged files.
 CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE")
+
+# Names the file into which a script that a Dask worker runs writes how its task ended.
+RESULT_VARIABLE = "H36M_RESULT"
 
 # The outcome of a task: result, or failure in one line and its traceback.
 Ending = tuple[Any, str | None, str | None]
@@ -65,7 +70,7 @@ def run_in_processes(
     def start(task: Any) -> None:
         receiver, sender = context.Pipe(duplex=False)
         with sender:
-            process = context.Process(target=_run_and_send, args=(work, task, sender, debug), daemon=True)
+            process = context.Process(target=run_task, args=(work, task, sender.send, debug), daemon=True)
             # Python drops what a handler raises within a fork; and the child has its parent's handlers at first.
             hold_stops(True)
             try:
@@ -102,31 +107,18 @@ def run_in_processes(
             process.join()
 
 
-def _run_and_send(work: Callable[[Any], Any], task: Any, sender: Connection, debug: bool) -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "this runs in a child process"
-    run_task(work, task, sender.send, lambda: wait([parent.sentinel]), sys.stderr if debug else None)
-
-
-def run_task(
-    work: Callable[[Any], Any],
-    task: Any,
-    send: Callable[[Ending], None],
-    wait_for_parent: Callable[[], Any],
-    log: IO[str] | None,
-) -> None:
+def run_task(work: Callable[[Any], Any], task: Any, send: Callable[[Ending], Any], debug: bool) -> None:
     """Run one task in this process, which was started for it, and send how it ended.
 
     Args:
         work: called with the task.
         task: what to do.
         send: takes how it ended.
-        wait_for_parent: returns when the process that started this one is gone, or does not want the task any more.
-        log: where this project's modules log to at debug level; None for nowhere.
+        debug: print what this project's modules log, to standard error.
     """
-    end_with_parent(wait_for_parent)
-    if log:
-        logging.basicConfig(format="%(message)s", stream=log)
+    _end_with_parent()
+    if debug:
+        logging.basicConfig(format="%(message)s")
         logging.getLogger("h36m").setLevel(logging.DEBUG)
     try:
         send((work(task), None, None))
@@ -134,7 +126,15 @@ def run_task(
         send((None, f"unexpected {type(error).__name__}: {error}", traceback.format_exc()))
 
 
-def end_with_parent(wait_for_parent: Callable[[], Any]) -> None:
+def run_for_dask_worker(work: Callable[[Any], Any], task: Any, debug: bool) -> bool:
+    """Run a task, see run_task(), if a Dask worker has started this script; return whether it has."""
+    result = os.environ.get(RESULT_VARIABLE)
+    if result:
+        run_task(work, task, lambda ending: Path(result).write_bytes(pickle.dumps(ending)), debug)
+    return bool(result)
+
+
+def _end_with_parent() -> None:
     """Have SIGTERM, and the end of the parent however it comes, end this process at once.
 
     No Python code runs then: the next run removes unfinished files. Ctrl-C reaches every process of a terminal, and is
@@ -142,7 +142,10 @@ def end_with_parent(wait_for_parent: Callable[[], Any]) -> None:
     """
 
     def watch() -> None:
-        wait_for_parent()
+        if parent := multiprocessing.parent_process():
+            wait([parent.sentinel])
+        else:
+            os.read(0, 1)  # a Dask worker holds it open, and writes nothing
         os._exit(1)
 
     for each in STOP_SIGNALS:

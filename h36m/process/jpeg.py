@@ -9,7 +9,7 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 # FFmpeg's scale from 1 (best) to 31, the ffmpeg program's `-qscale:v`. The older tools' is 3, which keeps 38 dB of a
 # picture full of grain; 2 keeps 40 dB of it. FFmpeg's encoder gives each picture more PSNR for its bytes than
-# libjpeg-turbo, whose tables are made for the eye, at twice its 2 ms an image: benchmarks/process.py compares them.
+# libjpeg-turbo, whose tables are made for the eye, at twice its 2 ms an image: benchmarks/README.md compares them.
 JPEG_QSCALE = 2
 
 # Video has 16 for black and 235 for white (for colour, 16 to 240 around 128), JPEG 0 and 255: ITU-T T.871, and H.273

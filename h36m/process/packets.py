@@ -6,7 +6,7 @@ The presentation times number the frames, and the first bytes of each picture sa
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -32,6 +32,9 @@ MPEG4_SMALLEST_PICTURE = 20
 
 # Four times those of the dataset: a decoder holds up to 17 frames, and a damaged size is not to fill the memory.
 MOST_PIXELS = 2**22
+
+# Titles and other metadata are not read, so they may be in any encoding. PyAV 19 and later always accept them.
+ANY_METADATA: Any = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
 
 # Errors that FFmpeg's libraries report are handled in _decode; nothing else of theirs is to be printed.
 av.logging.set_level(av.logging.ERROR)
@@ -199,8 +202,7 @@ def packets_of(
     """
     options = {} if for_decoding else {"skip_frame": "all"}
     try:
-        # Titles and other metadata are not read, so they may be in any encoding.
-        with av.open(str(video), options=options, metadata_errors="ignore") as container:
+        with av.open(str(video), options=options, **ANY_METADATA) as container:
             # A cover is a video of one frame.
             streams = [
                 stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic

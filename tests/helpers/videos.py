@@ -7,6 +7,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from h36m.process.packets import ANY_METADATA
+
 FRAMES_PER_SECOND = 50
 WIDTH, HEIGHT = 128, 96
 
@@ -258,5 +260,5 @@ def planes(frame: av.VideoFrame) -> list[np.ndarray]:
 
 def decode_in_full(video: Path) -> list[list[np.ndarray]]:
     """Return the pixels of all frames of a video from a full decode."""
-    with av.open(str(video), metadata_errors="ignore") as container:
+    with av.open(str(video), **ANY_METADATA) as container:
         return [planes(frame) for frame in container.decode(video=0)]

@@ -1,6 +1,7 @@
 """h36m/cli.py function by function: numbers in messages, options, and the exit status of a script."""
 
 import argparse
+import errno
 import io
 import signal
 import sys
@@ -110,6 +111,29 @@ def test_errors_exit_with_their_status_in_one_line(status_of, capsys, error, sta
     output, errors = capsys.readouterr()
     assert output == "" and errors.count("\n") == 1 and "Traceback" not in errors
     assert isinstance(error, KeyboardInterrupt) or "words" in errors
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (RuntimeError("can't start new thread"), "can't start new thread"),
+        (MemoryError(), "out of memory"),
+        (MemoryError("Unable to allocate 3. GiB"), "Unable to allocate 3. GiB"),
+        (OSError(errno.EMFILE, "Too many open files", "a/b"), "[Errno 24] Too many open files: 'a/b'"),
+        (OSError(errno.ENFILE, "Too many open files in system"), "[Errno 23] Too many open files in system"),
+    ],
+    ids=repr,
+)
+def test_limit_of_the_machine_is_one_line_with_its_remedy(status_of, capsys, error, cause):
+    assert status_of(raising(error)) == 1
+    line = f"a_script.py: {cause}; end other programs or raise the limits (ulimit -a)\n"
+    assert capsys.readouterr() == ("", line)
+
+
+def test_other_runtime_errors_are_bugs(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["a_script.py"])
+    with pytest.raises(RuntimeError, match="words"):
+        run(raising(RuntimeError("words")), argument_parser("words"))
 
 
 def test_debug_shows_the_traceback_and_ends_with_the_line(status_of, capsys):

@@ -92,6 +92,15 @@ def test_lines_are_read_in_any_common_form(path):
     assert "abc" not in repr(found) and "p%ss" not in repr(found)
 
 
+@pytest.mark.parametrize(
+    "url", ["https://host", "http://index.php:8000", "https://host/human3.6m", "https://host/a.php/b"]
+)
+@pytest.mark.parametrize("page", ["", "//", "/index.php", "/INDEX.PHP", "/filebrowser.php/"])
+def test_page_at_the_end_of_base_url_is_left_out(path, url, page):
+    """As copied from a browser."""
+    assert configured(path, f"[General]\nBaseURL = {url}{page}\n").base_url == f"{url}/"
+
+
 def test_environment_overrides_the_file_and_is_used_unchanged(path):
     text = "[General]\nPHPSESSID = filesession\nUsername = file\nPassword = filepassword\n"
     variables = {"H36M_USERNAME": " ;user ", "H36M_PASSWORD": "", "H36M_PHPSESSID": "variable"}

@@ -19,7 +19,21 @@ from helpers.faulty_site import made_certificate
 from helpers.scripts import PROJECT
 
 from h36m.dataset import ARCHIVES, KINDS, POSES_2D, VERIFIED_RECORD, VIDEOS, Archive, archive_file
-from h36m.download import archive, axel, complete, config, partial, ranges, response, retry, run, site, transfer, verify
+from h36m.download import (
+    archive,
+    axel,
+    complete,
+    config,
+    partial,
+    ranges,
+    request,
+    response,
+    retry,
+    run,
+    site,
+    transfer,
+    verify,
+)
 from h36m.download.partial import Version
 from h36m.download.response import ResponseFit
 from h36m.errors import RunStoppedError, TaskError, UsageError
@@ -38,12 +52,25 @@ MD5 = "0123456789abcdef0123456789abcdef"
         (f"{MD5}  Videos_S1.tgz", "Videos_S1.tgz"),
         (f"{MD5}  /data/my archives/Videos_S1.tgz ", "Videos_S1.tgz"),
         (f"{MD5.upper()}  archives/Videos_S1.tgz", "Videos_S1.tgz"),
+        (f"{MD5}  archives\\Videos_S1.tgz", "Videos_S1.tgz"),
+        (f"\\{MD5} *C:\\\\my archives\\\\Videos_S1.tgz", "Videos_S1.tgz"),
     ],
 )
-def test_checksums_are_read_as_md5sum_writes_them(tmp_path, line, name):
-    path = tmp_path / "checksums.txt"
-    path.write_text(f"# a comment\n\n{line}\n{MD5[::-1]}  archives/Videos_S5.tgz\r\n")
-    assert verify.read_checksums(path) == {name: MD5, "Videos_S5.tgz": MD5[::-1]}
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_checksums_are_read_as_md5sum_writes_them(tmp_path, line, name, encoding):
+    """An editor on Windows may begin the file with a byte order mark."""
+    path, said = tmp_path / "checksums.txt", []
+    path.write_text(f"{line}\n# a comment\n\n{MD5[::-1]}  archives/Videos_S5.tgz\r\n", encoding)
+    assert verify.read_checksums(path, said.append) == {name: MD5, "Videos_S5.tgz": MD5[::-1]}
+    assert said == []
+
+
+def test_checksums_of_unknown_archives_are_named_in_one_warning(tmp_path):
+    path, said = tmp_path / "checksums.txt", []
+    names = ("Videos_S5.tgz", "videos_S1.tgz", "Videos_S12.tgz", "Film_S1.tgz")
+    path.write_text("".join(f"{MD5}  archives/{name}\n" for name in names))
+    assert set(verify.read_checksums(path, said.append)) == set(names)
+    assert said == [f"{path}: ignoring unknown archives: Film_S1.tgz, Videos_S12.tgz, videos_S1.tgz; check their names"]
 
 
 @pytest.mark.parametrize(
@@ -62,14 +89,14 @@ def test_a_wrong_line_of_checksums_is_named(tmp_path, line):
     path = tmp_path / "checksums.txt"
     path.write_text(f"{MD5}  archives/Videos_S5.tgz\n{line}\n")
     with pytest.raises(UsageError, match=r"line 2 of .*checksums\.txt is not 'MD5  archives/NAME\.tgz'"):
-        verify.read_checksums(path)
+        verify.read_checksums(path, print)
 
 
 def test_checksums_that_cannot_be_read_are_named(tmp_path):
     (tmp_path / "latin.txt").write_bytes(b"\xff\xfe")
     for name in ("none.txt", "latin.txt"):
         with pytest.raises(UsageError, match=name):
-            verify.read_checksums(tmp_path / name)
+            verify.read_checksums(tmp_path / name, print)
 
 
 def tar(names: list[str], size: int = 5000) -> bytes:
@@ -352,6 +379,20 @@ def test_untrusted_certificate_differs_from_broken_tls(tmp_path, monkeypatch):
     assert type(error) is retry.TemporaryError and "the TLS connection failed" in str(error)
 
 
+@pytest.mark.parametrize("unit", ["bytes", "Bytes", "BYTES"])
+def test_content_range_is_read_in_either_case(tmp_path, unit):
+    def send_range(connection: socket.socket) -> None:
+        connection.recv(10_000)
+        headers = f"Content-Range: {unit} 0-{len(GOOD) - 1}/{len(GOOD)}\r\nContent-Length: {len(GOOD)}"
+        connection.sendall(f"HTTP/1.1 206 Partial Content\r\n{headers}\r\n\r\n".encode() + GOOD)
+
+    with listening(answer=send_range) as port:
+        url = f"http://127.0.0.1:{port}/"
+        with request.send("GET", url, tmp_path / "config.ini", timeout=(5, 5)) as answer:
+            found = response.read_response(answer, Archive(VIDEOS, "S1"), "host", is_own_host=True)
+            assert (found.start, found.size, b"".join(found.chunks)) == (0, len(GOOD), GOOD)
+
+
 @pytest.mark.parametrize("host", ["host..name", "host:99999", f"{'a' * 70}.example"])
 def test_an_invalid_address_is_wrong_configuration(tmp_path, monkeypatch, host):
     error = error_of(f"https://{host}/", tmp_path, monkeypatch)
@@ -403,6 +444,13 @@ def download_verified(root: Path, kinds: list[str], *options: str, configuration
     words = ["--root", str(root), "--checksums", str(root / "none.txt"), "--config", str(root / "config.ini")]
     arguments = run.download_parser("", KINDS).parse_args([*words, "--subjects", "S1", *options])
     return run.download(arguments, KINDS[:5])
+
+
+@pytest.mark.parametrize("name", ["none.ini", "none/config.ini", "config.ini"])
+def test_named_configuration_must_exist(tmp_path, name):
+    arguments = run.download_parser("", KINDS).parse_args(["--config", str(tmp_path / name)])
+    with pytest.raises(UsageError, match=f"^--config: there is no file {tmp_path / name}$"):
+        run.download(arguments, KINDS)
 
 
 @pytest.mark.parametrize(
@@ -488,8 +536,8 @@ def test_docs_have_the_pauses_of_the_code():
 def test_docs_have_the_defaults_of_the_options():
     page = docs_page("options.md")
     defaults = vars(run.download_parser("", KINDS).parse_args([]))
-    assert defaults["config"] == Path(config.CONFIGURATION_FILE)
-    assert f"`--config FILE` | default: `{defaults['config']}` in the current folder |" in page
+    assert defaults["config"] is None
+    assert f"`--config FILE` | default: `{config.CONFIGURATION_FILE}` in the current folder |" in page
     assert defaults["checksums"] == PROJECT / "checksums.txt"
     assert "default: `checksums.txt` next to the scripts" in page
     assert f"archives downloaded at a time; default: {defaults['jobs']}, because" in page

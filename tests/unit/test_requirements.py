@@ -1,7 +1,6 @@
-"""requirements*.txt against what is imported, and the *.lock files against both and against the docs."""
+"""requirements.txt and pyproject.toml against what is imported, and the locks against both and against the docs."""
 
 import ast
-import functools
 import re
 import sys
 
@@ -14,45 +13,31 @@ from packaging.utils import canonicalize_name
 DOCS = {file.name: file.read_text(encoding="utf-8") for file in (PROJECT / "README.md", *PROJECT.glob("docs/*.md"))}
 MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
 PYTHONS = re.search(r"^PYTHONS = (.*)$", MAKEFILE, re.MULTILINE)[1].split()
-LISTS = ("requirements", "requirements-cluster", "requirements-dev")
-ENTRY = re.compile(r"^(\S+==[^\\\n]+?) \\\n((?:    --hash=\S+(?: \\)?\n)+)", re.MULTILINE)
+GROUPS = (
+    (PROJECT / "pyproject.toml").read_text(encoding="utf-8").partition("[dependency-groups]")[2].partition("\n[")[0]
+)
 # Where the module has another name; Dask comes with distributed, of the same release.
 PACKAGES = {"PIL": "pillow", "dask": "distributed"}
-# What environment markers refer to besides the Python version.
-SYSTEMS = {
-    "Linux on x86_64": ("linux", "Linux", "posix", "x86_64"),
-    "Linux on aarch64": ("linux", "Linux", "posix", "aarch64"),
-    "macOS on x86_64": ("darwin", "Darwin", "posix", "x86_64"),
-    "macOS on arm64": ("darwin", "Darwin", "posix", "arm64"),
-    "Windows": ("win32", "Windows", "nt", "AMD64"),
-}
 
 
-def required(name: str) -> list[Requirement]:
-    """Return the requirements of a list, those of lists that it includes among them."""
-    found = []
-    for line in (PROJECT / f"{name}.txt").read_text(encoding="utf-8").splitlines():
-        line = line.partition("#")[0].strip()
-        if line.startswith("-r "):
-            found += required(line[3:].removesuffix(".txt"))
-        elif line:
-            found.append(Requirement(line))
-    return found
+def requirements(*groups: str) -> list[Requirement]:
+    """Return what requirements.txt lists, and what some groups of pyproject.toml add."""
+    lines = (PROJECT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    lines = [line.partition("#")[0].strip() for line in lines]
+    for group in groups:
+        lines += re.findall(
+            r'^    "(.+)"', re.search(rf"^{group} = \[\n(.*?)^\]", GROUPS, re.MULTILINE | re.DOTALL)[1], re.MULTILINE
+        )
+    return [Requirement(line) for line in lines if line]
 
 
-def text_of_lock(name: str) -> str:
-    return (PROJECT / f"{name}.lock").read_text(encoding="utf-8")
+def names_of(*groups: str) -> set[str]:
+    return {canonicalize_name(requirement.name) for requirement in requirements(*groups)}
 
 
-@functools.cache
 def locked(name: str) -> list[Requirement]:
-    return [Requirement(line) for line, _ in ENTRY.findall(text_of_lock(name))]
-
-
-def environment(python: str, system: str) -> dict[str, str]:
-    names = ("sys_platform", "platform_system", "os_name", "platform_machine")
-    there = {"python_version": python, "python_full_version": f"{python}.1", "implementation_name": "cpython"}
-    return {**default_environment(), **there, **dict(zip(names, SYSTEMS[system], strict=True))}
+    text = (PROJECT / name).read_text(encoding="utf-8")
+    return [Requirement(entry) for entry in re.findall(r"^\w\S*==[^\\\n]+", text, re.MULTILINE)]
 
 
 def imported(*patterns: str, without: str = "") -> set[str]:
@@ -69,65 +54,52 @@ def imported(*patterns: str, without: str = "") -> set[str]:
     return {canonicalize_name(PACKAGES.get(module, module)) for module in modules}
 
 
-def names_in(name: str) -> set[str]:
-    return {canonicalize_name(requirement.name) for requirement in required(name)}
-
-
-def test_every_import_is_in_the_requirements():
+def test_imports_and_requirements_agree():
     """Only --scheduler imports h36m/parallel/cluster.py."""
     scripts = ("*.py", "h36m/**/*.py", "demo/*.py")
-    plain = imported(*scripts, without="cluster.py")
-    assert {"av", "h5py", "numpy"} <= plain <= names_in("requirements")
-    assert imported(*scripts) - plain <= names_in("requirements-cluster")
-    assert imported(*scripts, "tests/**/*.py", "benchmarks/*.py") <= names_in("requirements-dev")
+    assert names_of() == imported(*scripts, without="cluster.py")
+    assert names_of("cluster") == imported(*scripts)
+    assert imported(*scripts, "tests/**/*.py", "benchmarks/*.py") <= names_of("cluster", "dev")
 
 
-def test_nothing_is_required_that_is_not_imported():
-    assert names_in("requirements") <= imported("*.py", "h36m/**/*.py", without="cluster.py")
-    assert names_in("requirements-cluster") <= imported("*.py", "h36m/**/*.py")
-
-
-@pytest.mark.parametrize("name", LISTS)
-def test_every_requirement_states_the_oldest_release(name):
-    for requirement in required(name):
+def test_every_requirement_states_the_oldest_release():
+    for requirement in requirements("cluster", "dev"):
         operators = [specifier.operator for specifier in requirement.specifier]
         assert operators in ([">="], ["=="]), requirement
 
 
-@pytest.mark.parametrize("name", LISTS)
-@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize(("lock", "groups"), [("requirements.lock", ()), ("requirements-dev.lock", ("cluster", "dev"))])
 @pytest.mark.parametrize("python", PYTHONS)
-def test_lock_has_one_release_of_every_requirement(name, python, system):
-    there = environment(python, system)
+def test_lock_has_one_release_of_every_requirement(lock, groups, python):
+    there = {**default_environment(), "python_version": python, "python_full_version": f"{python}.1"}
     chosen: dict[str, str] = {}
-    for entry in locked(name):
+    for entry in locked(lock):
         if entry.marker is None or entry.marker.evaluate(there):
             (version,) = [specifier.version for specifier in entry.specifier]
-            assert chosen.setdefault(canonicalize_name(entry.name), version) == version, f"two releases of {entry.name}"
-    for requirement in required(name):
+            assert canonicalize_name(entry.name) not in chosen, f"two releases of {entry.name}"
+            chosen[canonicalize_name(entry.name)] = version
+    for requirement in requirements(*groups):
         version = chosen.get(canonicalize_name(requirement.name))
         assert version and requirement.specifier.contains(version), f"{requirement}: locked {version}; run `make lock`"
 
 
-@pytest.mark.parametrize(("smaller", "larger"), [LISTS[:2], LISTS[1:]])
-def test_locks_agree(smaller, larger):
+def test_locks_agree():
     """CI tests the releases that users install."""
-    assert set(ENTRY.findall(text_of_lock(smaller))) <= set(ENTRY.findall(text_of_lock(larger)))
+    assert set(map(str, locked("requirements.lock"))) < set(map(str, locked("requirements-dev.lock")))
 
 
-@pytest.mark.parametrize("name", LISTS)
-def test_lock_has_wheels_with_hashes_and_no_registry(name):
-    lock = text_of_lock(name)
-    hashes = [line for _, block in ENTRY.findall(lock) for line in block.splitlines()]
-    assert hashes and all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}(?: \\)?", line) for line in hashes)
-    others = [line for line in ENTRY.sub("", lock).splitlines() if line.strip() and not line.lstrip().startswith("#")]
+def test_users_lock_has_wheels_with_hashes():
+    lock = (PROJECT / "requirements.lock").read_text(encoding="utf-8")
+    entry = re.compile(r"^\w\S*==[^\\\n]+ \\\n(    --hash=sha256:[0-9a-f]{64}( \\)?\n)+", re.MULTILINE)
+    others = [line for line in entry.sub("", lock).splitlines() if line and not line.startswith("#")]
     assert others == ["--only-binary :all:"]
-    assert "://" not in lock
 
 
-@pytest.mark.parametrize("name", LISTS)
-def test_lock_was_made_for_the_pythons_of_the_makefile(name):
-    assert re.search(r"make lock, for Python ([\d. ]+)$", text_of_lock(name), re.MULTILINE)[1].split() == PYTHONS
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+def test_lock_is_for_the_pythons_of_the_makefile_and_names_no_registry(lock):
+    text = (PROJECT / lock).read_text(encoding="utf-8")
+    assert re.search(r"make lock, for Python ([\d. ]+)$", text, re.MULTILINE)[1].split() == PYTHONS
+    assert "://" not in text and "index" not in text
 
 
 @pytest.mark.parametrize("page", ["README.md", "installation.md"])
@@ -136,8 +108,8 @@ def test_docs_name_the_pythons_of_the_locks(page):
 
 
 def test_docs_and_image_install_the_locks():
-    names = re.findall(r"pip install -r (requirements[\w.-]*)", "\n".join(DOCS.values()))
-    assert {f"{name}.lock" for name in LISTS[:2]} <= set(names)
-    assert "pip install -r requirements.lock" in DOCS["README.md"]
+    names = re.findall(r"pip install .*?-[rc] (requirements[\w.-]*)", "\n".join(DOCS.values()))
+    assert {"requirements.lock", "requirements-dev.lock"} <= set(names)
     assert all((PROJECT / name).is_file() for name in names)
+    assert "pip install -r requirements.lock" in DOCS["README.md"]
     assert "-r requirements.lock" in (PROJECT / "Dockerfile").read_text(encoding="utf-8")
