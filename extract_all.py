@@ -36,12 +36,12 @@ from h36m.extract.unpack import (
     lost_files,
     sizes_in,
     unfinished_folder,
-    unpacked,
+    unpack,
     unpacked_size,
 )
 from h36m.locks import only_run_in
 from h36m.parallel.cores import available_cores
-from h36m.storage import Record, free_name, is_disk_full, sync_parents, sync_tree
+from h36m.storage import Record, cleared, free_name, is_absent, reason_of, sync_parents, sync_tree
 
 
 class Task(NamedTuple):
@@ -58,7 +58,7 @@ class Plan(NamedTuple):
     to_do: list[Task]
     done: list[Task]  # unpacked by an earlier run
     absent: list[Task]  # there is neither an archive nor an unpacked folder
-    problems: list[str]  # a line for each folder with truncated files and no archive to unpack again
+    problems: list[str]  # a line for each archive or folder that cannot be read, or has truncated files
 
 
 def main(arguments: argparse.Namespace) -> list[str]:
@@ -69,7 +69,7 @@ def main(arguments: argparse.Namespace) -> list[str]:
     extracted.mkdir(exist_ok=True)
     with only_run_in(extracted, say):
         record = Record(extracted / UNPACKED_RECORD)
-        plan = plan_run(root, arguments.subjects, record, arguments.kinds or KINDS)
+        plan = plan_run(root, arguments.subjects, record, arguments.kinds or KINDS, say)
         problems = report_absent(plan.absent, arguments.subjects, say, arguments.kinds or ()) + plan.problems
         if plan.to_do:
             require_space(extracted, plan.to_do, jobs, arguments.delete_archives)
@@ -78,27 +78,35 @@ def main(arguments: argparse.Namespace) -> list[str]:
             archives = count_of(len(plan.done), "archive")
             say(f"nothing to do: {archives} {is_or_are(len(plan.done))} unpacked in {extracted}")
         if arguments.delete_archives:
-            for task in plan.done:
-                task.file.unlink(missing_ok=True)
+            problems += [line for task in plan.done for line in delete_archive(task)]
     return problems
 
 
 # -- plan --------------------------------------------------------------------------------------------------------------
 
 
-def plan_run(root: Path, subjects: list[str], record: Record, kinds: Sequence[str] = KINDS) -> Plan:
+def plan_run(
+    root: Path, subjects: list[str], record: Record, kinds: Sequence[str] = KINDS, say: Say = lambda line: None
+) -> Plan:
     """Find out which archives of some kinds are to be unpacked, and remove what a killed run has left of them."""
     plan = Plan([], [], [], [])
     for subject in dict.fromkeys(subjects):
         for kind in kinds:
             archive = Archive(kind, subject)
             task = Task(archive, archive_file(root, archive), unpacked_folder(root, archive))
-            remove_leftovers(task)
-            is_unpacked = task.folder.is_dir() and is_in_place(task.folder, archive)
-            lost = lost_files(task.folder, record.files(task.file) or {}) if is_unpacked else []
+            remove_leftovers(task, say)
+            try:
+                is_unpacked = task.folder.is_dir() and is_in_place(task.folder, archive)
+                lost = lost_files(task.folder, record.files(task.file) or {}) if is_unpacked else []
+                is_to_do = not is_absent(task.file) and not (is_unpacked and not lost and record.holds(task.file))
+                if is_to_do:
+                    unpacked_size(task.file)  # it can be read
+            except OSError as error:
+                plan.problems.append(f"{archive.file_name}: not unpacked: {reason_of(error, root)}")
+                continue
             # If the archive is gone, files may have been deleted on purpose; truncated ones were not.
             truncated = [name for name in lost if (task.folder / name).exists()]
-            if task.file.is_file() and not (is_unpacked and not lost and record.holds(task.file)):
+            if is_to_do:
                 plan.to_do.append(task)
             elif not is_unpacked:
                 plan.absent.append(task)
@@ -172,7 +180,7 @@ def unpack_all(to_do: list[Task], record: Record, jobs: int, delete_archives: bo
     say = speaker(quiet)
     total = sum(task.file.stat().st_size for task in to_do)
     stop, lock = threading.Event(), threading.Lock()
-    problems = []
+    problems, left = [], []
     with Progress(total=total, desc="unpacking", unit="B", unit_scale=True, disable=quiet) as progress:
 
         def on_bytes(count: int) -> None:
@@ -193,13 +201,13 @@ def unpack_all(to_do: list[Task], record: Record, jobs: int, delete_archives: bo
                         continue
                     say(f"{task.file.name}: unpacked{notice}")
                     if delete_archives:
-                        task.file.unlink(missing_ok=True)
+                        left += delete_archive(task)
             except BaseException:
                 stop.set()
                 pool.shutdown(cancel_futures=True)
                 raise
     say(f"{len(to_do) - len(problems)} of {count_of(len(to_do), 'archive')} unpacked")
-    return problems
+    return problems + left
 
 
 def unpack_one(task: Task, record: Record, on_bytes: Callable[[int], None]) -> tuple[str | None, str]:
@@ -214,21 +222,20 @@ def unpack_one(task: Task, record: Record, on_bytes: Callable[[int], None]) -> t
     notice = ""
     try:
         task.folder.parent.mkdir(exist_ok=True)
-        with unpacked(task.file, task.folder, task.archive, on_bytes) as (complete, strays):
-            files = sizes_in(complete)
-            sync_tree(complete)
-            if task.folder.exists():
-                aside = replaced_folder(task)
-                earlier = {} if record.holds(task.file) else record.files(task.file) or {}
-                # The folder may be the user's own, or hold files of the user's.
-                if holds_other_files(task.folder, complete, earlier):
-                    aside = free_name(task.folder.with_name(f"{task.archive.kind}.old"))
-                    notice = f"; the existing folder has other files and was renamed to {aside}"
-                task.folder.rename(aside)
-            complete.rename(task.folder)
-            sync_parents(task.folder)
+        complete, strays = unpack(task.file, task.folder, task.archive, on_bytes)
+        files = sizes_in(complete)
+        sync_tree(complete)
+        if task.folder.exists():
+            aside = free_name(replaced_folder(task))
+            earlier = {} if record.holds(task.file) else record.files(task.file) or {}
+            # The folder may be the user's own, or hold files of the user's.
+            if holds_other_files(task.folder, complete, earlier):
+                aside = free_name(task.folder.with_name(f"{task.archive.kind}.old"))
+                notice = f"; the existing folder has other files and was renamed to {aside}"
+            task.folder.rename(aside)
+        complete.rename(task.folder)
+        sync_parents(task.folder)
         record.add(task.file, files=files)
-        remove_leftovers(task)
         if strays:
             count = count_of(len(strays), "file")
             notice += f"; skipped {count} created by operating systems: {listed(strays)}"
@@ -238,12 +245,19 @@ def unpack_one(task: Task, record: Record, on_bytes: Callable[[int], None]) -> t
             return unfinished, ""
         return f"{task.file.name} {fault} (not unpacked); {remedy(task, fault)}", ""
     except OSError as error:
-        reason = str(error)
-        if is_disk_full(error):
-            free = shutil.disk_usage(task.folder.parent.parent).free
-            reason = f"disk is full ({free:,} bytes free); free some space and run again"
-        return f"{task.file.name}: not unpacked: {reason}", ""
+        return f"{task.file.name}: not unpacked: {reason_of(error, task.folder)}", ""
+    finally:
+        remove_leftovers(task)
     return None, notice
+
+
+def delete_archive(task: Task) -> list[str]:
+    """Delete an archive that has been unpacked; return a line if that fails."""
+    try:
+        task.file.unlink(missing_ok=True)
+    except OSError as error:
+        return [f"{task.file.name}: not deleted: {reason_of(error, task.file)}"]
+    return []
 
 
 def remedy(task: Task, fault: BadArchiveError) -> str:
@@ -261,18 +275,17 @@ def replaced_folder(task: Task) -> Path:
     return task.folder.with_name(f".{task.archive.kind}.replaced")
 
 
-def remove_leftovers(task: Task) -> None:
-    """Remove what a killed run has left next to a folder."""
+def remove_leftovers(task: Task, say: Say = lambda line: None) -> None:
+    """Remove what a killed run, or a failure, has left next to a folder."""
     for leftover in (unfinished_folder(task.folder), replaced_folder(task)):
-        if leftover.exists():
-            shutil.rmtree(leftover)
+        cleared(leftover, say)
 
 
 # -- command line ------------------------------------------------------------------------------------------------------
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argument_parser(__doc__)
+    parser = argument_parser(__doc__, (ARCHIVES, EXTRACTED))
     add_kinds_option(parser, KINDS)
     parser.add_argument(
         "--jobs", type=positive_integer, default=available_cores(), metavar="N", help="default: the number of cores"

@@ -16,8 +16,9 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from h36m import __version__
-from h36m.dataset import KIND_FACTS, SUBJECTS_WITH_GROUND_TRUTH
+from h36m.dataset import ARCHIVES, KIND_FACTS, SUBJECTS_WITH_GROUND_TRUTH
 from h36m.errors import TaskError, UsageError
+from h36m.storage import reason_of
 
 # Without a terminal, an occasional line of progress is enough for a log file.
 SECONDS_BETWEEN_PLAIN_LINES = 30
@@ -44,11 +45,12 @@ class StoreOnce(argparse.Action):
         setattr(namespace, self.dest, list(dict.fromkeys(values)))
 
 
-def argument_parser(description: str) -> argparse.ArgumentParser:
+def argument_parser(description: str, folders: Sequence[str] = (ARCHIVES,)) -> argparse.ArgumentParser:
     """Return a parser with the options that all scripts take.
 
     Args:
         description: what the script does; usually its docstring, whose line breaks are kept.
+        folders: of the root, that the script uses; a link in the place of one must lead to a folder.
     """
     parser = OneLineParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -68,6 +70,7 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
         metavar="S1",
         help=f"default: {' '.join(SUBJECTS_WITH_GROUND_TRUTH)}",
     )
+    parser.set_defaults(folders=folders)
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     parser.add_argument("--debug", action="store_true", help="print more, tracebacks included")
     return parser
@@ -144,6 +147,8 @@ def _run(main: Callable[[argparse.Namespace], list[str]], arguments: argparse.Na
     try:
         if not arguments.root.is_dir():
             raise UsageError(f"--root: there is no folder {arguments.root}")
+        for name in arguments.folders:
+            require_reachable(arguments.root / name)
         problems = main(arguments)
         return 1 if problems else 0, problems
     except KeyboardInterrupt:
@@ -154,7 +159,14 @@ def _run(main: Callable[[argparse.Namespace], list[str]], arguments: argparse.Na
             raise
         if arguments.debug:
             print_line(traceback.format_exc(), sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1, [line or str(error)]
+        reason = reason_of(error, arguments.root) if isinstance(error, OSError) else str(error)
+        return 2 if isinstance(error, UsageError) else 1, [line or reason]
+
+
+def require_reachable(folder: Path) -> None:
+    """Raise a UsageError for a link that leads nowhere, such as to a disk that is not mounted."""
+    if folder.is_symlink() and not folder.exists():
+        raise UsageError(f"{folder}: link to {folder.readlink()}, which is unreachable; mount its disk, or correct it")
 
 
 def line_of_limit(error: Exception) -> str | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from h36m.dataset import ANNOTATIONS_FILE, IMAGES, PROCESSED, Sequence, image_name, sequence_folder
 from h36m.errors import TaskError
 from h36m.export.shared import TRAINING_SUBJECTS, Job, Missing
-from h36m.storage import rename_durably, sync
+from h36m.storage import fault_of, files_and_folders, is_absent, rename_durably, sync
 
 IMAGES_FOLDER = "images"  # of the formats that have one
 
@@ -27,15 +27,16 @@ FAT_SECONDS = 2  # in which FAT counts the time stamps of files
 def processed_frames(job: Job, sequence: Sequence, camera: str) -> list[int]:
     """Return the indices, from 0, of the frames of a view whose images are in processed/, in order.
 
-    A sequence without its annot.h5 has none: it is not complete.
+    A sequence without its annot.h5 has none: it is not complete. If the images cannot be listed, that is a problem.
     """
-    folder = sequence_folder(job.root, sequence)
-    if not (folder / ANNOTATIONS_FILE).is_file():
+    images = sequence_folder(job.root, sequence) / IMAGES / camera
+    if fault := fault_of(images):
+        job.problem(f"{sequence} {camera}: no images are linked: {fault}")
+        job.linked.unread.add(sequence)
         return []
-    try:
-        names = [image.name for image in (folder / IMAGES / camera).iterdir()]
-    except FileNotFoundError:
+    if is_absent(images) or is_absent(sequence_folder(job.root, sequence) / ANNOTATIONS_FILE):
         return []
+    names = [image.name for image in images.iterdir()]
     return sorted(int(match[1]) - 1 for name in names if (match := re.fullmatch(r"img_(\d{6,})\.jpg", name)))
 
 
@@ -47,7 +48,7 @@ def name_missing_images(job: Job, missing: Missing, sequence: Sequence, frames: 
         frames: indices of the customary frames that have no image.
         every: they are every so many-th of the sequence.
     """
-    if frames:
+    if frames and sequence not in job.linked.unread:
         subject = sequence.subject
         # Every 64th frame of the test subjects is what process_all.py keeps without an option.
         rule = "" if every == 64 and subject not in TRAINING_SUBJECTS else f" --every {every}"
@@ -186,8 +187,8 @@ def copy_all(target: Path, copy: Path) -> None:
     if not target.is_dir():
         _copy(target, copy)
         return
-    for file in target.rglob("*"):
-        if file.is_file() and not file.name.startswith("."):
+    for file in files_and_folders(target)[0]:
+        if not file.name.startswith("."):
             place = copy / file.relative_to(target)
             place.parent.mkdir(parents=True, exist_ok=True)
             _copy(file, place)
@@ -200,6 +201,8 @@ def remove_stale(job: Job, image_folders: str | None, links_before: Iterable[str
         image_folders: a pattern of the folders that the format may have images in, below its own.
         links_before: links of files and folders that an earlier run made.
     """
+    if job.linked.unread:  # their images may be the same
+        return
     for image in job.linked.stale:
         image.unlink(missing_ok=True)
     for folder in sorted(job.out.glob(image_folders)) if image_folders else ():

@@ -10,6 +10,7 @@ from h36m.dataset import EXTRACTED, KIND_FACTS, Archive, unpacked_folder
 from h36m.export.links import link_to
 from h36m.export.shared import Job
 from h36m.metadata import METADATA_FILE
+from h36m.storage import fault_of, is_absent
 
 READ_BY = "VideoPose3D's script for source CDF files, PosePile"
 KINDS = tuple(KIND_FACTS)
@@ -26,13 +27,15 @@ def export(job: Job) -> int:
     wanted = [
         kind
         for kind in KINDS
-        if any(unpacked_folder(job.root, Archive(kind, subject)).is_dir() for subject in job.subjects)
+        if not all(is_absent(unpacked_folder(job.root, Archive(kind, subject))) for subject in job.subjects)
     ]
     for subject in job.subjects:
         absent = []
         for kind in wanted:
             folder = unpacked_folder(job.root, Archive(kind, subject))
-            if folder.is_dir():
+            if fault := fault_of(folder):
+                job.problem(f"{subject}: not linked: {fault}")
+            elif not is_absent(folder):
                 link_to(job, folder, job.out / subject / KIND_FACTS[kind].inner_folder)
                 count += 1
             else:

@@ -50,19 +50,20 @@ def settings_of(root: Path, out: Path, subjects: list[str]) -> dict[str, Any]:
 def input_states(root: Path, format_: ModuleType, subjects: list[str]) -> dict[str, State]:
     """Return the state of each file that a format is made from, and of each folder of images, by their paths.
 
-    The state of a folder of images is when a name in it appeared or went (ns).
+    The state of a folder of images is when a name in it appeared or went (ns). What cannot be read has none; it is
+    named when it is exported.
     """
     states: dict[str, State] = {}
     for subject in subjects:
         for folder in [unpacked_folder(root, Archive(kind, subject)) for kind in format_.KINDS]:
             name = folder.relative_to(root).as_posix()
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+            with contextlib.suppress(OSError), os.scandir(folder) as entries:
                 states |= {f"{name}/{entry.name}": state_of(entry.stat()) for entry in entries if entry.is_file()}
-        if format_.USES_PROCESSED:
-            processed = root / PROCESSED / subject
-            for file in processed.glob(f"*/{ANNOTATIONS_FILE}"):
+        processed = (root / PROCESSED).glob
+        with contextlib.suppress(OSError):
+            for file in processed(f"{subject}/*/{ANNOTATIONS_FILE}") if format_.USES_PROCESSED else ():
                 states[file.relative_to(root).as_posix()] = state_of(file.stat())
-            for folder in processed.glob(f"*/{IMAGES}/*"):
+            for folder in processed(f"{subject}/*/{IMAGES}/*") if format_.USES_PROCESSED else ():
                 states[folder.relative_to(root).as_posix()] = [folder.stat().st_mtime_ns]
     return states
 

@@ -23,6 +23,7 @@ from h36m.dataset import (
 from h36m.errors import TaskError
 from h36m.files.poses import read_poses
 from h36m.metadata import Metadata
+from h36m.storage import fault_of, is_absent
 
 # The split used by nearly all papers and programs.
 TRAINING_SUBJECTS, TEST_SUBJECTS = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")
@@ -70,6 +71,7 @@ class Linked:
     folders: dict[str, int] = field(default_factory=dict)  # of images: how many each folder has
     copied: list[str] = field(default_factory=list)  # folders of images that are copies
     stale: list[Path] = field(default_factory=list)  # images of frames that processed/ has no more, removed at the end
+    unread: set[Sequence] = field(default_factory=set)  # whose images cannot be listed
 
 
 # Takes a function and its arguments; yields argument, result (None if it failed) and failure, in any order.
@@ -128,16 +130,17 @@ def unpacked_sequences(job: Job, kinds: tuple[str, ...]) -> Iterator[Sequence]:
         kinds: of archive, all of which the format is made from.
     """
     for subject in job.subjects:
-        absent = [kind for kind in kinds if not unpacked_folder(job.root, Archive(kind, subject)).is_dir()]
-        if absent:
+        folders = {kind: unpacked_folder(job.root, Archive(kind, subject)) for kind in kinds}
+        absent = [kind for kind, folder in folders.items() if is_absent(folder)]
+        faults = [fault for folder in folders.values() if (fault := fault_of(folder))]
+        if absent or faults:
             scripts = " and ".join(dict.fromkeys([*(KIND_FACTS[kind].script for kind in absent), "extract_all.py"]))
-            job.problem(
-                f"{subject}: left out, no {', '.join(absent)} in {job.root / EXTRACTED / subject}; run {scripts}"
-            )
+            lack = f"no {', '.join(absent)} in {job.root / EXTRACTED / subject}; run {scripts}"
+            job.problem(f"{subject}: left out, {faults[0] if faults else lack}")
             for _ in job.metadata.sequences_of(subject):
                 job.step()
             continue
-        names = {file.name for kind in kinds for file in unpacked_folder(job.root, Archive(kind, subject)).iterdir()}
+        names = {file.name for folder in folders.values() for file in folder.iterdir()}
         bases = {name.partition(".")[0] for name in names}
         of_subject = replace(job, subjects=(subject,))
         yield from sequences(of_subject, partial(_has_base, bases), EXTRACTED, "run extract_all.py")
@@ -154,7 +157,7 @@ def published_poses(job: Job, sequence: Sequence, kind: str, camera: str = "") -
         (frames, 32, 2) pixels or (frames, 32, 3) mm, float64, in the coordinates of that kind.
     """
     file = unpacked_file(job.root, sequence, kind, camera)
-    if not file.is_file():
+    if is_absent(file):
         where = f"not in {EXTRACTED}/{sequence.subject}/{kind}, so what needs them is left out"
         job.missing.add(sequence.subject, "file", where, f"unpack {kind}_{sequence.subject} again", file.name)
         return None

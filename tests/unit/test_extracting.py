@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from helpers.archives import unpacked
 from helpers.steps import happen_in_order, watch_steps
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +31,7 @@ from h36m.dataset import (
 )
 from h36m.download.verify import check_archive
 from h36m.errors import BadArchiveError, TaskError
-from h36m.extract.unpack import unfinished_folder, unpacked, unpacked_size
+from h36m.extract.unpack import unfinished_folder, unpacked_size
 from h36m.sequences import file_names
 from h36m.storage import Record
 
@@ -137,7 +138,7 @@ def outcome(folder, content: bytes, kind: str) -> tuple[dict[str, bytes], list[s
     archive.write_bytes(content)
     found: tuple[dict[str, bytes], list[str]] | str
     try:
-        with unpacked(archive, folder / kind, Archive(kind, "S1"), lambda count: None) as (complete, strays):
+        with unpacked(archive, folder / kind, Archive(kind, "S1")) as (complete, strays):
             files = [path for path in complete.rglob("*") if not path.is_dir()]
             assert not any(path.is_symlink() or path.stat().st_mtime != 1_000_000_000 for path in files)
             found = {path.relative_to(complete).as_posix(): path.read_bytes() for path in files}, strays
