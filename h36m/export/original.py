@@ -22,27 +22,19 @@ def export(job: Job) -> int:
     Returns:
         how many folders were linked.
     """
-    count = 0
-    wanted = [
-        kind
-        for kind in KINDS
-        if any(unpacked_folder(job.root, Archive(kind, subject)).is_dir() for subject in job.subjects)
-    ]
+    archives = [Archive(kind, subject) for subject in job.subjects for kind in KINDS]
+    there = [archive for archive in archives if unpacked_folder(job.root, archive).is_dir()]
+    for archive in there:
+        inner = KIND_FACTS[archive.kind].inner_folder
+        link_to(job, unpacked_folder(job.root, archive), job.out / archive.subject / inner)
+    wanted = {archive.kind for archive in there}
     for subject in job.subjects:
-        absent = []
-        for kind in wanted:
-            folder = unpacked_folder(job.root, Archive(kind, subject))
-            if folder.is_dir():
-                link_to(job, folder, job.out / subject / KIND_FACTS[kind].inner_folder)
-                count += 1
-            else:
-                absent.append(kind)
+        absent = [kind for kind in KINDS if kind in wanted and Archive(kind, subject) not in there]
         if absent or not wanted:
-            where = job.root / EXTRACTED / subject
-            job.problem(f"{subject}: {', '.join(absent) or 'left out, nothing'} not in {where}; run extract_all.py")
-        for _ in job.metadata.sequences_of(subject):
-            job.step()
+            names, where = ", ".join(absent) or "left out, nothing", job.root / EXTRACTED / subject
+            job.record.problems.append(f"{subject}: {names} not in {where}; run extract_all.py")
+        job.progress.update(len(job.metadata.sequences_of(subject)))
     for folder in (job.unfinished, job.unfinished / "Release-v1.2"):  # the second as PosePile has it
         folder.mkdir(exist_ok=True)
         shutil.copyfile(METADATA_FILE, folder / METADATA_FILE.name)
-    return count
+    return len(there)
