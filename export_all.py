@@ -166,7 +166,7 @@ def place(job: Job, say: Say) -> None:
     for name in before.files.keys() - files.keys():
         (out / name).unlink(missing_ok=True)
         remove_empty((out / name).parent, out)
-    remove_stale(job)
+    remove_stale(job, getattr(FORMATS[job.format], "IMAGE_FOLDERS", None))
     sync_folders(out, [*files, *job.record.links, *(f"{folder}/." for folder in job.images), "."])
 
 

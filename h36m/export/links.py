@@ -160,13 +160,17 @@ def link_to(job: Job, target: Path, link: Path) -> None:
     _link_or_copy(job, name, link, relative_path(target, link.parent), target)
 
 
-def remove_stale(job: Job) -> None:
-    """Remove what earlier runs linked or copied and this one has not: programs list folders."""
+def remove_stale(job: Job, image_folders: str | None) -> None:
+    """Remove what earlier runs linked or copied and this one has not: programs list folders.
+
+    Args:
+        image_folders: a pattern of the folders that the format may have images in, below its own.
+    """
     copied = job.before.copied
-    for name in job.before.folders.keys() | job.images.keys():
-        folder, current = job.out / name, job.images.get(name, set())
+    for folder in sorted(job.out.glob(image_folders)) if image_folders else ():
+        name = folder.relative_to(job.out).as_posix()
         for image in folder.iterdir() if folder.is_dir() else ():
-            if image.name in current:
+            if image.name in job.images.get(name, ()):
                 continue
             is_copy = name in copied and image.suffix == ".jpg"
             if PROCESSED in image.readlink().parts if image.is_symlink() else is_copy:

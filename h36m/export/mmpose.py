@@ -32,6 +32,7 @@ from h36m.export.shared import (
 READ_BY = "mmpose (Human36mDataset: VideoPose3D, MotionBERT, SimpleBaseline3D configs and top-down ones)"
 KINDS = (POSES_2D, POSES_3D)
 USES_PROCESSED = True
+IMAGE_FOLDERS = "images/S*/*"
 
 STEPS = {"fps50": 1, "fps10": 5}  # of the dataset's 50 frames/s
 SETS = {"train": TRAINING_SUBJECTS, "test": TEST_SUBJECTS}
@@ -56,21 +57,18 @@ def export(job: Job) -> int:
     Returns:
         how many views were exported.
     """
-    count = 0
     folder = job.unfinished / "annotation_body3d"
     folder.mkdir()
-    for name, subjects in SETS.items():
-        of_set = replace(job, subjects=tuple(subject for subject in job.subjects if subject in subjects))
-        count += export_set(of_set, name, folder)
     write_pickle(folder / "cameras.pkl", cameras(job))
-    return count
+    return sum(export_set(job, name, subjects, folder) for name, subjects in SETS.items())
 
 
-def export_set(job: Job, name: str, folder: Path) -> int:
+def export_set(job: Job, name: str, subjects: tuple[str, ...], folder: Path) -> int:
     """Write the rows of the training or the test set, and link their images; return how many views it has."""
+    of_set = replace(job, subjects=tuple(subject for subject in job.subjects if subject in subjects))
     views = [
         view
-        for sequence in unpacked_sequences(job, KINDS)
+        for sequence in unpacked_sequences(of_set, KINDS)
         for camera in job.metadata.camera_ids
         if (view := read_view(job, sequence, camera)) is not None
     ]

@@ -30,6 +30,7 @@ from h36m.export.shared import (
 READ_BY = "3DMPPE PoseNet and RootNet, Integral, I2L-MeshNet, Hand4Whole, OSX, SMPLer-X"
 KINDS = (POSES_3D_WORLD,)
 USES_PROCESSED = True
+IMAGE_FOLDERS = "images/s_*"
 
 # The loaders take frames whose index can be divided by 5 to train, and by 64 to test.
 LOADED_EVERY = (5, 64)
