@@ -21,6 +21,7 @@ from h36m.dataset import (
     EXTRACTED,
     PROCESSED,
     SUBJECTS_WITH_GROUND_TRUTH,
+    UNFINISHED_EXPORT,
     sequence_folder,
 )
 from h36m.done import read_record
@@ -76,6 +77,7 @@ def main(arguments: argparse.Namespace) -> list[str]:
                 root=root,
                 subjects=tuple(subjects),
                 metadata=metadata,
+                unfinished=out / UNFINISHED_EXPORT,
                 out=out,
                 before=before,
                 record=record,

@@ -15,7 +15,6 @@ from h36m.dataset import (
     KIND_FACTS,
     POSES_2D,
     POSES_3D_WORLD,
-    UNFINISHED_EXPORT,
     Archive,
     Sequence,
     unpacked_file,
@@ -71,6 +70,7 @@ class Job:
     root: Path  # the folder of extracted/ and processed/
     subjects: tuple[str, ...]
     metadata: Metadata
+    unfinished: Path  # an empty folder: the files of the format are written here, and moved to `out` when all is done
     out: Path  # the format's folder; links are made here at once, since each is complete by itself
     before: ExportRecord  # of the earlier export; without files where there is none
     record: ExportRecord  # of this one, filled on the way
@@ -80,11 +80,6 @@ class Job:
     missing: Missing = field(default_factory=Missing)  # these are problems too, one line for each subject
     unneeded: Missing = field(default_factory=Missing)  # missing, and no problem: a notice for each subject
     images: dict[str, set[str]] = field(default_factory=dict)  # the names of the images that each folder should have
-
-    @property
-    def unfinished(self) -> Path:
-        """The folder where the files of the format are written, before they are moved to `out` when all is done."""
-        return self.out / UNFINISHED_EXPORT
 
 
 def sequences(job: Job, subject: str, there: list[Sequence], where: str, remedy: str) -> Iterator[Sequence]:
