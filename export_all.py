@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-from h36m.cli import Progress, Say, argument_parser, count_of, run, speaker
+from h36m.cli import Progress, Say, argument_parser, count_of, require_reachable, run, speaker
 from h36m.dataset import (
     ANNOTATIONS_FILE,
     EXPORTED,
@@ -43,7 +43,7 @@ from h36m.parallel.cores import available_cores
 from h36m.parallel.workers import run_in_processes
 from h36m.process.annotations import read_attributes
 from h36m.process.s9 import SHIFTED_SUBJECT, is_shifted
-from h36m.storage import free_name, is_disk_full, rename_durably
+from h36m.storage import free_name, reason_of, remove_leftovers, rename_durably
 
 FORMATS: dict[str, ModuleType] = {
     "videopose3d": videopose3d,
@@ -60,7 +60,9 @@ def main(arguments: argparse.Namespace) -> list[str]:
     format_ = FORMATS[arguments.format]
     subjects = [subject for subject in SUBJECTS_WITH_GROUND_TRUTH if subject in arguments.subjects]
     require_inputs(root, format_, metadata)
-    out = (arguments.out or root / EXPORTED / arguments.format).resolve()
+    out = arguments.out or root / EXPORTED / arguments.format
+    require_reachable(out)
+    out = out.resolve()
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out: {out} is not a folder; choose another")
     out.mkdir(parents=True, exist_ok=True)
@@ -71,13 +73,15 @@ def main(arguments: argparse.Namespace) -> list[str]:
             say(f"nothing to do: {out} is up to date")
             record = before
         else:
+            for notice in remove_leftovers(out / UNFINISHED_EXPORT):
+                say(notice)
             total = sum(len(metadata.sequences_of(subject)) for subject in subjects)
             job = Job(
                 format=arguments.format,
                 root=root,
                 subjects=tuple(subjects),
                 metadata=metadata,
-                unfinished=out / UNFINISHED_EXPORT,
+                unfinished=free_name(out / UNFINISHED_EXPORT),
                 out=out,
                 before=before,
                 record=record,
@@ -112,20 +116,15 @@ def make(job: Job, say: Say) -> ExportRecord:
     """Build an export, move it to its place and record it; if that fails, the earlier export stays as it is.
 
     Raises:
-        TaskError: the disk is full.
+        TaskError: the system could not write, or read.
     """
-    shutil.rmtree(job.unfinished, ignore_errors=True)
-    job.unfinished.mkdir()
     try:
+        job.unfinished.mkdir()
         if build(job):
             place(job, say)
     except OSError as error:
-        if not is_disk_full(error):
-            raise
-        free = shutil.disk_usage(job.out).free
-        raise TaskError(
-            f"{job.out}: disk is full ({free:,} bytes free), the earlier export is kept; free some space and run again"
-        ) from error
+        reason = reason_of(error, job.out, job.out)
+        raise TaskError(f"{job.out}: not exported, the earlier export is kept: {reason}") from error
     finally:
         shutil.rmtree(job.unfinished, ignore_errors=True)
     return record_export(job, say)
@@ -220,7 +219,7 @@ def notices_of(job: Job) -> list[str]:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argument_parser(__doc__)
+    parser = argument_parser(__doc__, (EXTRACTED, PROCESSED, EXPORTED))
     formats = "\n".join(f"  {name:24} {module.READ_BY}" for name, module in FORMATS.items())
     parser.epilog = f"formats, and who reads them:\n{formats}"
     parser.add_argument("format", choices=FORMATS, metavar="FORMAT", help="one of the formats below")

@@ -41,7 +41,7 @@ from h36m.extract.unpack import (
 )
 from h36m.locks import only_run_in
 from h36m.parallel.cores import available_cores
-from h36m.storage import Record, free_name, is_disk_full, sync_parents, sync_tree
+from h36m.storage import Record, free_name, is_absent, reason_of, remove_leftovers, sync_parents, sync_tree
 
 
 class Task(NamedTuple):
@@ -50,6 +50,8 @@ class Task(NamedTuple):
     archive: Archive
     file: Path  # archives/Videos_S1.tgz
     folder: Path  # extracted/S1/Videos
+    size: int = 0  # of the archive, bytes
+    unpacked_size: int = 0  # of its content, about
 
 
 class Plan(NamedTuple):
@@ -58,7 +60,8 @@ class Plan(NamedTuple):
     to_do: list[Task]
     done: list[Task]  # unpacked by an earlier run
     absent: list[Task]  # there is neither an archive nor an unpacked folder
-    problems: list[str]  # a line for each folder with truncated files and no archive to unpack again
+    problems: list[str]  # a line for each archive or folder that cannot be read, or has truncated files
+    notices: list[str]  # a line for each leftover of an interrupted run that cannot be removed
 
 
 def main(arguments: argparse.Namespace) -> list[str]:
@@ -70,6 +73,8 @@ def main(arguments: argparse.Namespace) -> list[str]:
     with only_run_in(extracted, say):
         record = Record(extracted / UNPACKED_RECORD)
         plan = plan_run(root, arguments.subjects, record, arguments.kinds or KINDS)
+        for notice in plan.notices:
+            say(notice)
         problems = report_absent(plan.absent, arguments.subjects, say, arguments.kinds or ()) + plan.problems
         if plan.to_do:
             require_space(extracted, plan.to_do, jobs, arguments.delete_archives)
@@ -78,8 +83,7 @@ def main(arguments: argparse.Namespace) -> list[str]:
             archives = count_of(len(plan.done), "archive")
             say(f"nothing to do: {archives} {is_or_are(len(plan.done))} unpacked in {extracted}")
         if arguments.delete_archives:
-            for task in plan.done:
-                task.file.unlink(missing_ok=True)
+            problems += [line for task in plan.done for line in delete_archive(task)]
     return problems
 
 
@@ -88,28 +92,40 @@ def main(arguments: argparse.Namespace) -> list[str]:
 
 def plan_run(root: Path, subjects: list[str], record: Record, kinds: Sequence[str] = KINDS) -> Plan:
     """Find out which archives of some kinds are to be unpacked, and remove what a killed run has left of them."""
-    plan = Plan([], [], [], [])
+    plan = Plan([], [], [], [], [])
     for subject in dict.fromkeys(subjects):
         for kind in kinds:
             archive = Archive(kind, subject)
             task = Task(archive, archive_file(root, archive), unpacked_folder(root, archive))
-            remove_leftovers(task)
-            is_unpacked = task.folder.is_dir() and is_in_place(task.folder, archive)
-            lost = lost_files(task.folder, record.files(task.file) or {}) if is_unpacked else []
-            # If the archive is gone, files may have been deleted on purpose; truncated ones were not.
-            truncated = [name for name in lost if (task.folder / name).exists()]
-            if task.file.is_file() and not (is_unpacked and not lost and record.holds(task.file)):
-                plan.to_do.append(task)
-            elif not is_unpacked:
-                plan.absent.append(task)
-            elif truncated:
-                plan.problems.append(
-                    f"{task.folder}: {count_of(len(truncated), 'file')} {is_or_are(len(truncated))} empty or truncated "
-                    f"({listed(truncated)}); run {KIND_FACTS[kind].script} and extract_all.py again"
-                )
-            else:
-                plan.done.append(task)
+            plan.notices.extend(remove_leftovers_of(task))
+            try:
+                add_to_plan(plan, task, record)
+            except OSError as error:
+                plan.problems.append(f"{task.file}: not unpacked: {reason_of(error, task.file, root)}")
     return plan
+
+
+def add_to_plan(plan: Plan, task: Task, record: Record) -> None:
+    """Find out whether an archive is to be unpacked.
+
+    Raises:
+        OSError: its file or folder cannot be read.
+    """
+    is_unpacked = task.folder.is_dir() and is_in_place(task.folder, task.archive)
+    lost = lost_files(task.folder, record.files(task.file) or {}) if is_unpacked else []
+    # If the archive is gone, files may have been deleted on purpose; truncated ones were not.
+    truncated = [name for name in lost if (task.folder / name).exists()]
+    if not is_absent(task.file) and not (is_unpacked and not lost and record.holds(task.file)):
+        plan.to_do.append(task._replace(size=task.file.stat().st_size, unpacked_size=unpacked_size(task.file)))
+    elif not is_unpacked:
+        plan.absent.append(task)
+    elif truncated:
+        plan.problems.append(
+            f"{task.folder}: {count_of(len(truncated), 'file')} {is_or_are(len(truncated))} empty or truncated "
+            f"({listed(truncated)}); run {KIND_FACTS[task.archive.kind].script} and extract_all.py again"
+        )
+    else:
+        plan.done.append(task)
 
 
 def report_absent(absent: list[Task], subjects: list[str], say: Say, asked_for: Sequence[str] = ()) -> list[str]:
@@ -152,8 +168,8 @@ def require_space(extracted: Path, to_do: list[Task], jobs: int, delete_archives
     needed = most = 0
     for number, task in enumerate(to_do):
         if frees and number >= jobs:  # these are being unpacked, and not deleted yet
-            needed -= to_do[number - jobs].file.stat().st_size
-        needed += unpacked_size(task.file)
+            needed -= to_do[number - jobs].size
+        needed += task.unpacked_size
         most = max(most, needed)
     free = shutil.disk_usage(extracted).free
     if most > free:
@@ -170,9 +186,9 @@ def require_space(extracted: Path, to_do: list[Task], jobs: int, delete_archives
 def unpack_all(to_do: list[Task], record: Record, jobs: int, delete_archives: bool, quiet: bool) -> list[str]:
     """Unpack archives, `jobs` at a time; return a line for each that failed."""
     say = speaker(quiet)
-    total = sum(task.file.stat().st_size for task in to_do)
+    total = sum(task.size for task in to_do)
     stop, lock = threading.Event(), threading.Lock()
-    problems = []
+    problems, unpacked_count = [], 0
     with Progress(total=total, desc="unpacking", unit="B", unit_scale=True, disable=quiet) as progress:
 
         def on_bytes(count: int) -> None:
@@ -191,14 +207,15 @@ def unpack_all(to_do: list[Task], record: Record, jobs: int, delete_archives: bo
                     if problem:
                         problems.append(problem)
                         continue
+                    unpacked_count += 1
                     say(f"{task.file.name}: unpacked{notice}")
                     if delete_archives:
-                        task.file.unlink(missing_ok=True)
+                        problems += delete_archive(task)
             except BaseException:
                 stop.set()
                 pool.shutdown(cancel_futures=True)
                 raise
-    say(f"{len(to_do) - len(problems)} of {count_of(len(to_do), 'archive')} unpacked")
+    say(f"{unpacked_count} of {count_of(len(to_do), 'archive')} unpacked")
     return problems
 
 
@@ -218,7 +235,7 @@ def unpack_one(task: Task, record: Record, on_bytes: Callable[[int], None]) -> t
             files = sizes_in(complete)
             sync_tree(complete)
             if task.folder.exists():
-                aside = replaced_folder(task)
+                aside = free_name(replaced_folder(task))
                 earlier = {} if record.holds(task.file) else record.files(task.file) or {}
                 # The folder may be the user's own, or hold files of the user's.
                 if holds_other_files(task.folder, complete, earlier):
@@ -228,7 +245,7 @@ def unpack_one(task: Task, record: Record, on_bytes: Callable[[int], None]) -> t
             complete.rename(task.folder)
             sync_parents(task.folder)
         record.add(task.file, files=files)
-        remove_leftovers(task)
+        notice += "".join(f"; {line}" for line in remove_leftovers_of(task))
         if strays:
             count = count_of(len(strays), "file")
             notice += f"; skipped {count} created by operating systems: {listed(strays)}"
@@ -237,13 +254,20 @@ def unpack_one(task: Task, record: Record, on_bytes: Callable[[int], None]) -> t
         if unfinished:
             return unfinished, ""
         return f"{task.file.name} {fault} (not unpacked); {remedy(task, fault)}", ""
+    except TaskError as problem:
+        return str(problem), ""
     except OSError as error:
-        reason = str(error)
-        if is_disk_full(error):
-            free = shutil.disk_usage(task.folder.parent.parent).free
-            reason = f"disk is full ({free:,} bytes free); free some space and run again"
-        return f"{task.file.name}: not unpacked: {reason}", ""
+        return f"{task.file}: not unpacked: {reason_of(error, task.file, task.folder.parent.parent)}", ""
     return None, notice
+
+
+def delete_archive(task: Task) -> list[str]:
+    """Delete an archive that has been unpacked; return a line if that fails."""
+    try:
+        task.file.unlink(missing_ok=True)
+    except OSError as error:
+        return [f"{task.file}: not deleted: {reason_of(error, task.file, task.file.parent)}"]
+    return []
 
 
 def remedy(task: Task, fault: BadArchiveError) -> str:
@@ -261,18 +285,16 @@ def replaced_folder(task: Task) -> Path:
     return task.folder.with_name(f".{task.archive.kind}.replaced")
 
 
-def remove_leftovers(task: Task) -> None:
-    """Remove what a killed run has left next to a folder."""
-    for leftover in (unfinished_folder(task.folder), replaced_folder(task)):
-        if leftover.exists():
-            shutil.rmtree(leftover)
+def remove_leftovers_of(task: Task) -> list[str]:
+    """Remove what a killed run has left next to a folder; return a line for each leftover that cannot be removed."""
+    return remove_leftovers(unfinished_folder(task.folder)) + remove_leftovers(replaced_folder(task))
 
 
 # -- command line ------------------------------------------------------------------------------------------------------
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argument_parser(__doc__)
+    parser = argument_parser(__doc__, (ARCHIVES, EXTRACTED))
     add_kinds_option(parser, KINDS)
     parser.add_argument(
         "--jobs", type=positive_integer, default=available_cores(), metavar="N", help="default: the number of cores"

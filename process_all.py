@@ -15,6 +15,7 @@ an interruption or after more was unpacked: it does only what is missing.
 import h36m  # noqa: F401, I001  (before numpy, see there)
 
 import argparse
+import shutil
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,9 @@ from h36m.dataset import (
     KIND_FACTS,
     PART_LABEL_IMAGES,
     PART_LABELS,
+    POSES_2D,
+    POSES_3D,
+    POSES_3D_UNIVERSAL,
     POSES_3D_WORLD,
     PROCESSED,
     SEQUENCE_LOCKS,
@@ -48,6 +52,7 @@ from h36m.process.resume import Options, Outcome, done_before, input_files
 from h36m.process.s9 import is_shifted
 from h36m.process.selection import frames_with_movement, rule_of_options
 from h36m.sequences import chosen_sequences, share_of
+from h36m.storage import fault_of, is_absent
 
 
 def select_frame_indices_to_include(subject: str, pose_3d_universal: np.ndarray) -> np.ndarray:
@@ -70,6 +75,11 @@ def select_frame_indices_to_include(subject: str, pose_3d_universal: np.ndarray)
     return frames_with_movement(pose_3d_universal, millimetres=40)
 
 
+# Without one of these no frame can be processed.
+REQUIRED_KINDS = (POSES_2D, POSES_3D, POSES_3D_UNIVERSAL, VIDEOS)
+# To tell whether the disk may become full: of a frame in a file of 2D poses, of an image; the default rule's rate.
+BYTES_OF_POSE, BYTES_OF_IMAGE, TYPICAL_EVERY = 32 * 2 * 4, 170_000, 8
+
 # Imported once for all workers, because each takes a while.
 MODULES_OF_WORKERS = ("h36m.files.cdf", "h36m.process.sequence", "PIL.Image")
 
@@ -77,7 +87,7 @@ MODULES_OF_WORKERS = ("h36m.files.cdf", "h36m.process.sequence", "PIL.Image")
 class Plan(NamedTuple):
     """What a run has to do."""
 
-    to_do: dict[Sequence, int]  # with the bytes of its videos, which tell how long it is
+    to_do: dict[Sequence, int]  # with about how many frames its views have
     done: int  # sequences that an earlier run has done
     problems: list[str]  # of sequences that cannot be processed
 
@@ -95,8 +105,10 @@ def main(arguments: argparse.Namespace) -> list[str]:
             done = f"{count_of(plan.done, 'sequence')} {is_or_are(plan.done)}"
             say(f"nothing to do: {done} already processed in {options.root / PROCESSED}")
         return plan.problems
+    announce_space(sum(plan.to_do.values()) // (arguments.every or TYPICAL_EVERY), options.root, say)
     ended = start_work(plan, options, metadata, arguments.jobs, arguments.scheduler, arguments.debug, say)
-    return plan.problems + report(ended, len(plan.to_do), options.root, arguments.quiet, arguments.debug)
+    found = report(ended, len(plan.to_do), options.root, arguments.quiet, arguments.debug)
+    return list(dict.fromkeys(plan.problems + found))
 
 
 # -- plan --------------------------------------------------------------------------------------------------------------
@@ -133,35 +145,48 @@ def plan_run(sequences: list[Sequence], options: Options) -> Plan:
     """
     extracted = options.root / EXTRACTED
     to_do: dict[Sequence, int] = {}
-    problems: list[str] = []
-    done = 0
-    subjects = []  # with sequences that are not done
-    for sequence in sequences:
-        if done_already := done_before(sequence, options):
-            done += 1
-            problems += done_already.problems
+    before = {sequence: done_before(sequence, options) for sequence in sequences}
+    problems = [problem for outcome in before.values() if outcome for problem in outcome.problems]
+    waiting = [sequence for sequence, outcome in before.items() if not outcome]
+    if waiting and is_absent(extracted):
+        raise UsageError(f"there is no folder {extracted}; run extract_all.py first, or set --root")
+    possible = {}
+    for subject in dict.fromkeys(sequence.subject for sequence in waiting):
+        of_subject, possible[subject] = look_at_subject(subject, options)
+        problems += of_subject
+    for sequence in waiting:
+        if not possible[sequence.subject]:
             continue
-        subjects.append(sequence.subject)
         files = input_files(sequence, options)
         if files:
-            video = KIND_FACTS[VIDEOS].extension
-            to_do[sequence] = sum(size for name, (size, *_) in files.items() if name.endswith(video))
-        elif not extracted.is_dir():
-            raise UsageError(f"there is no folder {extracted}; run extract_all.py first, or set --root")
-        elif not (extracted / sequence.subject).is_dir():
-            problems.append(f"{sequence.subject}: there is no folder {extracted / sequence.subject}, see --subjects")
+            poses = (size for name, (size, *_) in files.items() if f"/{POSES_2D}/" in name)
+            to_do[sequence] = sum(poses) // BYTES_OF_POSE
         else:
             problems.append(f"{sequence}: none of its files ({sequence.base}.*) is in {extracted / sequence.subject}")
-    # Of a folder that exists, all files are expected: without this, missing boxes would only be noted.
-    for subject in dict.fromkeys(subjects):
-        for kind, facts in KIND_FACTS.items():
-            folder = unpacked_folder(options.root, Archive(kind, subject))
-            wanted = options.segments or not facts.is_optional
-            if wanted and folder.is_dir() and not is_in_place(folder, Archive(kind, subject)):
-                problems.append(
-                    f"{folder}: its {facts.extension} files are not at the top of this folder; run extract_all.py"
-                )
-    return Plan(to_do, done, list(dict.fromkeys(problems)))
+    return Plan(to_do, len(before) - len(waiting), list(dict.fromkeys(problems)))
+
+
+def look_at_subject(subject: str, options: Options) -> tuple[list[str], bool]:
+    """Return a line for each folder of a subject that is missing or cannot be used; whether frames can be processed."""
+    folder = options.root / EXTRACTED / subject
+    if is_absent(folder):
+        return [f"{subject}: there is no folder {folder}, see --subjects"], False
+    if fault := fault_of(folder):
+        return [fault], False
+    faults, absent = {}, []
+    for kind, facts in KIND_FACTS.items():
+        place = unpacked_folder(options.root, Archive(kind, subject))
+        if facts.is_optional and not options.segments:
+            continue
+        if is_absent(place):
+            absent += [kind] if kind in REQUIRED_KINDS else []
+        elif fault := fault_of(place):
+            faults[kind] = fault
+        elif not is_in_place(place, Archive(kind, subject)):  # without this, missing boxes would only be noted
+            faults[kind] = f"{place}: its {facts.extension} files are not at the top of this folder; run extract_all.py"
+    left_out = f"{subject}: left out, no {', '.join(absent)} in {folder}; run extract_all.py"
+    is_possible = not absent and not any(kind in faults for kind in REQUIRED_KINDS)
+    return [*faults.values(), *([left_out] if absent else [])], is_possible
 
 
 # -- run ---------------------------------------------------------------------------------------------------------------
@@ -206,6 +231,14 @@ def process(sequence: Sequence, options: Options, metadata: Metadata) -> Outcome
     return process_sequence(sequence, options, metadata)
 
 
+def announce_space(images: int, root: Path, say: Say) -> None:
+    """Print a notice if the disk may become full."""
+    folder = root / PROCESSED if (root / PROCESSED).exists() else root
+    needed, free = images * BYTES_OF_IMAGE, shutil.disk_usage(folder).free
+    if needed > free:
+        say(f"{images:,} images or so may need {needed:,} bytes, but {free:,} are free in {folder}; see --every")
+
+
 def announce(sequences: Iterable[Sequence], options: Options, metadata: Metadata, say: Say) -> None:
     """Announce what these sequences will lack, and which have offset poses."""
     if not metadata.cameras:
@@ -236,6 +269,8 @@ def report(ended: Iterable[Finished], total: int, root: Path, quiet: bool, debug
                         say(trace)
                     continue
                 problems += outcome.problems
+                if outcome.is_disk_full:  # the others would fail too: they are ended as this loop is left
+                    break
                 for notice in outcome.notices:
                     say(notice)
                 views += outcome.views
@@ -253,7 +288,7 @@ def report(ended: Iterable[Finished], total: int, root: Path, quiet: bool, debug
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argument_parser(__doc__)
+    parser = argument_parser(__doc__, (EXTRACTED, PROCESSED))
     parser.add_argument("--actions", nargs="+", default=[], metavar="Walking-1", help="default: all")
     parser.add_argument("--cameras", nargs="+", default=[], metavar="54138969", help="default: all four")
     which = parser.add_mutually_exclusive_group()

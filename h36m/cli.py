@@ -15,8 +15,9 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from h36m import __version__
-from h36m.dataset import KIND_FACTS, SUBJECTS_WITH_GROUND_TRUTH
+from h36m.dataset import ARCHIVES, KIND_FACTS, SUBJECTS_WITH_GROUND_TRUTH
 from h36m.errors import TaskError, UsageError
+from h36m.storage import reason_of
 
 # Without a terminal, an occasional line of progress is enough for a log file.
 SECONDS_BETWEEN_PLAIN_LINES = 30
@@ -42,11 +43,12 @@ class StoreOnce(argparse.Action):
         setattr(namespace, self.dest, list(dict.fromkeys(values)))
 
 
-def argument_parser(description: str) -> argparse.ArgumentParser:
+def argument_parser(description: str, folders: Sequence[str] = (ARCHIVES,)) -> argparse.ArgumentParser:
     """Return a parser with the options that all scripts take.
 
     Args:
         description: what the script does; usually its docstring, whose line breaks are kept.
+        folders: of the root, that the script uses; a link in the place of one must lead to a folder.
     """
     parser = OneLineParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -66,6 +68,7 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
         metavar="S1",
         help=f"default: {' '.join(SUBJECTS_WITH_GROUND_TRUTH)}",
     )
+    parser.set_defaults(folders=folders)
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     parser.add_argument("--debug", action="store_true", help="print more, tracebacks included")
     return parser
@@ -141,6 +144,8 @@ def _run(main: Callable[[argparse.Namespace], list[str]], arguments: argparse.Na
     try:
         if not arguments.root.is_dir():
             raise UsageError(f"--root: there is no folder {arguments.root}")
+        for name in arguments.folders:
+            require_reachable(arguments.root / name)
         problems = main(arguments)
         return 1 if problems else 0, problems
     except KeyboardInterrupt:
@@ -148,7 +153,20 @@ def _run(main: Callable[[argparse.Namespace], list[str]], arguments: argparse.Na
     except (UsageError, TaskError, OSError) as error:
         if arguments.debug:
             print_line(traceback.format_exc(), sys.stderr)
+        if isinstance(error, OSError):
+            return 1, [f"{error.filename or arguments.root}: {reason_of(error, error.filename, arguments.root)}"]
         return 2 if isinstance(error, UsageError) else 1, [str(error)]
+
+
+def require_reachable(folder: Path) -> None:
+    """Stop where a folder is a link that leads nowhere: making another in its place would fill another disk.
+
+    Raises:
+        UsageError: it is such a link.
+    """
+    if folder.is_symlink() and not folder.exists():
+        target = folder.readlink()
+        raise UsageError(f"{folder}: a link to {target}, which cannot be reached; mount that disk, or correct the link")
 
 
 def _prepare_streams() -> None:

@@ -4,32 +4,90 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from h36m.done import is_unchanged, state_of
+from h36m.done import CHECK_DISK, CHECK_PERMISSIONS, is_unchanged, state_of
 
 PRIVATE = 0o600  # for the owner only
 FOR_EVERYBODY = 0o666  # less the user's umask
 
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)  # no space, quota exceeded
 READ_ONLY_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS)
-# Errors for a folder that cannot be synced: some network file systems refuse it, and it needs read permission.
-CANNOT_SYNC_ERRNOS = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
+# Errors of fsync() on network and FUSE file systems that do not support it.
+NO_SYNC_ERRNOS = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 # 2000 small files take 1.7 s on XFS one after the other, 0.76 s with 4 at a time, 0.67 s with 16. On a network file
 # system each waits for a reply.
 SYNCS_AT_A_TIME = 8
 
 
-def is_disk_full(error: OSError) -> bool:
+def is_disk_full(error: BaseException | None) -> bool:
     """Return whether an error says that the disk is full or the user's quota is exceeded."""
-    return error.errno in DISK_FULL_ERRNOS
+    return isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS
 
 
 def is_read_only(error: OSError) -> bool:
     """Return whether an error says that the user may not write."""
     return error.errno in READ_ONLY_ERRNOS
+
+
+def reason_of(error: OSError, path: Path, disk: Path) -> str:
+    """Return why the system could not read or write, and what to do: "Permission denied; check its permissions".
+
+    Args:
+        path: that the caller names; if the error is about another one, the reason begins with that.
+        disk: a folder on the disk that was written to.
+    """
+    causes = {errno.EDQUOT: "your quota on this disk is exceeded", errno.EFBIG: "file size limit exceeded"}
+    remedies = {
+        errno.EACCES: CHECK_PERMISSIONS,
+        errno.EPERM: CHECK_PERMISSIONS,
+        errno.EDQUOT: "free some space and run again",
+        errno.EFBIG: "choose a disk that allows larger files, or raise the limit (ulimit -f)",
+    }
+    if error.errno == errno.ENOSPC:
+        free = shutil.disk_usage(disk).free
+        if hasattr(os, "statvfs") and os.statvfs(disk).f_files and not os.statvfs(disk).f_favail:
+            return f"disk is full: no inodes (files) are left, although {free:,} bytes are free; delete files there"
+        return f"disk is full ({free:,} bytes free); free some space and run again"
+    other = "" if error.filename in (None, str(path)) else f"{error.filename}: "
+    cause = causes.get(error.errno or 0) or error.strerror or str(error)
+    return f"{other}{cause}; {remedies.get(error.errno or 0, CHECK_DISK)}"
+
+
+def is_absent(path: Path) -> bool:
+    """Return whether there is no such file or folder; False where the system cannot tell: reading it names the cause.
+
+    Path.exists() raises some of these errors, and takes others for an absence, depending on Python's version.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def fault_of(path: Path) -> str | None:
+    """Return a line about a file that the system cannot read to its end, or a folder that it cannot list; else None.
+
+    Libraries that read files do not tell this from damage. A path that does not exist has no fault.
+    """
+    try:
+        if path.is_dir():
+            os.scandir(path).close()
+            return None
+        with path.open("rb", buffering=0) as file:
+            while file.read(1 << 20):
+                pass
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"{path}: {reason_of(error, path, path.parent)}"
+    return None
 
 
 class Record:
@@ -88,10 +146,27 @@ def free_name(path: Path) -> Path:
     return free
 
 
+def remove_leftovers(path: Path) -> list[str]:
+    """Remove what interrupted runs have left under a name, and under those that `free_name` makes of it.
+
+    Returns:
+        a line for each that cannot be removed, such as a folder with open files on NFS (`.nfs...`).
+    """
+    lines = []
+    for leftover in sorted(path.parent.glob(f"{path.name}*")):
+        try:
+            shutil.rmtree(leftover)
+        except OSError as error:
+            shutil.rmtree(leftover, ignore_errors=True)  # all else in it
+            reason = error.strerror
+            lines.append(f"{leftover}: cannot remove what an interrupted run has left: {reason}; remove it later")
+    return lines
+
+
 def sync(path: Path) -> None:
     """Wait until the content of a file, or the names in a folder, are on the disk and survive a power cut.
 
-    Does nothing on Windows, and for a folder where the file system cannot do it.
+    Does nothing on Windows, where the file system does not support it, and for a folder without read permission.
 
     Raises:
         OSError: the disk failed or is full; it names the path.
@@ -105,7 +180,7 @@ def sync(path: Path) -> None:
         finally:
             os.close(handle)
     except OSError as error:
-        if path.is_dir() and error.errno in CANNOT_SYNC_ERRNOS:
+        if error.errno in NO_SYNC_ERRNOS or (error.errno == errno.EACCES and path.is_dir()):
             return
         error.filename = str(path)  # fsync has only a number to name
         raise
@@ -121,7 +196,7 @@ def start_writing(handle: int) -> None:
 
 def start_writing_files(folder: Path) -> None:
     """Make the system start writing all files below a folder to the disk, without waiting."""
-    for file in _files_and_folders(folder)[0]:
+    for file in files_and_folders(folder)[0]:
         handle = os.open(file, os.O_RDONLY)
         try:
             start_writing(handle)
@@ -139,7 +214,7 @@ def sync_tree(folder: Path) -> None:
         OSError: the disk failed or is full; it names the path.
     """
     start_writing_files(folder)
-    files, folders = _files_and_folders(folder)
+    files, folders = files_and_folders(folder)
     # Several at a time: the file system's journal and file servers handle them together.
     with ThreadPoolExecutor(SYNCS_AT_A_TIME) as pool:
         for _ in pool.map(sync, files):
@@ -148,8 +223,12 @@ def sync_tree(folder: Path) -> None:
         sync(place)
 
 
-def _files_and_folders(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the files below a folder; the folders below it, inner ones first, and itself."""
+def files_and_folders(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the files below a folder; the folders below it, inner ones first, and itself.
+
+    Raises:
+        OSError: one of them cannot be listed.
+    """
 
     def fail(error: OSError) -> None:
         raise error

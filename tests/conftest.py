@@ -38,10 +38,10 @@ def small_disk(tmp_path):
     """A function that mounts a real disk of some megabytes and returns its folder."""
     mounted = []
 
-    def make(megabytes: int) -> Path:
+    def make(megabytes: int, options: str = "") -> Path:
         disk = tmp_path / f"a disk of {megabytes} MB"
         disk.mkdir()
-        if not can_mount("-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", disk):
+        if not can_mount("-t", "tmpfs", "-o", f"size={megabytes}m,{options}".rstrip(","), "tmpfs", disk):
             pytest.skip("this machine does not allow to mount a small disk")
         mounted.append(disk)
         return disk

@@ -20,6 +20,7 @@ from h36m.dataset import (
     Archive,
 )
 from h36m.errors import BadArchiveError
+from h36m.storage import fault_of, is_absent
 
 # Archives under their right names, and what the scripts keep next to them: Videos_S1.tgz.part.about.
 _NAMES = "|".join(Archive(kind, subject).name for kind in KINDS for subject in SITE_SUBJECT_NUMBERS)
@@ -38,7 +39,11 @@ def near_misses(folder: Path, absent: Iterable[Archive]) -> list[str]:
         absent: archives that are not there.
     """
     wanted = set(absent)
-    paths = sorted(folder.iterdir()) if wanted and folder.is_dir() else []
+    if not wanted or is_absent(folder):
+        return []
+    if fault := fault_of(folder):
+        return [fault]
+    paths = sorted(folder.iterdir())
     lines = (_line(path, wanted) for path in paths if not _OUR_OWN.fullmatch(path.name))
     return [line for line in lines if line]
 

@@ -32,6 +32,7 @@ from h36m.export.pickles import write_npy
 from h36m.export.shared import Job, image_size, sequences
 from h36m.files.hdf5 import reading
 from h36m.files.segments import BOX_VARIABLE, NO_BOX, count_cells, read_boxes
+from h36m.storage import fault_of, is_absent
 
 READ_BY = "learnable-triangulation and its descendants"
 KINDS = (BOXES,)
@@ -65,7 +66,7 @@ def export(job: Job) -> int:
     actions = [sequence.name for sequence in job.metadata.sequences_of(SUBJECTS_WITH_GROUND_TRUTH[0])]
     tables: dict[Sequence, np.ndarray] = {}
     for subject in job.subjects:
-        there = [each for each in job.metadata.sequences_of(subject) if annotations_of(job, each).is_file()]
+        there = [each for each in job.metadata.sequences_of(subject) if not is_absent(annotations_of(job, each))]
         for sequence in sequences(job, subject, there, PROCESSED, "run process_all.py"):
             rows = rows_of_sequence(job, sequence, actions)
             if rows is not None:
@@ -115,10 +116,8 @@ def rows_of_sequence(job: Job, sequence: Sequence, actions: list[str]) -> np.nda
             world = annotations["pose/3d-world"][...][:, KEYPOINTS]
             boxes = annotations["bbox"][...] if "bbox" in annotations else np.full((len(frames), 4), NO_BOX)
     except (OSError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        job.record.problems.append(
-            f"{sequence}: left out, {file} cannot be read ({reason}); remove it and run process_all.py again"
-        )
+        damage = f"{file} cannot be read ({str(error).splitlines()[0]}); remove it and run process_all.py again"
+        job.record.problems.append(f"{sequence}: left out, {fault_of(file) or damage}")
         return None
     note_missing(job, sequence, frames, views, boxes)
     numbers, first, row_of = np.unique(frames, return_index=True, return_inverse=True)
@@ -158,7 +157,7 @@ def note_missing(job: Job, sequence: Sequence, frames: np.ndarray, views: np.nda
         if not of_camera:
             job.missing.add(subject, "view", f"not in {PROCESSED}/{subject}", again, f"{sequence.name} {camera}")
         images = set(of_camera) - set(processed_frames(job, sequence, camera))
-        if images:
+        if images and sequence not in job.unread:
             job.missing.add(subject, "image", f"not in {PROCESSED}/{subject}", again, sequence.name, len(images))
     if len({tuple(of_camera) for of_camera in by_camera.values() if of_camera}) > 1:
         job.record.problems.append(
@@ -200,16 +199,18 @@ def box_tasks(job: Job, labelled: Iterable[Sequence]) -> list[BoxTask]:
     tasks = []
     remedy = f"run {KIND_FACTS[BOXES].script} and extract_all.py"
     for subject, of_subject in groupby(labelled, lambda sequence: sequence.subject):
-        if not unpacked_folder(job.root, Archive(BOXES, subject)).is_dir():
-            folder = job.root / EXTRACTED / subject
-            job.record.problems.append(f"{subject}: left out of {BOXES_FILE}: no {BOXES} in {folder}; {remedy}")
+        folder = unpacked_folder(job.root, Archive(BOXES, subject))
+        fault = fault_of(folder)
+        if fault or is_absent(folder):
+            lack = f"no {BOXES} in {job.root / EXTRACTED / subject}; {remedy}"
+            job.record.problems.append(f"{subject}: left out of {BOXES_FILE}: {fault or lack}")
             continue
         where = f"not in {EXTRACTED}/{subject}/{BOXES}, so {BOXES_FILE} lacks them"
         for sequence in of_subject:
             task = BoxTask(sequence, [])
             for camera in job.metadata.camera_ids:
                 file = unpacked_file(job.root, sequence, BOXES, camera)
-                if file.is_file():
+                if not is_absent(file):
                     task.views.append((camera, file, image_size(job, subject, camera)))
                 else:
                     job.missing.add(subject, "file", where, remedy, file.name)

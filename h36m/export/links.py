@@ -14,7 +14,7 @@ from pathlib import Path
 from h36m.dataset import ANNOTATIONS_FILE, IMAGES, PROCESSED, Sequence, image_name, sequence_folder
 from h36m.errors import TaskError
 from h36m.export.shared import TRAINING_SUBJECTS, Job, Missing
-from h36m.storage import rename_durably, sync
+from h36m.storage import fault_of, is_absent, rename_durably, sync
 
 IMAGES_FOLDER = "images"  # of the formats that have one
 
@@ -27,15 +27,16 @@ FAT_SECONDS = 2  # in which FAT counts the time stamps of files
 def processed_frames(job: Job, sequence: Sequence, camera: str) -> list[int]:
     """Return the indices, from 0, of the frames of a view whose images are in processed/, in order.
 
-    A sequence without its annot.h5 has none: it is not complete.
+    A sequence without its annot.h5 has none: it is not complete. If the images cannot be listed, that is a problem.
     """
-    folder = sequence_folder(job.root, sequence)
-    if not (folder / ANNOTATIONS_FILE).is_file():
+    images = sequence_folder(job.root, sequence) / IMAGES / camera
+    if fault := fault_of(images):
+        job.record.problems.append(f"{sequence} {camera}: no images are linked: {fault}")
+        job.unread.add(sequence)
         return []
-    try:
-        names = [image.name for image in (folder / IMAGES / camera).iterdir()]
-    except FileNotFoundError:
+    if is_absent(images) or is_absent(sequence_folder(job.root, sequence) / ANNOTATIONS_FILE):
         return []
+    names = [image.name for image in images.iterdir()]
     return sorted(int(match[1]) - 1 for name in names if (match := re.fullmatch(r"img_(\d{6,})\.jpg", name)))
 
 
@@ -58,7 +59,7 @@ def link_images(
     """
     frames = [frame for frame in processed_frames(job, sequence, camera) if frame < count]
     without = len(set(range(0, count, every)) - set(frames))
-    if without:
+    if without and sequence not in job.unread:
         subject = sequence.subject
         # Every 64th frame of the test subjects is what process_all.py keeps without an option.
         rule = "" if every == 64 and subject not in TRAINING_SUBJECTS else f" --every {every}"
@@ -163,9 +164,13 @@ def link_to(job: Job, target: Path, link: Path) -> None:
 def remove_stale(job: Job, image_folders: str | None) -> None:
     """Remove what earlier runs linked or copied and this one has not: programs list folders.
 
+    Nothing is removed while the images of a sequence cannot be listed: they may be the same.
+
     Args:
         image_folders: a pattern of the folders that the format may have images in, below its own.
     """
+    if job.unread:
+        return
     copied = job.before.copied
     for folder in sorted(job.out.glob(image_folders)) if image_folders else ():
         name = folder.relative_to(job.out).as_posix()

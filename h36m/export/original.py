@@ -10,6 +10,7 @@ from h36m.dataset import EXTRACTED, KIND_FACTS, Archive, unpacked_folder
 from h36m.export.links import link_to
 from h36m.export.shared import Job
 from h36m.metadata import METADATA_FILE
+from h36m.storage import fault_of, is_absent
 
 READ_BY = "VideoPose3D's script for source CDF files, PosePile"
 KINDS = tuple(KIND_FACTS)
@@ -23,8 +24,11 @@ def export(job: Job) -> int:
         how many folders were linked.
     """
     archives = [Archive(kind, subject) for subject in job.subjects for kind in KINDS]
-    there = [archive for archive in archives if unpacked_folder(job.root, archive).is_dir()]
-    for archive in there:
+    there = [archive for archive in archives if not is_absent(unpacked_folder(job.root, archive))]
+    faulty = {archive: fault for archive in there if (fault := fault_of(unpacked_folder(job.root, archive)))}
+    job.record.problems.extend(f"{archive.subject}: not linked: {fault}" for archive, fault in faulty.items())
+    linked = [archive for archive in there if archive not in faulty]
+    for archive in linked:
         inner = KIND_FACTS[archive.kind].inner_folder
         link_to(job, unpacked_folder(job.root, archive), job.out / archive.subject / inner)
     wanted = {archive.kind for archive in there}
@@ -37,4 +41,4 @@ def export(job: Job) -> int:
     for folder in (job.unfinished, job.unfinished / "Release-v1.2"):  # the second as PosePile has it
         folder.mkdir(exist_ok=True)
         shutil.copyfile(METADATA_FILE, folder / METADATA_FILE.name)
-    return len(there)
+    return len(linked)

@@ -24,6 +24,7 @@ from h36m.errors import TaskError
 from h36m.export.record import ExportRecord
 from h36m.files.poses import read_poses
 from h36m.metadata import Metadata
+from h36m.storage import fault_of, is_absent
 
 # The split used by nearly all papers and programs.
 TRAINING_SUBJECTS, TEST_SUBJECTS = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")
@@ -79,6 +80,7 @@ class Job:
     run_tasks: Callable[[Callable[[Any], Any], list], Iterable[tuple[Any, Any, str | None, str | None]]]
     missing: Missing = field(default_factory=Missing)  # these are problems too, one line for each subject
     unneeded: Missing = field(default_factory=Missing)  # missing, and no problem: a notice for each subject
+    unread: set[Sequence] = field(default_factory=set)  # whose images cannot be listed
     images: dict[str, set[str]] = field(default_factory=dict)  # the names of the images that each folder should have
 
 
@@ -105,16 +107,20 @@ def unpacked_sequences(job: Job, kinds: tuple[str, ...]) -> Iterator[Sequence]:
         kinds: of archive, all of which the format is made from.
     """
     for subject in job.subjects:
-        absent = [kind for kind in kinds if not unpacked_folder(job.root, Archive(kind, subject)).is_dir()]
+        folders = {kind: unpacked_folder(job.root, Archive(kind, subject)) for kind in kinds}
+        faults = [f"{subject}: left out: {fault}" for folder in folders.values() if (fault := fault_of(folder))]
+        job.record.problems.extend(faults)
+        absent = [kind for kind, folder in folders.items() if is_absent(folder)]
         of_subject = job.metadata.sequences_of(subject)
         if absent:
             scripts = " and ".join(dict.fromkeys([*(KIND_FACTS[kind].script for kind in absent), "extract_all.py"]))
             job.record.problems.append(
                 f"{subject}: left out, no {', '.join(absent)} in {job.root / EXTRACTED / subject}; run {scripts}"
             )
+        if absent or faults:
             job.progress.update(len(of_subject))
             continue
-        names = {file.name for kind in kinds for file in unpacked_folder(job.root, Archive(kind, subject)).iterdir()}
+        names = {file.name for folder in folders.values() for file in folder.iterdir()}
         bases = {name.partition(".")[0] for name in names}
         there = [sequence for sequence in of_subject if sequence.base in bases]
         yield from sequences(job, subject, there, EXTRACTED, "run extract_all.py")
@@ -127,7 +133,7 @@ def published_poses(job: Job, sequence: Sequence, kind: str, camera: str = "") -
         (frames, 32, 2) pixels or (frames, 32, 3) mm, float64, in the coordinates of that kind.
     """
     file = unpacked_file(job.root, sequence, kind, camera)
-    if not file.is_file():
+    if is_absent(file):
         where = f"not in {EXTRACTED}/{sequence.subject}/{kind}, so what needs them is left out"
         job.missing.add(sequence.subject, "file", where, f"unpack {kind}_{sequence.subject} again", file.name)
         return None

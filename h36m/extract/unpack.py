@@ -13,7 +13,8 @@ from typing import IO
 from h36m.archives.content import read_archive
 from h36m.archives.gzip_stream import CHUNK_BYTES
 from h36m.dataset import Archive
-from h36m.storage import start_writing
+from h36m.errors import TaskError
+from h36m.storage import files_and_folders, free_name, reason_of, start_writing
 
 # RFC 1952: the last four bytes of a gzip file are the length of its content, modulo 2**32. RFC 1951: content that
 # cannot be compressed grows by 5 bytes in each block, less than a thousandth; and 2 bits encode 258 bytes at most.
@@ -41,9 +42,10 @@ def unpacked(
 
     Raises:
         BadArchiveError: damaged, cut off, or no archive; see h36m.archives.content.read_archive.
-        OSError: it cannot be read or written.
+        TaskError: it cannot be read or written.
     """
-    unfinished, complete = unfinished_folder(folder), unfinished_folder(folder) / "complete"
+    unfinished = free_name(unfinished_folder(folder))
+    complete = unfinished / "complete"
     unfinished.mkdir()
     try:
         numbers = itertools.count()  # names of files until their places are known, so that no two can be one
@@ -57,6 +59,8 @@ def unpacked(
             (complete / place).parent.mkdir(parents=True, exist_ok=True)
             (unfinished / str(number)).rename(complete / place)
         yield complete, strays
+    except OSError as error:  # explained while the disk is still as full
+        raise TaskError(f"{file}: not unpacked: {reason_of(error, file, unfinished)}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -93,19 +97,22 @@ def write_file(source: IO[bytes], path: Path, changed: float) -> None:
         shutil.copyfileobj(source, file, CHUNK_BYTES)
         file.flush()
         start_writing(file.fileno())  # the disk writes while the next files are decompressed
-    os.utime(path, (changed, changed))
+    # The system or the file system may not have such a time stamp, or the user may not set any (CIFS, gcsfuse).
+    with contextlib.suppress(OSError, OverflowError, ValueError):
+        os.utime(path, (changed, changed))
 
 
 # -- what is in an unpacked folder -------------------------------------------------------------------------------------
 
 
 def sizes_in(folder: Path) -> dict[str, int]:
-    """Return the size of each file below a folder by its path in it, bytes: `{"Walking 1.54138969.mp4": 4200000}`."""
-    return {
-        Path(place, name).relative_to(folder).as_posix(): Path(place, name).lstat().st_size
-        for place, _, names in os.walk(folder)
-        for name in names
-    }
+    """Return the size of each file below a folder by its path in it, bytes: `{"Walking 1.54138969.mp4": 4200000}`.
+
+    Raises:
+        OSError: a folder cannot be listed.
+    """
+    files, _ = files_and_folders(folder)
+    return {file.relative_to(folder).as_posix(): file.lstat().st_size for file in files}
 
 
 def lost_files(folder: Path, unpacked: dict[str, int]) -> list[str]:

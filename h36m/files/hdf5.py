@@ -1,8 +1,6 @@
 """Open HDF5 files without HDF5's own locks (see h36m.locks); a full disk is an OSError, as everywhere else."""
 
 import contextlib
-import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,16 +18,15 @@ def reading(file: Path) -> h5py.File:
 
 @contextlib.contextmanager
 def writing(file: Path) -> Iterator[h5py.File]:
-    """Open an HDF5 file to write; one that is there is replaced.
+    """Make an HDF5 file in memory, and write it after the `with` block; one that is there is replaced.
+
+    HDF5 itself cannot end a file on a full disk: h5py then prints errors, and the process may crash.
 
     Raises:
         OSError: it cannot be written.
     """
-    try:
-        with h5py.File(file, "w", locking=False) as hdf5:
-            yield hdf5
-    except RuntimeError as error:  # so h5py calls it when the disk is found full only as the file is closed
-        number = re.search(r"errno = (\d+)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1])), str(file)) from error
+    with h5py.File(file, "w", driver="core", backing_store=False) as hdf5:
+        yield hdf5
+        hdf5.flush()
+        content = hdf5.id.get_file_image()
+    file.write_bytes(content)

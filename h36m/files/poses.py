@@ -7,6 +7,7 @@ import numpy as np
 from h36m.cli import count_of, is_or_are
 from h36m.dataset import JOINTS, MOST_FRAMES, UNPACK_AGAIN
 from h36m.errors import TaskError
+from h36m.storage import fault_of, is_absent
 
 # The dataset has the first; the others are the same and twice as exact.
 FLOATING_TYPES = ("CDF_FLOAT", "CDF_REAL4", "CDF_DOUBLE", "CDF_REAL8")
@@ -28,7 +29,7 @@ def read_poses(file: Path, coordinates: int) -> np.ndarray:
     """
     from h36m.files.cdf import FileName, pycdf  # takes long to import, and many runs read no pose
 
-    if not file.is_file():
+    if is_absent(file):
         raise TaskError(f"{file} is missing; download and unpack its archive")
     expected = f"(1, frames, {JOINTS * coordinates})"
     try:
@@ -43,7 +44,8 @@ def read_poses(file: Path, coordinates: int) -> np.ndarray:
                 raise TaskError(f"{file}: expected poses of type CDF_FLOAT, found {type_name}; {UNPACK_AGAIN}")
             poses = cdf["Pose"][...]
     except (pycdf.CDFException, KeyError, OSError, ValueError) as error:
-        raise TaskError(f"{file} cannot be read as CDF ({_first_line(error)}); {UNPACK_AGAIN}") from error
+        damage = f"{file} cannot be read as CDF ({_first_line(error)}); {UNPACK_AGAIN}"
+        raise TaskError(fault_of(file) or damage) from error
     with np.errstate(all="ignore"):
         # Values beyond float32, the dataset's type, are damage too, and would overflow when squared.
         is_number = np.isfinite(poses[0].astype(np.float32))

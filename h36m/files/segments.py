@@ -18,6 +18,7 @@ from h36m.cli import count_of
 from h36m.dataset import FRAMES_WITHOUT_POSE, MOST_FRAMES, UNPACK_AGAIN
 from h36m.errors import TaskError
 from h36m.files.hdf5 import reading
+from h36m.storage import fault_of, is_absent
 
 # The box of a missing or empty mask.
 NO_BOX = (-1, -1, -1, -1)
@@ -103,10 +104,8 @@ def _opened(file: Path, variable: str) -> Iterator[tuple[h5py.File, np.ndarray]]
     except UnexpectedObjectError as found:
         raise TaskError(f"{file}: expected {variable} to be a cell array, found {found}; {UNPACK_AGAIN}") from None
     except H5PY_ERRORS as error:
-        reason = _one_line(error)
-        raise TaskError(
-            f"{file} cannot be read as a MATLAB v7.3 file with {variable}: {reason}; {UNPACK_AGAIN}"
-        ) from error
+        damage = f"{file} cannot be read as a MATLAB v7.3 file with {variable}: {_one_line(error)}; {UNPACK_AGAIN}"
+        raise TaskError(fault_of(file) or damage) from error
 
 
 class UnexpectedObjectError(Exception):
@@ -216,7 +215,7 @@ def read_boxes(file: Path, frames: np.ndarray, size: tuple[int, int]) -> tuple[n
     """
     boxes = np.full((len(frames), 4), NO_BOX, dtype=np.int32)
     without: list[Cell] = []
-    if not file.is_file():
+    if is_absent(file):
         return boxes, [], [f"{file.name} not found; frames of this view have no boxes"]
     try:
         for row, cell in enumerate(read_cells(file, BOX_VARIABLE, frames, size)):

@@ -8,6 +8,7 @@ from PIL import Image
 from h36m.dataset import image_name
 from h36m.errors import TaskError
 from h36m.files.segments import PART_LABEL_VARIABLE, Cell, read_cells, summarize_missing
+from h36m.storage import is_absent
 
 ZLIB_RUN_LENGTHS = 3  # Z_RLE of zlib.h, for which Pillow has no name
 
@@ -33,7 +34,7 @@ def write_part_labels(
     Returns:
         problems (broken labels); notices (missing labels).
     """
-    if not file.is_file():
+    if is_absent(file):
         return [], [f"{file.name} not found; frames of this view have no part labels"]
     without: list[Cell] = []
     try:

@@ -34,7 +34,7 @@ from h36m.files.poses import read_poses
 from h36m.locks import locked
 from h36m.process.s9 import is_shifted
 from h36m.process.selection import FrameRule, chosen_frames
-from h36m.storage import write_atomically
+from h36m.storage import is_absent, reason_of, write_atomically
 
 # Increased when the written content changes, so that sequences are processed again.
 FORMAT = 1
@@ -62,6 +62,7 @@ class Outcome(NamedTuple):
     frames: int  # written by this run, of all views
     problems: list[str]  # what failed
     notices: list[str]  # what the user should know
+    is_disk_full: bool = False  # so that no other sequence can be written either
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def input_files(sequence: Sequence, options: Options) -> dict[str, State]:
             continue
         for camera in options.cameras:
             file = unpacked_file(options.root, sequence, kind, camera)
-            if file.is_file():
+            with contextlib.suppress(OSError):  # what cannot be read is named when the sequence is processed
                 states[file.relative_to(options.root / EXTRACTED).as_posix()] = state_of(file.stat())
     return states
 
@@ -124,16 +125,19 @@ def record_sequence(
     (folder / SEQUENCE_RECORD).write_text(record.as_json(), encoding="utf-8")
 
 
-def done_before(sequence: Sequence, options: Options) -> Outcome | None:
+def done_before(sequence: Sequence, options: Options, is_locked: bool = False) -> Outcome | None:
     """Return the outcome of a sequence in an earlier run, or None if it is still to be done.
 
     It is to be done if it has no record, or one of other options or other files (files that were deleted since do not
     count), or if annot.h5 or images are missing, empty or truncated. No video is read to find out, and poses only
     where the rule that chooses frames may have been edited.
+
+    Args:
+        is_locked: the caller has the sequence's lock, so that an unfinished folder is a leftover that does not count.
     """
     folder = sequence_folder(options.root, sequence)
     record = read_record(SequenceRecord, folder / SEQUENCE_RECORD)
-    if record is None or (folder / UNFINISHED_SEQUENCE).exists():  # a run was killed, or is still at work
+    if record is None or not (is_locked or is_absent(folder / UNFINISHED_SEQUENCE)):  # a run was killed, or is at work
         return None
     try:
         is_done = (
@@ -143,8 +147,10 @@ def done_before(sequence: Sequence, options: Options) -> Outcome | None:
             and has_all_images(folder, record)
             and (record.rule_files == options.rule.edited_files or chooses_same_frames(sequence, options, record))
         )
-    except OSError:  # there is no annot.h5, or another run moves files at this moment
+    except FileNotFoundError:  # there is no annot.h5, or another run moves files at this moment
         return None
+    except OSError as error:
+        return Outcome(0, 0, [f"{sequence}: {error.filename}: {reason_of(error, Path(error.filename), folder)}"], [])
     return Outcome(0, 0, record.problems, []) if is_done else None
 
 
@@ -169,7 +175,8 @@ def image_sizes(folder: Path, kind: str) -> dict[str, int]:
         kind: IMAGES or PART_LABEL_IMAGES.
     """
     sizes = {}
-    for place in filter(Path.is_dir, (folder / kind).glob("*")):
+    places = [] if is_absent(folder / kind) else filter(Path.is_dir, (folder / kind).iterdir())
+    for place in places:
         # Several times as fast as pathlib: there may be two million images.
         with os.scandir(place) as entries:
             for image in entries:
@@ -199,7 +206,7 @@ def chooses_same_frames(sequence: Sequence, options: Options, record: SequenceRe
     try:
         for camera, frames in record.frames.items():
             poses = unpacked_file(options.root, sequence, POSES_3D_UNIVERSAL, camera)
-            if not poses.is_file():
+            if is_absent(poses):
                 return record.rule == options.rule.text
             universal = read_poses(poses, coordinates=3)
             if not np.array_equal(chosen_frames(options.rule, sequence.subject, universal), frames):

@@ -1,7 +1,6 @@
 """Process one sequence: from its unpacked files to its images and annot.h5, completely or not at all."""
 
 import contextlib
-import os
 import shutil
 import signal
 from pathlib import Path
@@ -30,9 +29,11 @@ from h36m.dataset import (
     UNFINISHED_SEQUENCE,
     UNPACK_ALL_AGAIN,
     VIDEOS,
+    Archive,
     Sequence,
     sequence_folder,
     unpacked_file,
+    unpacked_folder,
 )
 from h36m.errors import TaskError
 from h36m.files.poses import fit_intrinsics, read_poses
@@ -46,7 +47,19 @@ from h36m.process.resume import Options, Outcome, done_before, input_files, reco
 from h36m.process.s9 import correct_boxes, correct_camera_poses, correct_world_poses, is_shifted
 from h36m.process.selection import FrameRuleError, chosen_frames
 from h36m.process.video import write_images
-from h36m.storage import rename_durably, start_writing_files, sync, sync_parents, sync_tree
+from h36m.storage import (
+    fault_of,
+    free_name,
+    is_absent,
+    is_disk_full,
+    reason_of,
+    remove_leftovers,
+    rename_durably,
+    start_writing_files,
+    sync,
+    sync_parents,
+    sync_tree,
+)
 
 
 class View(NamedTuple):
@@ -71,33 +84,40 @@ def process_sequence(sequence: Sequence, options: Options, metadata: Metadata) -
     and finds it done.
     """
     folder = sequence_folder(options.root, sequence)
-    unfinished = folder / UNFINISHED_SEQUENCE
     locks = options.root / PROCESSED / SEQUENCE_LOCKS
     try:
         locks.mkdir(parents=True, exist_ok=True)
         with locked(locks / f"{sequence}.lock"):
-            shutil.rmtree(unfinished, ignore_errors=True)
-            before = done_before(sequence, options._replace(preview=False))
+            leftovers = remove_leftovers(folder / UNFINISHED_SEQUENCE)
+            before = done_before(sequence, options._replace(preview=False), is_locked=True)
             if before:
                 if options.preview:
                     write_preview(folder)
-                return before
+                return before._replace(notices=leftovers)
+            unfinished = free_name(folder / UNFINISHED_SEQUENCE)
             try:
                 unfinished.mkdir(parents=True)
                 outcome = make_sequence(sequence, options, metadata, unfinished)
                 if outcome.views:
                     put_in_place(unfinished, folder)
+            except OSError as error:  # explained while the disk is still as full
+                return not_written(sequence, folder, error)
             finally:
                 shutil.rmtree(unfinished, ignore_errors=True)
                 with contextlib.suppress(OSError):  # the result of an earlier run stays
                     folder.rmdir()
-            return outcome
+            return outcome._replace(notices=leftovers + outcome.notices)
     except TaskError as problem:  # of the lock
-        return Outcome(0, 0, [f"{sequence}: {problem}"], [])
-    except OSError as error:  # the disk is full, or the folder read-only
-        # HDF5 tells in several lines what the number says in one.
-        reason = os.strerror(error.errno) if error.errno else error
-        return Outcome(0, 0, [f"{sequence} could not be written to {folder} ({reason}); run again"], [])
+        return Outcome(0, 0, [f"{sequence}: {problem}"], [], is_disk_full(problem.__cause__))
+    except OSError as error:
+        return not_written(sequence, folder, error)
+
+
+def not_written(sequence: Sequence, folder: Path, error: OSError) -> Outcome:
+    """Return the outcome of a sequence whose folder the system did not let be written."""
+    disk = next(parent for parent in folder.parents if not is_absent(parent))
+    problem = f"{sequence} could not be written to {folder}: {reason_of(error, folder, disk)}"
+    return Outcome(0, 0, [problem], [], is_disk_full(error))
 
 
 def put_in_place(unfinished: Path, folder: Path) -> None:
@@ -130,12 +150,12 @@ def put_in_place(unfinished: Path, folder: Path) -> None:
 def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, folder: Path) -> Outcome:
     """Write images, part labels, annot.h5 and preview of a sequence into an empty folder."""
     inputs = input_files(sequence, options)
+    kinds, problems = unpacked_kinds(sequence, options)
     views: list[View] = []
-    problems: list[str] = []
     notices: list[str] = []
     for camera in options.cameras:
         try:
-            view, view_problems, view_notices = make_view(sequence, camera, options, metadata, folder)
+            view, view_problems, view_notices = make_view(sequence, camera, options, metadata, folder, kinds)
         except FrameRuleError as problem:  # not the fault of a view, so it is reported once
             return Outcome(0, 0, [f"{sequence}: {problem}"], [])
         except TaskError as problem:
@@ -152,7 +172,7 @@ def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, fold
     notices += compare_views(sequence, views)
 
     try:
-        world = world_poses(sequence, views, options)
+        world = world_poses(sequence, views, options) if POSES_3D_WORLD in kinds else None
     except TaskError as problem:
         world = None
         problems.append(f"{sequence}: {problem}; pose/3d-world is left out")
@@ -177,6 +197,18 @@ def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, fold
     return Outcome(len(views), sum(len(view.frames) for view in views), problems, notices)
 
 
+def unpacked_kinds(sequence: Sequence, options: Options) -> tuple[set[str], list[str]]:
+    """Return which kinds without which a sequence can be processed are unpacked; a line for each that cannot be listed.
+
+    The lines are the same for all sequences of a subject.
+    """
+    wanted = (POSES_3D_WORLD, BOXES, PART_LABELS) if options.segments else (POSES_3D_WORLD,)
+    folders = {kind: unpacked_folder(options.root, Archive(kind, sequence.subject)) for kind in wanted}
+    faults = {kind: fault_of(folder) for kind, folder in folders.items()}
+    kinds = {kind for kind, folder in folders.items() if not faults[kind] and not is_absent(folder)}
+    return kinds, [fault for fault in faults.values() if fault]
+
+
 def write_preview(folder: Path) -> None:
     """Draw preview.jpg of a folder with images and annot.h5, completely or not at all."""
     unfinished = folder / f".{PREVIEW_FILE}"
@@ -185,9 +217,12 @@ def write_preview(folder: Path) -> None:
 
 
 def make_view(
-    sequence: Sequence, camera: str, options: Options, metadata: Metadata, folder: Path
+    sequence: Sequence, camera: str, options: Options, metadata: Metadata, folder: Path, kinds: set[str]
 ) -> tuple[View, list[str], list[str]]:
     """Write one camera's images and part labels; return its annotations, and problems and notices about its segments.
+
+    Args:
+        kinds: as of `unpacked_kinds`.
 
     Raises:
         TaskError: poses or video of this view are missing or broken. Broken segments cost themselves only.
@@ -215,10 +250,10 @@ def make_view(
     notices: list[str] = []
     if video_frames > len(universal) + FRAMES_WITHOUT_POSE:
         notices.append(f"{file(VIDEOS).name} has {video_frames} frames for {len(universal)} poses")
-    if options.segments and file(BOXES).parent.is_dir():
+    if BOXES in kinds:
         boxes, problems, box_notices = read_boxes(file(BOXES), frames, size)
         notices += box_notices + compare_count(file(BOXES), BOX_VARIABLE, len(universal))
-    if options.segments and file(PART_LABELS).parent.is_dir():
+    if PART_LABELS in kinds:
         labels = folder / PART_LABEL_IMAGES / camera
         label_problems, label_notices = write_part_labels(file(PART_LABELS), frames, size, labels)
         problems, notices = problems + label_problems, notices + label_notices
@@ -267,15 +302,13 @@ def compare_views(sequence: Sequence, views: list[View]) -> list[str]:
     return [f"{sequence}: its views have different numbers of poses: {found}"]
 
 
-def world_poses(sequence: Sequence, views: list[View], options: Options) -> np.ndarray | None:
-    """Return the poses of all rows in world coordinates, (N, 32, 3), mm; None where that archive is not unpacked.
+def world_poses(sequence: Sequence, views: list[View], options: Options) -> np.ndarray:
+    """Return the poses of all rows in world coordinates, (N, 32, 3), mm.
 
     Raises:
         TaskError: the file is missing or broken, or has another number of poses than the views.
     """
     file = unpacked_file(options.root, sequence, POSES_3D_WORLD, camera="")
-    if not file.parent.is_dir():
-        return None
     world = read_poses(file, coordinates=3)
     for view in views:
         if view.pose_count != len(world):

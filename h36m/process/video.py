@@ -26,6 +26,7 @@ from h36m.process.packets import (
     packets_of,
     read_packet_facts,
 )
+from h36m.storage import fault_of
 
 # H.264 that begins with an open group frees pictures that it never had; were one needed, another error would say so.
 HARMLESS_REPORT = "mmco: unref short failure"
@@ -66,7 +67,10 @@ def write_images(
 
     def decode_and_count() -> Iterator[tuple[int, av.VideoFrame]]:
         nonlocal found
-        found = yield from decode_frames(video, wanted, poses)
+        try:
+            found = yield from decode_frames(video, wanted, poses)
+        except TaskError as problem:
+            raise TaskError(fault_of(video) or str(problem)) from problem
 
     size = None
     for index, frame in decode_and_count():

@@ -448,12 +448,15 @@ def test_with_kinds_nothing_else_is_unpacked_named_or_deleted(root, capsys):
 
 def test_space_is_required_before_anything_is_unpacked(root):
     archive = put_archive(root, VIDEOS, "S1")
-    tasks = tasks_without_archives(root, (VIDEOS, "S1"))
-    extract_all.require_space(root / "extracted", tasks, 1, delete_archives=False)
+    extract_all.require_space(
+        root / "extracted", extract_all.plan_run(root, ["S1"], record_of(root)).to_do, 1, delete_archives=False
+    )
     with archive.open("r+b") as file:
         file.truncate(2 * shutil.disk_usage(root).free)  # a hole: it takes no space
     with pytest.raises(TaskError, match="--delete-archives"):
-        extract_all.require_space(root / "extracted", tasks, 1, delete_archives=False)
+        extract_all.require_space(
+            root / "extracted", extract_all.plan_run(root, ["S1"], record_of(root)).to_do, 1, delete_archives=False
+        )
 
 
 def test_deleted_archives_free_space_only_on_their_own_disk(root):
@@ -469,7 +472,7 @@ def test_deleted_archives_free_space_only_on_their_own_disk(root):
                 with (folder / Archive(kind, subject).file_name).open("wb") as file:
                     file.seek(free * 2 // 5 - 4)
                     file.write((free * 2 // 5 % 2**32).to_bytes(4, "little"))
-        here = tasks_without_archives(root, *tasks)
+        here = extract_all.plan_run(root, ["S1"], record_of(root)).to_do
         there = [task._replace(file=Path(other, task.file.name)) for task in here]
         extract_all.require_space(root / "extracted", here, 2, delete_archives=True)
         for to_do, deletes in ((there, True), (here, False)):

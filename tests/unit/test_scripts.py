@@ -275,39 +275,38 @@ def test_rule_at_the_top_of_the_script_is_the_one_it_describes(subject, expected
     assert process_all.select_frame_indices_to_include(subject, poses).tolist() == expected
 
 
-def put_videos(root, *sequences):
+def put_files(root, *sequences, kinds=process_all.REQUIRED_KINDS):
     for sequence in sequences:
-        file = unpacked_file(root, sequence, VIDEOS, METADATA.camera_ids[0])
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(b"a video")
+        for kind in kinds:
+            file = unpacked_file(root, sequence, kind, METADATA.camera_ids[0])
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(bytes(3 * process_all.BYTES_OF_POSE))
 
 
 def test_plan_takes_sequences_with_files_and_names_those_without(tmp_path):
     with_files, without, elsewhere = (SEQUENCES[number] for number in (0, 1, 30))
-    put_videos(tmp_path, with_files)
+    put_files(tmp_path, with_files)
     plan = process_all.plan_run([with_files, without, elsewhere, SEQUENCES[31]], options_of(tmp_path))
-    assert (plan.to_do, plan.done) == ({with_files: len(b"a video")}, 0)
+    assert (plan.to_do, plan.done) == ({with_files: 3}, 0)
     assert len(plan.problems) == 2, "one for the sequence, one for the subject"
-    assert str(without) in plan.problems[0] and plan.problems[1].startswith("S5: ")
+    assert plan.problems[0].startswith("S5: ") and str(without) in plan.problems[1]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("is_deeper", [True, False])
 def test_plan_names_folders_without_their_files(tmp_path, kind, is_deeper):
     """Boxes would only be noted as missing, view by view, and end with status 0."""
-    put_videos(tmp_path, SEQUENCES[0])
+    put_files(tmp_path, SEQUENCES[0], kinds=[each for each in process_all.REQUIRED_KINDS if each != kind])
     file = unpacked_file(tmp_path, SEQUENCES[0], kind, METADATA.camera_ids[0])
     file.parent.mkdir(exist_ok=True)
     if is_deeper:
         (file.parent / "S1" / "x").mkdir(parents=True)
         (file.parent / "S1" / "x" / file.name).touch()
     plan = process_all.plan_run(SEQUENCES[:1], options_of(tmp_path))
-    expected = (
-        []
-        if kind == VIDEOS
-        else [f"{file.parent}: its {file.suffix} files are not at the top of this folder; run extract_all.py"]
-    )
-    assert list(plan.to_do) == SEQUENCES[:1] and plan.problems == expected
+    assert plan.problems == [
+        f"{file.parent}: its {file.suffix} files are not at the top of this folder; run extract_all.py"
+    ]
+    assert list(plan.to_do) == ([] if kind in process_all.REQUIRED_KINDS else SEQUENCES[:1])
     if kind in (BOXES, PART_LABELS):
         assert process_all.plan_run(SEQUENCES[:1], options_of(tmp_path, "--no-segments")).problems == []
 
@@ -325,7 +324,7 @@ def test_plan_without_unpacked_files_is_an_error(tmp_path):
 
 
 def test_what_sequences_come_without_is_said_once_for_each_subject(tmp_path):
-    put_videos(tmp_path, SEQUENCES[0])
+    put_files(tmp_path, SEQUENCES[0])
     unpacked_folder(tmp_path, Archive("Segments_mat_gt_bb", "S1")).mkdir()
     said = []
     process_all.announce(SEQUENCES[:3], options_of(tmp_path), METADATA, said.append)
