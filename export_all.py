@@ -43,7 +43,7 @@ from h36m.parallel.cores import available_cores
 from h36m.parallel.workers import run_in_processes
 from h36m.process.annotations import read_attributes
 from h36m.process.s9 import SHIFTED_SUBJECT, is_shifted
-from h36m.storage import free_name, reason_of, remove_leftovers, rename_durably
+from h36m.storage import cleared, free_name, reason_of, rename_durably
 
 FORMATS: dict[str, ModuleType] = {
     "videopose3d": videopose3d,
@@ -73,15 +73,13 @@ def main(arguments: argparse.Namespace) -> list[str]:
             say(f"nothing to do: {out} is up to date")
             record = before
         else:
-            for notice in remove_leftovers(out / UNFINISHED_EXPORT):
-                say(notice)
             total = sum(len(metadata.sequences_of(subject)) for subject in subjects)
             job = Job(
                 format=arguments.format,
                 root=root,
                 subjects=tuple(subjects),
                 metadata=metadata,
-                unfinished=free_name(out / UNFINISHED_EXPORT),
+                unfinished=cleared(out / UNFINISHED_EXPORT, say),
                 out=out,
                 before=before,
                 record=record,
@@ -123,7 +121,7 @@ def make(job: Job, say: Say) -> ExportRecord:
         if build(job):
             place(job, say)
     except OSError as error:
-        reason = reason_of(error, job.out, job.out)
+        reason = reason_of(error, job.out)
         raise TaskError(f"{job.out}: not exported, the earlier export is kept: {reason}") from error
     finally:
         shutil.rmtree(job.unfinished, ignore_errors=True)

@@ -36,12 +36,12 @@ from h36m.extract.unpack import (
     lost_files,
     sizes_in,
     unfinished_folder,
-    unpacked,
+    unpack,
     unpacked_size,
 )
 from h36m.locks import only_run_in
 from h36m.parallel.cores import available_cores
-from h36m.storage import Record, free_name, is_absent, reason_of, remove_leftovers, sync_parents, sync_tree
+from h36m.storage import Record, cleared, free_name, is_absent, reason_of, sync_parents, sync_tree
 
 
 class Task(NamedTuple):
@@ -50,8 +50,6 @@ class Task(NamedTuple):
     archive: Archive
     file: Path  # archives/Videos_S1.tgz
     folder: Path  # extracted/S1/Videos
-    size: int = 0  # of the archive, bytes
-    unpacked_size: int = 0  # of its content, about
 
 
 class Plan(NamedTuple):
@@ -61,7 +59,6 @@ class Plan(NamedTuple):
     done: list[Task]  # unpacked by an earlier run
     absent: list[Task]  # there is neither an archive nor an unpacked folder
     problems: list[str]  # a line for each archive or folder that cannot be read, or has truncated files
-    notices: list[str]  # a line for each leftover of an interrupted run that cannot be removed
 
 
 def main(arguments: argparse.Namespace) -> list[str]:
@@ -72,9 +69,7 @@ def main(arguments: argparse.Namespace) -> list[str]:
     extracted.mkdir(exist_ok=True)
     with only_run_in(extracted, say):
         record = Record(extracted / UNPACKED_RECORD)
-        plan = plan_run(root, arguments.subjects, record, arguments.kinds or KINDS)
-        for notice in plan.notices:
-            say(notice)
+        plan = plan_run(root, arguments.subjects, record, arguments.kinds or KINDS, say)
         problems = report_absent(plan.absent, arguments.subjects, say, arguments.kinds or ()) + plan.problems
         if plan.to_do:
             require_space(extracted, plan.to_do, jobs, arguments.delete_archives)
@@ -90,42 +85,39 @@ def main(arguments: argparse.Namespace) -> list[str]:
 # -- plan --------------------------------------------------------------------------------------------------------------
 
 
-def plan_run(root: Path, subjects: list[str], record: Record, kinds: Sequence[str] = KINDS) -> Plan:
+def plan_run(
+    root: Path, subjects: list[str], record: Record, kinds: Sequence[str] = KINDS, say: Say = lambda line: None
+) -> Plan:
     """Find out which archives of some kinds are to be unpacked, and remove what a killed run has left of them."""
-    plan = Plan([], [], [], [], [])
+    plan = Plan([], [], [], [])
     for subject in dict.fromkeys(subjects):
         for kind in kinds:
             archive = Archive(kind, subject)
             task = Task(archive, archive_file(root, archive), unpacked_folder(root, archive))
-            plan.notices.extend(remove_leftovers_of(task))
+            remove_leftovers(task, say)
             try:
-                add_to_plan(plan, task, record)
+                is_unpacked = task.folder.is_dir() and is_in_place(task.folder, archive)
+                lost = lost_files(task.folder, record.files(task.file) or {}) if is_unpacked else []
+                is_to_do = not is_absent(task.file) and not (is_unpacked and not lost and record.holds(task.file))
+                if is_to_do:
+                    unpacked_size(task.file)  # it can be read
             except OSError as error:
-                plan.problems.append(f"{task.file}: not unpacked: {reason_of(error, task.file, root)}")
+                plan.problems.append(f"{archive.file_name}: not unpacked: {reason_of(error, root)}")
+                continue
+            # If the archive is gone, files may have been deleted on purpose; truncated ones were not.
+            truncated = [name for name in lost if (task.folder / name).exists()]
+            if is_to_do:
+                plan.to_do.append(task)
+            elif not is_unpacked:
+                plan.absent.append(task)
+            elif truncated:
+                plan.problems.append(
+                    f"{task.folder}: {count_of(len(truncated), 'file')} {is_or_are(len(truncated))} empty or truncated "
+                    f"({listed(truncated)}); run {KIND_FACTS[kind].script} and extract_all.py again"
+                )
+            else:
+                plan.done.append(task)
     return plan
-
-
-def add_to_plan(plan: Plan, task: Task, record: Record) -> None:
-    """Find out whether an archive is to be unpacked.
-
-    Raises:
-        OSError: its file or folder cannot be read.
-    """
-    is_unpacked = task.folder.is_dir() and is_in_place(task.folder, task.archive)
-    lost = lost_files(task.folder, record.files(task.file) or {}) if is_unpacked else []
-    # If the archive is gone, files may have been deleted on purpose; truncated ones were not.
-    truncated = [name for name in lost if (task.folder / name).exists()]
-    if not is_absent(task.file) and not (is_unpacked and not lost and record.holds(task.file)):
-        plan.to_do.append(task._replace(size=task.file.stat().st_size, unpacked_size=unpacked_size(task.file)))
-    elif not is_unpacked:
-        plan.absent.append(task)
-    elif truncated:
-        plan.problems.append(
-            f"{task.folder}: {count_of(len(truncated), 'file')} {is_or_are(len(truncated))} empty or truncated "
-            f"({listed(truncated)}); run {KIND_FACTS[task.archive.kind].script} and extract_all.py again"
-        )
-    else:
-        plan.done.append(task)
 
 
 def report_absent(absent: list[Task], subjects: list[str], say: Say, asked_for: Sequence[str] = ()) -> list[str]:
@@ -168,8 +160,8 @@ def require_space(extracted: Path, to_do: list[Task], jobs: int, delete_archives
     needed = most = 0
     for number, task in enumerate(to_do):
         if frees and number >= jobs:  # these are being unpacked, and not deleted yet
-            needed -= to_do[number - jobs].size
-        needed += task.unpacked_size
+            needed -= to_do[number - jobs].file.stat().st_size
+        needed += unpacked_size(task.file)
         most = max(most, needed)
     free = shutil.disk_usage(extracted).free
     if most > free:
@@ -186,9 +178,9 @@ def require_space(extracted: Path, to_do: list[Task], jobs: int, delete_archives
 def unpack_all(to_do: list[Task], record: Record, jobs: int, delete_archives: bool, quiet: bool) -> list[str]:
     """Unpack archives, `jobs` at a time; return a line for each that failed."""
     say = speaker(quiet)
-    total = sum(task.size for task in to_do)
+    total = sum(task.file.stat().st_size for task in to_do)
     stop, lock = threading.Event(), threading.Lock()
-    problems, unpacked_count = [], 0
+    problems, left = [], []
     with Progress(total=total, desc="unpacking", unit="B", unit_scale=True, disable=quiet) as progress:
 
         def on_bytes(count: int) -> None:
@@ -207,16 +199,15 @@ def unpack_all(to_do: list[Task], record: Record, jobs: int, delete_archives: bo
                     if problem:
                         problems.append(problem)
                         continue
-                    unpacked_count += 1
                     say(f"{task.file.name}: unpacked{notice}")
                     if delete_archives:
-                        problems += delete_archive(task)
+                        left += delete_archive(task)
             except BaseException:
                 stop.set()
                 pool.shutdown(cancel_futures=True)
                 raise
-    say(f"{unpacked_count} of {count_of(len(to_do), 'archive')} unpacked")
-    return problems
+    say(f"{len(to_do) - len(problems)} of {count_of(len(to_do), 'archive')} unpacked")
+    return problems + left
 
 
 def unpack_one(task: Task, record: Record, on_bytes: Callable[[int], None]) -> tuple[str | None, str]:
@@ -231,21 +222,20 @@ def unpack_one(task: Task, record: Record, on_bytes: Callable[[int], None]) -> t
     notice = ""
     try:
         task.folder.parent.mkdir(exist_ok=True)
-        with unpacked(task.file, task.folder, task.archive, on_bytes) as (complete, strays):
-            files = sizes_in(complete)
-            sync_tree(complete)
-            if task.folder.exists():
-                aside = free_name(replaced_folder(task))
-                earlier = {} if record.holds(task.file) else record.files(task.file) or {}
-                # The folder may be the user's own, or hold files of the user's.
-                if holds_other_files(task.folder, complete, earlier):
-                    aside = free_name(task.folder.with_name(f"{task.archive.kind}.old"))
-                    notice = f"; the existing folder has other files and was renamed to {aside}"
-                task.folder.rename(aside)
-            complete.rename(task.folder)
-            sync_parents(task.folder)
+        complete, strays = unpack(task.file, task.folder, task.archive, on_bytes)
+        files = sizes_in(complete)
+        sync_tree(complete)
+        if task.folder.exists():
+            aside = free_name(replaced_folder(task))
+            earlier = {} if record.holds(task.file) else record.files(task.file) or {}
+            # The folder may be the user's own, or hold files of the user's.
+            if holds_other_files(task.folder, complete, earlier):
+                aside = free_name(task.folder.with_name(f"{task.archive.kind}.old"))
+                notice = f"; the existing folder has other files and was renamed to {aside}"
+            task.folder.rename(aside)
+        complete.rename(task.folder)
+        sync_parents(task.folder)
         record.add(task.file, files=files)
-        notice += "".join(f"; {line}" for line in remove_leftovers_of(task))
         if strays:
             count = count_of(len(strays), "file")
             notice += f"; skipped {count} created by operating systems: {listed(strays)}"
@@ -254,10 +244,10 @@ def unpack_one(task: Task, record: Record, on_bytes: Callable[[int], None]) -> t
         if unfinished:
             return unfinished, ""
         return f"{task.file.name} {fault} (not unpacked); {remedy(task, fault)}", ""
-    except TaskError as problem:
-        return str(problem), ""
     except OSError as error:
-        return f"{task.file}: not unpacked: {reason_of(error, task.file, task.folder.parent.parent)}", ""
+        return f"{task.file.name}: not unpacked: {reason_of(error, task.folder)}", ""
+    finally:
+        remove_leftovers(task)
     return None, notice
 
 
@@ -266,7 +256,7 @@ def delete_archive(task: Task) -> list[str]:
     try:
         task.file.unlink(missing_ok=True)
     except OSError as error:
-        return [f"{task.file}: not deleted: {reason_of(error, task.file, task.file.parent)}"]
+        return [f"{task.file.name}: not deleted: {reason_of(error, task.file)}"]
     return []
 
 
@@ -285,9 +275,10 @@ def replaced_folder(task: Task) -> Path:
     return task.folder.with_name(f".{task.archive.kind}.replaced")
 
 
-def remove_leftovers_of(task: Task) -> list[str]:
-    """Remove what a killed run has left next to a folder; return a line for each leftover that cannot be removed."""
-    return remove_leftovers(unfinished_folder(task.folder)) + remove_leftovers(replaced_folder(task))
+def remove_leftovers(task: Task, say: Say = lambda line: None) -> None:
+    """Remove what a killed run, or a failure, has left next to a folder."""
+    for leftover in (unfinished_folder(task.folder), replaced_folder(task)):
+        cleared(leftover, say)
 
 
 # -- command line ------------------------------------------------------------------------------------------------------

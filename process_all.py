@@ -34,12 +34,9 @@ from h36m.dataset import (
     PART_LABEL_IMAGES,
     PART_LABELS,
     POSES_2D,
-    POSES_3D,
-    POSES_3D_UNIVERSAL,
     POSES_3D_WORLD,
     PROCESSED,
     SEQUENCE_LOCKS,
-    VIDEOS,
     Sequence,
     unpacked_folder,
 )
@@ -75,8 +72,6 @@ def select_frame_indices_to_include(subject: str, pose_3d_universal: np.ndarray)
     return frames_with_movement(pose_3d_universal, millimetres=40)
 
 
-# Without one of these no frame can be processed.
-REQUIRED_KINDS = (POSES_2D, POSES_3D, POSES_3D_UNIVERSAL, VIDEOS)
 # To tell whether the disk may become full: of a frame in a file of 2D poses, of an image; the default rule's rate.
 BYTES_OF_POSE, BYTES_OF_IMAGE, TYPICAL_EVERY = 32 * 2 * 4, 170_000, 8
 
@@ -105,7 +100,10 @@ def main(arguments: argparse.Namespace) -> list[str]:
             done = f"{count_of(plan.done, 'sequence')} {is_or_are(plan.done)}"
             say(f"nothing to do: {done} already processed in {options.root / PROCESSED}")
         return plan.problems
-    announce_space(sum(plan.to_do.values()) // (arguments.every or TYPICAL_EVERY), options.root, say)
+    needed = sum(plan.to_do.values()) // (arguments.every or TYPICAL_EVERY) * BYTES_OF_IMAGE
+    free = shutil.disk_usage(options.root / PROCESSED if (options.root / PROCESSED).exists() else options.root).free
+    if needed > free:
+        say(f"the images may need about {needed:,} bytes, but {free:,} are free; see --every")
     ended = start_work(plan, options, metadata, arguments.jobs, arguments.scheduler, arguments.debug, say)
     found = report(ended, len(plan.to_do), options.root, arguments.quiet, arguments.debug)
     return list(dict.fromkeys(plan.problems + found))
@@ -146,47 +144,44 @@ def plan_run(sequences: list[Sequence], options: Options) -> Plan:
     extracted = options.root / EXTRACTED
     to_do: dict[Sequence, int] = {}
     before = {sequence: done_before(sequence, options) for sequence in sequences}
-    problems = [problem for outcome in before.values() if outcome for problem in outcome.problems]
     waiting = [sequence for sequence, outcome in before.items() if not outcome]
     if waiting and is_absent(extracted):
         raise UsageError(f"there is no folder {extracted}; run extract_all.py first, or set --root")
-    possible = {}
-    for subject in dict.fromkeys(sequence.subject for sequence in waiting):
-        of_subject, possible[subject] = look_at_subject(subject, options)
-        problems += of_subject
+    looks = {subject: look_at_subject(subject, options) for subject in {sequence.subject: None for sequence in waiting}}
+    problems = [line for outcome in before.values() if outcome for line in outcome.problems]
+    problems += [line for lines, _ in looks.values() for line in lines]
     for sequence in waiting:
-        if not possible[sequence.subject]:
-            continue
-        files = input_files(sequence, options)
-        if files:
+        files, (_, is_possible) = input_files(sequence, options), looks[sequence.subject]
+        if files and is_possible:
             poses = (size for name, (size, *_) in files.items() if f"/{POSES_2D}/" in name)
             to_do[sequence] = sum(poses) // BYTES_OF_POSE
-        else:
+        elif is_possible:
             problems.append(f"{sequence}: none of its files ({sequence.base}.*) is in {extracted / sequence.subject}")
     return Plan(to_do, len(before) - len(waiting), list(dict.fromkeys(problems)))
 
 
 def look_at_subject(subject: str, options: Options) -> tuple[list[str], bool]:
-    """Return a line for each folder of a subject that is missing or cannot be used; whether frames can be processed."""
+    """Return a line for each folder of a subject that cannot be used; whether its sequences can be processed."""
     folder = options.root / EXTRACTED / subject
-    if is_absent(folder):
-        return [f"{subject}: there is no folder {folder}, see --subjects"], False
-    if fault := fault_of(folder):
-        return [fault], False
-    faults, absent = {}, []
+    if is_absent(folder) or fault_of(folder):
+        return [fault_of(folder) or f"{subject}: there is no folder {folder}, see --subjects"], False
+    lines, absent, is_possible = [], [], True
     for kind, facts in KIND_FACTS.items():
-        place = unpacked_folder(options.root, Archive(kind, subject))
-        if facts.is_optional and not options.segments:
-            continue
+        place, is_needed = (
+            unpacked_folder(options.root, Archive(kind, subject)),
+            not facts.is_optional and kind != POSES_3D_WORLD,
+        )
         if is_absent(place):
-            absent += [kind] if kind in REQUIRED_KINDS else []
-        elif fault := fault_of(place):
-            faults[kind] = fault
-        elif not is_in_place(place, Archive(kind, subject)):  # without this, missing boxes would only be noted
-            faults[kind] = f"{place}: its {facts.extension} files are not at the top of this folder; run extract_all.py"
-    left_out = f"{subject}: left out, no {', '.join(absent)} in {folder}; run extract_all.py"
-    is_possible = not absent and not any(kind in faults for kind in REQUIRED_KINDS)
-    return [*faults.values(), *([left_out] if absent else [])], is_possible
+            absent += [kind] if is_needed else []
+        elif options.segments or not facts.is_optional:
+            fault = fault_of(place)
+            if fault or not is_in_place(place, Archive(kind, subject)):  # else, missing boxes would only be noted
+                top = f"{place}: its {facts.extension} files are not at the top of this folder; run extract_all.py"
+                lines.append(fault or top)
+                is_possible &= not is_needed
+    if absent:
+        lines.append(f"{subject}: left out, no {', '.join(absent)} in {folder}; run extract_all.py")
+    return lines, is_possible and not absent
 
 
 # -- run ---------------------------------------------------------------------------------------------------------------
@@ -229,14 +224,6 @@ def process(sequence: Sequence, options: Options, metadata: Metadata) -> Outcome
     from h36m.process.sequence import process_sequence  # takes 0.2 s to import, which the workers have done before
 
     return process_sequence(sequence, options, metadata)
-
-
-def announce_space(images: int, root: Path, say: Say) -> None:
-    """Print a notice if the disk may become full."""
-    folder = root / PROCESSED if (root / PROCESSED).exists() else root
-    needed, free = images * BYTES_OF_IMAGE, shutil.disk_usage(folder).free
-    if needed > free:
-        say(f"{images:,} images or so may need {needed:,} bytes, but {free:,} are free in {folder}; see --every")
 
 
 def announce(sequences: Iterable[Sequence], options: Options, metadata: Metadata, say: Say) -> None:

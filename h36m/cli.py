@@ -153,17 +153,12 @@ def _run(main: Callable[[argparse.Namespace], list[str]], arguments: argparse.Na
     except (UsageError, TaskError, OSError) as error:
         if arguments.debug:
             print_line(traceback.format_exc(), sys.stderr)
-        if isinstance(error, OSError):
-            return 1, [f"{error.filename or arguments.root}: {reason_of(error, error.filename, arguments.root)}"]
-        return 2 if isinstance(error, UsageError) else 1, [str(error)]
+        reason = reason_of(error, arguments.root) if isinstance(error, OSError) else str(error)
+        return 2 if isinstance(error, UsageError) else 1, [reason]
 
 
 def require_reachable(folder: Path) -> None:
-    """Stop where a folder is a link that leads nowhere: making another in its place would fill another disk.
-
-    Raises:
-        UsageError: it is such a link.
-    """
+    """Raise a UsageError for a link that leads nowhere, such as to a disk that is not mounted."""
     if folder.is_symlink() and not folder.exists():
         target = folder.readlink()
         raise UsageError(f"{folder}: a link to {target}, which cannot be reached; mount that disk, or correct the link")

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +19,14 @@ DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)  # no space, quota exceeded
 READ_ONLY_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS)
 # Errors of fsync() on network and FUSE file systems that do not support it.
 NO_SYNC_ERRNOS = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
+# Cause and remedy of errors; the system's own words where there is no cause.
+FAULTS = {
+    errno.EACCES: ("", CHECK_PERMISSIONS),
+    errno.EPERM: ("", CHECK_PERMISSIONS),
+    errno.ENOSPC: ("", "free some space and run again"),
+    errno.EDQUOT: ("your quota on this disk is exceeded", "free some space and run again"),
+    errno.EFBIG: ("file size limit exceeded", "choose a disk that allows larger files, or raise the limit (ulimit -f)"),
+}
 # 2000 small files take 1.7 s on XFS one after the other, 0.76 s with 4 at a time, 0.67 s with 16. On a network file
 # system each waits for a reply.
 SYNCS_AT_A_TIME = 8
@@ -33,60 +42,46 @@ def is_read_only(error: OSError) -> bool:
     return error.errno in READ_ONLY_ERRNOS
 
 
-def reason_of(error: OSError, path: Path, disk: Path) -> str:
-    """Return why the system could not read or write, and what to do: "Permission denied; check its permissions".
+def reason_of(error: OSError, disk: Path) -> str:
+    """Return why the system could not read or write, and what to do: "a.mp4: Permission denied; check its permissions".
 
     Args:
-        path: that the caller names; if the error is about another one, the reason begins with that.
-        disk: a folder on the disk that was written to.
+        disk: a folder that was written to, or is to be.
     """
-    causes = {errno.EDQUOT: "your quota on this disk is exceeded", errno.EFBIG: "file size limit exceeded"}
-    remedies = {
-        errno.EACCES: CHECK_PERMISSIONS,
-        errno.EPERM: CHECK_PERMISSIONS,
-        errno.EDQUOT: "free some space and run again",
-        errno.EFBIG: "choose a disk that allows larger files, or raise the limit (ulimit -f)",
-    }
+    cause, remedy = FAULTS.get(error.errno or 0, ("", CHECK_DISK))
     if error.errno == errno.ENOSPC:
-        free = shutil.disk_usage(disk).free
-        if hasattr(os, "statvfs") and os.statvfs(disk).f_files and not os.statvfs(disk).f_favail:
-            return f"disk is full: no inodes (files) are left, although {free:,} bytes are free; delete files there"
-        return f"disk is full ({free:,} bytes free); free some space and run again"
-    other = "" if error.filename in (None, str(path)) else f"{error.filename}: "
-    cause = causes.get(error.errno or 0) or error.strerror or str(error)
-    return f"{other}{cause}; {remedies.get(error.errno or 0, CHECK_DISK)}"
+        disk = next(folder for folder in (disk, *disk.parents) if folder.exists())
+        free = f"{shutil.disk_usage(disk).free:,} bytes free"
+        has_no_inodes = hasattr(os, "statvfs") and os.statvfs(disk).f_files and not os.statvfs(disk).f_favail
+        cause = f"disk is full: no inodes left for more files ({free})" if has_no_inodes else f"disk is full ({free})"
+    path = "" if cause or not error.filename else f"{error.filename}: "
+    return f"{path}{cause or error.strerror or error}; {remedy}"
 
 
 def is_absent(path: Path) -> bool:
-    """Return whether there is no such file or folder; False where the system cannot tell: reading it names the cause.
-
-    Path.exists() raises some of these errors, and takes others for an absence, depending on Python's version.
-    """
+    """Return whether there is no such file or folder; False if the system cannot tell. Path.exists() mixes up both."""
     try:
         path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        pass
+    except OSError as error:
+        return isinstance(error, FileNotFoundError | NotADirectoryError)
     return False
 
 
 def fault_of(path: Path) -> str | None:
-    """Return a line about a file that the system cannot read to its end, or a folder that it cannot list; else None.
+    """Return a line about a file that the system cannot read, or a folder that it cannot list; None for all others.
 
-    Libraries that read files do not tell this from damage. A path that does not exist has no fault.
+    Libraries that read files do not tell such a fault from damage.
     """
     try:
         if path.is_dir():
             os.scandir(path).close()
-            return None
-        with path.open("rb", buffering=0) as file:
-            while file.read(1 << 20):
-                pass
-    except FileNotFoundError:
-        return None
+        elif not is_absent(path):
+            with path.open("rb", buffering=0) as file:
+                while file.read(1 << 20):
+                    pass
     except OSError as error:
-        return f"{path}: {reason_of(error, path, path.parent)}"
+        error.filename = str(path)  # which read() does not name
+        return reason_of(error, path)
     return None
 
 
@@ -146,21 +141,18 @@ def free_name(path: Path) -> Path:
     return free
 
 
-def remove_leftovers(path: Path) -> list[str]:
-    """Remove what interrupted runs have left under a name, and under those that `free_name` makes of it.
+def cleared(path: Path, say: Callable[[str], object] = lambda line: None) -> Path:
+    """Remove what interrupted runs have left under a name; return a path for new files.
 
-    Returns:
-        a line for each that cannot be removed, such as a folder with open files on NFS (`.nfs...`).
+    A folder that has open files on NFS (`.nfs...`) cannot be removed: it is named and stays, and the path is another.
     """
-    lines = []
     for leftover in sorted(path.parent.glob(f"{path.name}*")):
         try:
             shutil.rmtree(leftover)
         except OSError as error:
             shutil.rmtree(leftover, ignore_errors=True)  # all else in it
-            reason = error.strerror
-            lines.append(f"{leftover}: cannot remove what an interrupted run has left: {reason}; remove it later")
-    return lines
+            say(f"{leftover}: cannot remove this leftover of an interrupted run: {error.strerror}; remove it")
+    return free_name(path)
 
 
 def sync(path: Path) -> None:
@@ -224,11 +216,7 @@ def sync_tree(folder: Path) -> None:
 
 
 def files_and_folders(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the files below a folder; the folders below it, inner ones first, and itself.
-
-    Raises:
-        OSError: one of them cannot be listed.
-    """
+    """Return the files below a folder; the folders below it, inner ones first, and itself; OSError if that fails."""
 
     def fail(error: OSError) -> None:
         raise error

@@ -491,7 +491,7 @@ def test_full_disk_costs_what_does_not_fit_and_the_next_run_does_it(root, made, 
     ended = process(root, *ONE)
     assert ended.returncode == 1
     (line,) = ended.errors
-    assert line.startswith("process_all.py: S1 Walking-1 ") and "No space left on device" in line
+    assert line.startswith("process_all.py: S1 Walking-1 ") and ": disk is full (" in line
     assert not list(disk.rglob("*.jpg")) and not list(disk.rglob("annot.h5")) and leftovers_in_processed(root) == []
     (disk / "filler").unlink()
     ended = process(root, *ONE)

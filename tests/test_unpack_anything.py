@@ -10,12 +10,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from helpers.archives import unpacked
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from h36m.dataset import VIDEOS, Archive
 from h36m.errors import BadArchiveError
-from h36m.extract.unpack import unpacked
 from h36m.sequences import file_names
 
 WILD_PARTS = ["S1", "Videos", "a", "b.mp4", "é x", "..", ".", "", "S5", "C:", "..\\..", "/"]
@@ -79,7 +79,7 @@ def try_to_unpack(outer: Path, archive: bytes) -> dict[str, bytes] | None:
     (outer / "Videos_S1.tgz").write_bytes(archive)
     before = below(outer)
     try:
-        with unpacked(outer / "Videos_S1.tgz", folder, Archive(VIDEOS, "S1"), lambda count: None) as (complete, _):
+        with unpacked(outer / "Videos_S1.tgz", folder, Archive(VIDEOS, "S1")) as (complete, _):
             assert folder.parent in complete.parents
             complete.rename(folder)
     except BadArchiveError:
@@ -156,7 +156,7 @@ def test_folder_that_cannot_be_made_is_an_error_and_leaves_nothing(tmp_path):
     (tmp_path / "S1").write_bytes(b"a file where the subject's folder belongs")
     with (
         pytest.raises(OSError),
-        unpacked(tmp_path / "Videos_S1.tgz", tmp_path / "S1" / "Videos", Archive(VIDEOS, "S1"), print),
+        unpacked(tmp_path / "Videos_S1.tgz", tmp_path / "S1" / "Videos", Archive(VIDEOS, "S1")),
     ):
         pass
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["S1", "Videos_S1.tgz"]

@@ -20,7 +20,7 @@ from h36m.dataset import (
     Archive,
 )
 from h36m.errors import BadArchiveError
-from h36m.storage import fault_of, is_absent
+from h36m.storage import fault_of
 
 # Archives under their right names, and what the scripts keep next to them: Videos_S1.tgz.part.about.
 _NAMES = "|".join(Archive(kind, subject).name for kind in KINDS for subject in SITE_SUBJECT_NUMBERS)
@@ -39,11 +39,9 @@ def near_misses(folder: Path, absent: Iterable[Archive]) -> list[str]:
         absent: archives that are not there.
     """
     wanted = set(absent)
-    if not wanted or is_absent(folder):
-        return []
-    if fault := fault_of(folder):
+    if wanted and (fault := fault_of(folder)):
         return [fault]
-    paths = sorted(folder.iterdir())
+    paths = sorted(folder.iterdir()) if wanted and folder.is_dir() else []
     lines = (_line(path, wanted) for path in paths if not _OUR_OWN.fullmatch(path.name))
     return [line for line in lines if line]
 

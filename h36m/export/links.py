@@ -164,12 +164,10 @@ def link_to(job: Job, target: Path, link: Path) -> None:
 def remove_stale(job: Job, image_folders: str | None) -> None:
     """Remove what earlier runs linked or copied and this one has not: programs list folders.
 
-    Nothing is removed while the images of a sequence cannot be listed: they may be the same.
-
     Args:
         image_folders: a pattern of the folders that the format may have images in, below its own.
     """
-    if job.unread:
+    if job.unread:  # their images may be the same
         return
     copied = job.before.copied
     for folder in sorted(job.out.glob(image_folders)) if image_folders else ():

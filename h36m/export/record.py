@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -47,28 +46,22 @@ def settings_of(root: Path, out: Path, subjects: list[str]) -> dict[str, Any]:
 def input_states(root: Path, format_: ModuleType, subjects: list[str]) -> dict[str, State]:
     """Return the state of each file that a format is made from, and of each folder of images, by their paths.
 
-    The state of a folder of images is when a name in it appeared or went (ns). What cannot be read has no state: it is
-    named when it is exported, and has one when that is repaired.
+    The state of a folder of images is when a name in it appeared or went (ns). What cannot be read has none; it is
+    named when it is exported.
     """
-    paths: list[Path] = []
-    for subject in subjects:
-        paths += [path for kind in format_.KINDS for path in _listed(unpacked_folder(root, Archive(kind, subject)))]
-        for folder in _listed(root / PROCESSED / subject) if format_.USES_PROCESSED else ():
-            paths += [folder / ANNOTATIONS_FILE, *_listed(folder / IMAGES)]
     states: dict[str, State] = {}
-    for path in paths:
+    for subject in subjects:
+        for folder in [unpacked_folder(root, Archive(kind, subject)) for kind in format_.KINDS]:
+            name = folder.relative_to(root).as_posix()
+            with contextlib.suppress(OSError), os.scandir(folder) as entries:
+                states |= {f"{name}/{entry.name}": state_of(entry.stat()) for entry in entries if entry.is_file()}
+        processed = (root / PROCESSED).glob
         with contextlib.suppress(OSError):
-            found = path.stat()
-            is_folder = stat.S_ISDIR(found.st_mode)
-            states[path.relative_to(root).as_posix()] = [found.st_mtime_ns] if is_folder else state_of(found)
+            for file in processed(f"{subject}/*/{ANNOTATIONS_FILE}") if format_.USES_PROCESSED else ():
+                states[file.relative_to(root).as_posix()] = state_of(file.stat())
+            for folder in processed(f"{subject}/*/{IMAGES}/*") if format_.USES_PROCESSED else ():
+                states[folder.relative_to(root).as_posix()] = [folder.stat().st_mtime_ns]
     return states
-
-
-def _listed(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except OSError:
-        return []
 
 
 def is_complete(record: ExportRecord, out: Path) -> bool:

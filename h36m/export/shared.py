@@ -108,16 +108,13 @@ def unpacked_sequences(job: Job, kinds: tuple[str, ...]) -> Iterator[Sequence]:
     """
     for subject in job.subjects:
         folders = {kind: unpacked_folder(job.root, Archive(kind, subject)) for kind in kinds}
-        faults = [f"{subject}: left out: {fault}" for folder in folders.values() if (fault := fault_of(folder))]
-        job.record.problems.extend(faults)
         absent = [kind for kind, folder in folders.items() if is_absent(folder)]
+        faults = [fault for folder in folders.values() if (fault := fault_of(folder))]
         of_subject = job.metadata.sequences_of(subject)
-        if absent:
-            scripts = " and ".join(dict.fromkeys([*(KIND_FACTS[kind].script for kind in absent), "extract_all.py"]))
-            job.record.problems.append(
-                f"{subject}: left out, no {', '.join(absent)} in {job.root / EXTRACTED / subject}; run {scripts}"
-            )
         if absent or faults:
+            scripts = " and ".join(dict.fromkeys([*(KIND_FACTS[kind].script for kind in absent), "extract_all.py"]))
+            lack = f"no {', '.join(absent)} in {job.root / EXTRACTED / subject}; run {scripts}"
+            job.record.problems.append(f"{subject}: left out, {faults[0] if faults else lack}")
             job.progress.update(len(of_subject))
             continue
         names = {file.name for folder in folders.values() for file in folder.iterdir()}

@@ -6,15 +6,14 @@ import itertools
 import os
 import shutil
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 from h36m.archives.content import read_archive
 from h36m.archives.gzip_stream import CHUNK_BYTES
 from h36m.dataset import Archive
-from h36m.errors import TaskError
-from h36m.storage import files_and_folders, free_name, reason_of, start_writing
+from h36m.storage import files_and_folders, free_name, start_writing
 
 # RFC 1952: the last four bytes of a gzip file are the length of its content, modulo 2**32. RFC 1951: content that
 # cannot be compressed grows by 5 bytes in each block, less than a thousandth; and 2 bits encode 258 bytes at most.
@@ -24,15 +23,12 @@ SMALLEST_FACTOR, LARGEST_FACTOR = 0.999, 1032
 SECONDS_OF_TIME_STAMPS = 2
 
 
-@contextlib.contextmanager
-def unpacked(
-    file: Path, folder: Path, archive: Archive, on_bytes: Callable[[int], None]
-) -> Iterator[tuple[Path, list[str]]]:
-    """Unpack an archive next to the folder that it is to become, each file in its place; yield where, and the strays.
+def unpack(file: Path, folder: Path, archive: Archive, on_bytes: Callable[[int], None]) -> tuple[Path, list[str]]:
+    """Unpack an archive next to the folder that it is to become, each file in its place; return where, and the strays.
 
-    The places are those of h36m.archives.members.places_of; strays are skipped. What is yielded is complete: the gzip
-    stream was read to its end and its CRC matches; rename it to `folder`. The rest is removed after the `with` block.
-    Time stamps are kept, modes and owners are not.
+    The places are those of h36m.archives.members.places_of; strays are skipped. What is returned is complete: the gzip
+    stream was read to its end and its CRC matches; rename it to `folder`. The caller removes `unfinished_folder`, on an
+    error too. Time stamps are kept, modes and owners are not.
 
     Args:
         file: a gzip'd tar.
@@ -42,27 +38,22 @@ def unpacked(
 
     Raises:
         BadArchiveError: damaged, cut off, or no archive; see h36m.archives.content.read_archive.
-        TaskError: it cannot be read or written.
+        OSError: it cannot be read or written.
     """
     unfinished = free_name(unfinished_folder(folder))
     complete = unfinished / "complete"
     unfinished.mkdir()
-    try:
-        numbers = itertools.count()  # names of files until their places are known, so that no two can be one
+    numbers = itertools.count()  # names of files until their places are known, so that no two can be one
 
-        def write(member: tarfile.TarInfo, content: IO[bytes]) -> None:
-            write_file(content, unfinished / str(next(numbers)), member.mtime)
+    def write(member: tarfile.TarInfo, content: IO[bytes]) -> None:
+        write_file(content, unfinished / str(next(numbers)), member.mtime)
 
-        with file.open("rb", buffering=0) as opened:
-            places, strays = read_archive(opened, archive, write, on_bytes)
-        for number, place in enumerate(places):
-            (complete / place).parent.mkdir(parents=True, exist_ok=True)
-            (unfinished / str(number)).rename(complete / place)
-        yield complete, strays
-    except OSError as error:  # explained while the disk is still as full
-        raise TaskError(f"{file}: not unpacked: {reason_of(error, file, unfinished)}") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    with file.open("rb", buffering=0) as opened:
+        places, strays = read_archive(opened, archive, write, on_bytes)
+    for number, place in enumerate(places):
+        (complete / place).parent.mkdir(parents=True, exist_ok=True)
+        (unfinished / str(number)).rename(complete / place)
+    return complete, strays
 
 
 def unfinished_folder(folder: Path) -> Path:
@@ -97,7 +88,7 @@ def write_file(source: IO[bytes], path: Path, changed: float) -> None:
         shutil.copyfileobj(source, file, CHUNK_BYTES)
         file.flush()
         start_writing(file.fileno())  # the disk writes while the next files are decompressed
-    # The system or the file system may not have such a time stamp, or the user may not set any (CIFS, gcsfuse).
+    # The system may not have such a time stamp, or the user may not set any (CIFS, gcsfuse).
     with contextlib.suppress(OSError, OverflowError, ValueError):
         os.utime(path, (changed, changed))
 
@@ -106,11 +97,7 @@ def write_file(source: IO[bytes], path: Path, changed: float) -> None:
 
 
 def sizes_in(folder: Path) -> dict[str, int]:
-    """Return the size of each file below a folder by its path in it, bytes: `{"Walking 1.54138969.mp4": 4200000}`.
-
-    Raises:
-        OSError: a folder cannot be listed.
-    """
+    """Return the size of each file below a folder by its path in it, bytes: `{"Walking 1.54138969.mp4": 4200000}`."""
     files, _ = files_and_folders(folder)
     return {file.relative_to(folder).as_posix(): file.lstat().st_size for file in files}
 

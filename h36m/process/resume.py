@@ -34,7 +34,7 @@ from h36m.files.poses import read_poses
 from h36m.locks import locked
 from h36m.process.s9 import is_shifted
 from h36m.process.selection import FrameRule, chosen_frames
-from h36m.storage import is_absent, reason_of, write_atomically
+from h36m.storage import is_absent, is_disk_full, reason_of, write_atomically
 
 # Increased when the written content changes, so that sequences are processed again.
 FORMAT = 1
@@ -63,6 +63,14 @@ class Outcome(NamedTuple):
     problems: list[str]  # what failed
     notices: list[str]  # what the user should know
     is_disk_full: bool = False  # so that no other sequence can be written either
+
+
+def failed(sequence: Sequence, folder: Path, error: TaskError | OSError) -> Outcome:
+    """Return the outcome of a sequence that could not be locked, or written to its folder."""
+    if isinstance(error, OSError):
+        problem = f"{sequence} could not be written to {folder}: {reason_of(error, folder)}"
+        return Outcome(0, 0, [problem], [], is_disk_full(error))
+    return Outcome(0, 0, [f"{sequence}: {error}"], [], is_disk_full(error.__cause__))
 
 
 @dataclass(frozen=True)
@@ -130,10 +138,8 @@ def done_before(sequence: Sequence, options: Options, is_locked: bool = False) -
 
     It is to be done if it has no record, or one of other options or other files (files that were deleted since do not
     count), or if annot.h5 or images are missing, empty or truncated. No video is read to find out, and poses only
-    where the rule that chooses frames may have been edited.
-
-    Args:
-        is_locked: the caller has the sequence's lock, so that an unfinished folder is a leftover that does not count.
+    where the rule that chooses frames may have been edited. With the sequence's lock, an unfinished folder is not of
+    a run, but a leftover that cannot be removed.
     """
     folder = sequence_folder(options.root, sequence)
     record = read_record(SequenceRecord, folder / SEQUENCE_RECORD)
@@ -150,7 +156,7 @@ def done_before(sequence: Sequence, options: Options, is_locked: bool = False) -
     except FileNotFoundError:  # there is no annot.h5, or another run moves files at this moment
         return None
     except OSError as error:
-        return Outcome(0, 0, [f"{sequence}: {error.filename}: {reason_of(error, Path(error.filename), folder)}"], [])
+        return Outcome(0, 0, [f"{sequence}: {reason_of(error, folder)}"], [])
     return Outcome(0, 0, record.problems, []) if is_done else None
 
 
@@ -175,8 +181,7 @@ def image_sizes(folder: Path, kind: str) -> dict[str, int]:
         kind: IMAGES or PART_LABEL_IMAGES.
     """
     sizes = {}
-    places = [] if is_absent(folder / kind) else filter(Path.is_dir, (folder / kind).iterdir())
-    for place in places:
+    for place in () if is_absent(folder / kind) else filter(Path.is_dir, (folder / kind).iterdir()):
         # Several times as fast as pathlib: there may be two million images.
         with os.scandir(place) as entries:
             for image in entries:

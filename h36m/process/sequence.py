@@ -43,23 +43,11 @@ from h36m.metadata import Metadata
 from h36m.process import annotations
 from h36m.process.part_labels import write_part_labels
 from h36m.process.preview import draw_preview
-from h36m.process.resume import Options, Outcome, done_before, input_files, record_sequence
+from h36m.process.resume import Options, Outcome, done_before, failed, input_files, record_sequence
 from h36m.process.s9 import correct_boxes, correct_camera_poses, correct_world_poses, is_shifted
 from h36m.process.selection import FrameRuleError, chosen_frames
 from h36m.process.video import write_images
-from h36m.storage import (
-    fault_of,
-    free_name,
-    is_absent,
-    is_disk_full,
-    reason_of,
-    remove_leftovers,
-    rename_durably,
-    start_writing_files,
-    sync,
-    sync_parents,
-    sync_tree,
-)
+from h36m.storage import cleared, fault_of, rename_durably, start_writing_files, sync, sync_parents, sync_tree
 
 
 class View(NamedTuple):
@@ -88,36 +76,27 @@ def process_sequence(sequence: Sequence, options: Options, metadata: Metadata) -
     try:
         locks.mkdir(parents=True, exist_ok=True)
         with locked(locks / f"{sequence}.lock"):
-            leftovers = remove_leftovers(folder / UNFINISHED_SEQUENCE)
+            leftovers: list[str] = []
+            unfinished = cleared(folder / UNFINISHED_SEQUENCE, leftovers.append)
             before = done_before(sequence, options._replace(preview=False), is_locked=True)
             if before:
                 if options.preview:
                     write_preview(folder)
                 return before._replace(notices=leftovers)
-            unfinished = free_name(folder / UNFINISHED_SEQUENCE)
             try:
                 unfinished.mkdir(parents=True)
                 outcome = make_sequence(sequence, options, metadata, unfinished)
                 if outcome.views:
                     put_in_place(unfinished, folder)
             except OSError as error:  # explained while the disk is still as full
-                return not_written(sequence, folder, error)
+                return failed(sequence, folder, error)
             finally:
                 shutil.rmtree(unfinished, ignore_errors=True)
                 with contextlib.suppress(OSError):  # the result of an earlier run stays
                     folder.rmdir()
             return outcome._replace(notices=leftovers + outcome.notices)
-    except TaskError as problem:  # of the lock
-        return Outcome(0, 0, [f"{sequence}: {problem}"], [], is_disk_full(problem.__cause__))
-    except OSError as error:
-        return not_written(sequence, folder, error)
-
-
-def not_written(sequence: Sequence, folder: Path, error: OSError) -> Outcome:
-    """Return the outcome of a sequence whose folder the system did not let be written."""
-    disk = next(parent for parent in folder.parents if not is_absent(parent))
-    problem = f"{sequence} could not be written to {folder}: {reason_of(error, folder, disk)}"
-    return Outcome(0, 0, [problem], [], is_disk_full(error))
+    except (TaskError, OSError) as error:
+        return failed(sequence, folder, error)
 
 
 def put_in_place(unfinished: Path, folder: Path) -> None:
@@ -159,7 +138,8 @@ def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, fold
         except FrameRuleError as problem:  # not the fault of a view, so it is reported once
             return Outcome(0, 0, [f"{sequence}: {problem}"], [])
         except TaskError as problem:
-            problems.append(f"{sequence} {camera}: {problem}")
+            fault = fault_of(unpacked_file(options.root, sequence, VIDEOS, camera))  # which FFmpeg takes for damage
+            problems.append(f"{sequence} {camera}: {fault or problem}")
             shutil.rmtree(folder / IMAGES / camera, ignore_errors=True)
             continue
         views.append(view)
@@ -198,15 +178,11 @@ def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, fold
 
 
 def unpacked_kinds(sequence: Sequence, options: Options) -> tuple[set[str], list[str]]:
-    """Return which kinds without which a sequence can be processed are unpacked; a line for each that cannot be listed.
-
-    The lines are the same for all sequences of a subject.
-    """
+    """Return which kinds that can be left out are unpacked; a line for each that cannot be listed."""
     wanted = (POSES_3D_WORLD, BOXES, PART_LABELS) if options.segments else (POSES_3D_WORLD,)
     folders = {kind: unpacked_folder(options.root, Archive(kind, sequence.subject)) for kind in wanted}
-    faults = {kind: fault_of(folder) for kind, folder in folders.items()}
-    kinds = {kind for kind, folder in folders.items() if not faults[kind] and not is_absent(folder)}
-    return kinds, [fault for fault in faults.values() if fault]
+    faults = {kind: fault for kind, folder in folders.items() if (fault := fault_of(folder))}
+    return {kind for kind in wanted if kind not in faults and folders[kind].is_dir()}, list(faults.values())
 
 
 def write_preview(folder: Path) -> None:
@@ -220,9 +196,6 @@ def make_view(
     sequence: Sequence, camera: str, options: Options, metadata: Metadata, folder: Path, kinds: set[str]
 ) -> tuple[View, list[str], list[str]]:
     """Write one camera's images and part labels; return its annotations, and problems and notices about its segments.
-
-    Args:
-        kinds: as of `unpacked_kinds`.
 
     Raises:
         TaskError: poses or video of this view are missing or broken. Broken segments cost themselves only.

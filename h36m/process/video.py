@@ -26,7 +26,6 @@ from h36m.process.packets import (
     packets_of,
     read_packet_facts,
 )
-from h36m.storage import fault_of
 
 # H.264 that begins with an open group frees pictures that it never had; were one needed, another error would say so.
 HARMLESS_REPORT = "mmco: unref short failure"
@@ -67,10 +66,7 @@ def write_images(
 
     def decode_and_count() -> Iterator[tuple[int, av.VideoFrame]]:
         nonlocal found
-        try:
-            found = yield from decode_frames(video, wanted, poses)
-        except TaskError as problem:
-            raise TaskError(fault_of(video) or str(problem)) from problem
+        found = yield from decode_frames(video, wanted, poses)
 
     size = None
     for index, frame in decode_and_count():

@@ -1,12 +1,16 @@
 """Small archives in the real ones' layout, and what damage does to them."""
 
+import contextlib
 import hashlib
 import io
 import random
+import shutil
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from h36m.dataset import KIND_FACTS, KINDS, SUBJECTS_WITH_GROUND_TRUTH, Archive
+from h36m.extract.unpack import unfinished_folder, unpack
 from h36m.sequences import file_names
 
 
@@ -51,3 +55,12 @@ def spoil(content: bytes, how: str) -> bytes:
         "login page": b"<html><body>Please log in to see this page</body></html>",
         "empty file": b"",
     }[how]
+
+
+@contextlib.contextmanager
+def unpacked(file: Path, folder: Path, archive: Archive) -> Iterator[tuple[Path, list[str]]]:
+    """Unpack an archive for a `with` block; yield the folder of its files, and its strays."""
+    try:
+        yield unpack(file, folder, archive, lambda count: None)
+    finally:
+        shutil.rmtree(unfinished_folder(folder), ignore_errors=True)

@@ -7,6 +7,7 @@ import tarfile
 from pathlib import PurePosixPath
 
 import pytest
+from helpers.archives import unpacked
 
 from h36m.archives import gzip_stream
 from h36m.archives.content import BEGINNING_BYTES, fault_in_beginning
@@ -15,7 +16,6 @@ from h36m.dataset import BOXES, KIND_FACTS, KINDS, PART_LABELS, POSES_2D, POSES_
 from h36m.dataset import POSES_3D_WORLD as POSES_WORLD
 from h36m.download.verify import check_archive
 from h36m.errors import BadArchiveError
-from h36m.extract.unpack import unpacked
 
 PAGE = b"<!DOCTYPE html><html><body>Please <b>log in</b></body></html>"
 LONG_PAGE = b"<html><head><title>Human3.6M</title></head><body>" + b"<p>Please log in</p>" * 500
@@ -280,7 +280,7 @@ def test_download_and_extract_judge_a_file_alike(tmp_path, content, fault):
     found = check_archive(archive, Archive(VIDEOS, "S1"), None).fault
     assert (found or "None").startswith(str(fault))
     try:
-        with unpacked(archive, tmp_path / "Videos", Archive(VIDEOS, "S1"), lambda count: None) as (complete, _):
+        with unpacked(archive, tmp_path / "Videos", Archive(VIDEOS, "S1")) as (complete, _):
             assert [path.name for path in complete.iterdir()] == ["Walking 1.54138969.mp4"]
             unpacking = None
     except BadArchiveError as error:

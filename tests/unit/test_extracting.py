@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from helpers.archives import unpacked
 from helpers.steps import happen_in_order, watch_steps
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +31,7 @@ from h36m.dataset import (
 )
 from h36m.download.verify import check_archive
 from h36m.errors import BadArchiveError, TaskError
-from h36m.extract.unpack import unfinished_folder, unpacked, unpacked_size
+from h36m.extract.unpack import unfinished_folder, unpacked_size
 from h36m.sequences import file_names
 from h36m.storage import Record
 
@@ -155,7 +156,7 @@ def outcome(folder, content: bytes, kind: str) -> tuple[dict[str, bytes], list[s
     archive.write_bytes(content)
     found: tuple[dict[str, bytes], list[str]] | str
     try:
-        with unpacked(archive, folder / kind, Archive(kind, "S1"), lambda count: None) as (complete, strays):
+        with unpacked(archive, folder / kind, Archive(kind, "S1")) as (complete, strays):
             files = [path for path in complete.rglob("*") if not path.is_dir()]
             assert not any(path.is_symlink() or path.stat().st_mtime != 1_000_000_000 for path in files)
             found = {path.relative_to(complete).as_posix(): path.read_bytes() for path in files}, strays
@@ -448,15 +449,12 @@ def test_with_kinds_nothing_else_is_unpacked_named_or_deleted(root, capsys):
 
 def test_space_is_required_before_anything_is_unpacked(root):
     archive = put_archive(root, VIDEOS, "S1")
-    extract_all.require_space(
-        root / "extracted", extract_all.plan_run(root, ["S1"], record_of(root)).to_do, 1, delete_archives=False
-    )
+    tasks = tasks_without_archives(root, (VIDEOS, "S1"))
+    extract_all.require_space(root / "extracted", tasks, 1, delete_archives=False)
     with archive.open("r+b") as file:
         file.truncate(2 * shutil.disk_usage(root).free)  # a hole: it takes no space
     with pytest.raises(TaskError, match="--delete-archives"):
-        extract_all.require_space(
-            root / "extracted", extract_all.plan_run(root, ["S1"], record_of(root)).to_do, 1, delete_archives=False
-        )
+        extract_all.require_space(root / "extracted", tasks, 1, delete_archives=False)
 
 
 def test_deleted_archives_free_space_only_on_their_own_disk(root):
@@ -472,7 +470,7 @@ def test_deleted_archives_free_space_only_on_their_own_disk(root):
                 with (folder / Archive(kind, subject).file_name).open("wb") as file:
                     file.seek(free * 2 // 5 - 4)
                     file.write((free * 2 // 5 % 2**32).to_bytes(4, "little"))
-        here = extract_all.plan_run(root, ["S1"], record_of(root)).to_do
+        here = tasks_without_archives(root, *tasks)
         there = [task._replace(file=Path(other, task.file.name)) for task in here]
         extract_all.require_space(root / "extracted", here, 2, delete_archives=True)
         for to_do, deletes in ((there, True), (here, False)):

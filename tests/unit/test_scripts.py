@@ -20,6 +20,9 @@ from h36m.dataset import (
     BOXES,
     KINDS,
     PART_LABELS,
+    POSES_2D,
+    POSES_3D,
+    POSES_3D_UNIVERSAL,
     SUBJECTS_WITH_GROUND_TRUTH,
     VIDEOS,
     Archive,
@@ -275,7 +278,10 @@ def test_rule_at_the_top_of_the_script_is_the_one_it_describes(subject, expected
     assert process_all.select_frame_indices_to_include(subject, poses).tolist() == expected
 
 
-def put_files(root, *sequences, kinds=process_all.REQUIRED_KINDS):
+REQUIRED_KINDS = (POSES_2D, POSES_3D, POSES_3D_UNIVERSAL, VIDEOS)
+
+
+def put_files(root, *sequences, kinds=REQUIRED_KINDS):
     for sequence in sequences:
         for kind in kinds:
             file = unpacked_file(root, sequence, kind, METADATA.camera_ids[0])
@@ -296,7 +302,7 @@ def test_plan_takes_sequences_with_files_and_names_those_without(tmp_path):
 @pytest.mark.parametrize("is_deeper", [True, False])
 def test_plan_names_folders_without_their_files(tmp_path, kind, is_deeper):
     """Boxes would only be noted as missing, view by view, and end with status 0."""
-    put_files(tmp_path, SEQUENCES[0], kinds=[each for each in process_all.REQUIRED_KINDS if each != kind])
+    put_files(tmp_path, SEQUENCES[0], kinds=[each for each in REQUIRED_KINDS if each != kind])
     file = unpacked_file(tmp_path, SEQUENCES[0], kind, METADATA.camera_ids[0])
     file.parent.mkdir(exist_ok=True)
     if is_deeper:
@@ -306,7 +312,7 @@ def test_plan_names_folders_without_their_files(tmp_path, kind, is_deeper):
     assert plan.problems == [
         f"{file.parent}: its {file.suffix} files are not at the top of this folder; run extract_all.py"
     ]
-    assert list(plan.to_do) == ([] if kind in process_all.REQUIRED_KINDS else SEQUENCES[:1])
+    assert list(plan.to_do) == ([] if kind in REQUIRED_KINDS else SEQUENCES[:1])
     if kind in (BOXES, PART_LABELS):
         assert process_all.plan_run(SEQUENCES[:1], options_of(tmp_path, "--no-segments")).problems == []
 
