@@ -9,13 +9,12 @@ it again after more was unpacked or processed: without changes it does nothing.
 
 import argparse
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-from h36m.cli import Progress, argument_parser, count_of, require_reachable, run, speaker
+from h36m.cli import Progress, Say, argument_parser, count_of, require_reachable, run, speaker
 from h36m.dataset import (
     ANNOTATIONS_FILE,
     EXPORTED,
@@ -25,12 +24,11 @@ from h36m.dataset import (
     UNFINISHED_EXPORT,
     sequence_folder,
 )
-from h36m.done import State, read_record
+from h36m.done import read_record
 from h36m.errors import TaskError, UsageError
 from h36m.export import learnable_triangulation, mmpose, moon, original, pose_baseline, videopose3d
 from h36m.export.links import remove_empty, remove_stale, sync_folders
 from h36m.export.record import (
-    NOTHING,
     ExportRecord,
     count_names,
     input_states,
@@ -38,7 +36,7 @@ from h36m.export.record import (
     settings_of,
     write_record,
 )
-from h36m.export.shared import Job, one_by_one
+from h36m.export.shared import Job
 from h36m.locks import only_run_in
 from h36m.metadata import Metadata, load_metadata
 from h36m.parallel.cores import available_cores
@@ -56,22 +54,6 @@ FORMATS: dict[str, ModuleType] = {
     "original": original,
 }
 
-# Fewer tasks than this are done before processes for them have started.
-TASKS_WORTH_PROCESSES = 2
-
-
-@dataclass(frozen=True)
-class Export:
-    """One export of a format, and what an earlier run has left of it."""
-
-    name: str  # of the format
-    job: Job
-    settings: dict[str, Any]
-    inputs: dict[str, State]
-    file: Path  # of its record
-    before: ExportRecord  # of the earlier export, or NOTHING
-    quiet: bool
-
 
 def main(arguments: argparse.Namespace) -> list[str]:
     say, metadata, root = speaker(arguments.quiet), load_metadata(), arguments.root.resolve()
@@ -85,22 +67,26 @@ def main(arguments: argparse.Namespace) -> list[str]:
         raise UsageError(f"--out: {out} is not a folder; choose another")
     out.mkdir(parents=True, exist_ok=True)
     with only_run_in(out, say):
-        file = out / f".{arguments.format}.json"  # one folder may hold several formats
-        record = read_record(ExportRecord, file) or NOTHING
-        settings, inputs = settings_of(root, out, subjects), input_states(root, format_, subjects)
-        if record.is_current(settings, inputs) and is_complete(record, out):
+        before = read_record(ExportRecord, record_file(out, arguments.format)) or ExportRecord({}, {}, [])
+        record = ExportRecord(settings_of(root, out, subjects), input_states(root, format_, subjects), [])
+        if before.is_current(record.settings, record.inputs) and is_complete(before, out):
             say(f"nothing to do: {out} is up to date")
+            record = before
         else:
+            total = sum(len(metadata.sequences_of(subject)) for subject in subjects)
             job = Job(
+                format=arguments.format,
                 root=root,
                 subjects=tuple(subjects),
                 metadata=metadata,
                 unfinished=cleared(out / UNFINISHED_EXPORT, say),
                 out=out,
-                copied_before=frozenset(record.copied),
-                run_tasks=in_processes,
+                before=before,
+                record=record,
+                progress=Progress(total=total, desc="exporting", unit="sequences", disable=arguments.quiet),
+                run_tasks=partial(run_in_processes, jobs=available_cores()),
             )
-            record = make(Export(arguments.format, job, settings, inputs, file, record, arguments.quiet))
+            record = make(job, say)
         for notice in record.notices:
             say(notice)
     return record.problems
@@ -124,49 +110,47 @@ def require_inputs(root: Path, format_: ModuleType, metadata: Metadata) -> None:
 # -- make --------------------------------------------------------------------------------------------------------------
 
 
-def make(export: Export) -> ExportRecord:
+def make(job: Job, say: Say) -> ExportRecord:
     """Build an export, move it to its place and record it; if that fails, the earlier export stays as it is.
 
     Raises:
         TaskError: the system could not write, or read.
     """
-    job = export.job
     try:
         job.unfinished.mkdir()
-        files = place(export) if build(export) else {}
+        if build(job):
+            place(job, say)
     except OSError as error:
         reason = reason_of(error, job.out)
         raise TaskError(f"{job.out}: not exported, the earlier export is kept: {reason}") from error
     finally:
         shutil.rmtree(job.unfinished, ignore_errors=True)
-    return record_export(export, files)
+    return record_export(job, say)
 
 
-def build(export: Export) -> bool:
+def record_file(out: Path, name: str) -> Path:
+    """Return the path of a format's record; one folder may hold several formats."""
+    return out / f".{name}.json"
+
+
+def build(job: Job) -> bool:
     """Write the files of the format to a folder of their own, and make its links; return whether there are any."""
-    if export.before is not NOTHING:  # links are made in place: from here on the earlier export may not be complete
-        write_record(export.file, replace(export.before, settings={}))
-    job = export.job
-    total = sum(len(job.metadata.sequences_of(subject)) for subject in job.subjects)
-    with Progress(total=total, desc="exporting", unit="sequences", disable=export.quiet) as progress:
-        exported = FORMATS[export.name].export(replace(job, step=progress.update))
+    if job.before.files:  # links are made in place: from here on the earlier export may not be complete
+        write_record(record_file(job.out, job.format), replace(job.before, settings={}))
+    with job.progress:
+        exported = FORMATS[job.format].export(job)
     return exported > 0
 
 
-def place(export: Export) -> dict[str, int]:
+def place(job: Job, say: Say) -> None:
     """Move the files to their places, and remove those of the earlier export that are not made any more.
 
     A file or folder under such a name that is not this script's is renamed.
-
-    Returns:
-        the size of each file, by its path below the export's folder.
     """
-    job, out, before, say = export.job, export.job.out, export.before, speaker(export.quiet)
-    files = {
-        file.relative_to(job.unfinished).as_posix(): file.stat().st_size
-        for file in sorted(job.unfinished.rglob("*"))
-        if file.is_file()
-    }
+    out, before, files = job.out, job.before, job.record.files
+    for file in sorted(job.unfinished.rglob("*")):
+        if file.is_file():
+            files[file.relative_to(job.unfinished).as_posix()] = file.stat().st_size
     for name in files:
         path = out / name
         if path.is_dir() or (path.exists() and name not in before.files):
@@ -174,61 +158,51 @@ def place(export: Export) -> dict[str, int]:
             path.rename(aside)
             say(f"{path}: the existing file was not created by this script; renamed to {aside.name}")
     # From the first move on, the record has the new names too: this run may be killed.
-    write_record(export.file, replace(before, settings={}, files=before.files | files))
+    write_record(record_file(out, job.format), replace(before, settings={}, files=before.files | files))
     for name in files:
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         rename_durably(job.unfinished / name, out / name)
     for name in before.files.keys() - files.keys():
         (out / name).unlink(missing_ok=True)
         remove_empty((out / name).parent, out)
-    remove_stale(job, getattr(FORMATS[export.name], "IMAGE_FOLDERS", None), before.links)
-    sync_folders(out, [*files, *job.linked.links, *(f"{folder}/." for folder in job.linked.folders), "."])
-    return files
+    remove_stale(job, getattr(FORMATS[job.format], "IMAGE_FOLDERS", None))
+    sync_folders(out, [*files, *job.record.links, *(f"{folder}/." for folder in job.images), "."])
 
 
-def record_export(export: Export, files: dict[str, int]) -> ExportRecord:
+def record_export(job: Job, say: Say) -> ExportRecord:
     """Record an export and say what it consists of; without files, the earlier export's record stays.
 
     Returns:
         the record, with the problems of this run.
     """
-    job, say, linked = export.job, speaker(export.quiet), export.job.linked
-    problems = job.problems + job.missing.lines()
-    if not files:
-        if export.before is not NOTHING:
-            write_record(export.file, export.before)
-        problems.append(f"nothing to export as {export.name}; {job.out} is unchanged")
-        return replace(export.before, problems=problems, notices=[])
-    record = ExportRecord(
-        settings=export.settings,
-        inputs=export.inputs,
-        problems=problems,
-        notices=notices_of(export),
-        files=files,
-        links=linked.links,
-        folders={folder: count_names(job.out / folder) for folder in linked.folders},
-        copied=linked.copied,
-    )
-    write_record(export.file, record)
-    images = f", {sum(linked.folders.values()):,} images" if linked.folders else ""
-    links = f", {count_of(len(linked.links), 'link')}" if linked.links else ""
-    say(f"{count_of(len(files), 'file')}{links}{images} written to {job.out}")
+    record, file = job.record, record_file(job.out, job.format)
+    record.problems.extend(job.missing.lines())
+    if not record.files:
+        if job.before.files:
+            write_record(file, job.before)
+        record.problems.append(f"nothing to export as {job.format}; {job.out} is unchanged")
+        return replace(job.before, problems=record.problems, notices=[])
+    record.notices.extend(notices_of(job))
+    record.folders.update({folder: count_names(job.out / folder) for folder in job.images})
+    write_record(file, record)
+    images = f", {sum(map(len, job.images.values())):,} images" if job.images else ""
+    links = f", {count_of(len(record.links), 'link')}" if record.links else ""
+    say(f"{count_of(len(record.files), 'file')}{links}{images} written to {job.out}")
     return record
 
 
-def notices_of(export: Export) -> list[str]:
+def notices_of(job: Job) -> list[str]:
     """Return a line about each kind of images that are not linked, and about the poses of S9's shifted sequences.
 
     Poses from extracted/ are as published; processed/ may have corrected ones.
     """
-    job, name = export.job, export.name
     notices = job.unneeded.lines()
     if notices and not (job.root / PROCESSED).is_dir():
         notices = [f"no images are linked: {PROCESSED}/ does not exist; if you need images, run process_all.py first"]
-    if SHIFTED_SUBJECT not in job.subjects or name == "original":
+    if SHIFTED_SUBJECT not in job.subjects or job.format == "original":
         return notices
     shifted = [sequence for sequence in job.metadata.sequences_of(SHIFTED_SUBJECT) if is_shifted(sequence)]
-    if name != "learnable-triangulation":
+    if job.format != "learnable-triangulation":
         names = ", ".join(sequence.name for sequence in shifted)
         return [*notices, f"poses are as published: those of {SHIFTED_SUBJECT} {names} are offset from the images"]
     files = {sequence.name: sequence_folder(job.root, sequence) / ANNOTATIONS_FILE for sequence in shifted}
@@ -237,16 +211,6 @@ def notices_of(export: Export) -> list[str]:
         names = ", ".join(name for name, is_so in corrected.items() if is_so is not None and bool(is_so) == value)
         notices += [f"poses of {SHIFTED_SUBJECT} {names} are {text}, as in {PROCESSED}/"] if names else []
     return notices
-
-
-def in_processes(work: Callable[[Any], Any], tasks: list) -> Iterator[tuple[Any, Any, str | None]]:
-    """Run long tasks on all cores, see h36m.export.shared.RunTasks."""
-    if len(tasks) < TASKS_WORTH_PROCESSES:
-        yield from one_by_one(work, tasks)
-        return
-    preload = (work.__module__,)
-    for task, result, failure, _ in run_in_processes(work, tasks, min(available_cores(), len(tasks)), preload):
-        yield task, result, failure
 
 
 # -- command line ------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ import export_all
 from demo.release import add_cell, open_mat, write_cdf
 from h36m.dataset import BOXES, POSES_2D, POSES_3D, POSES_3D_WORLD, unpacked_file
 from h36m.errors import TaskError, UsageError
-from h36m.export import record, shared
+from h36m.export import learnable_triangulation, record, shared
 from h36m.locks import only_run_in
 from h36m.metadata import METADATA_FILE, load_metadata
 from h36m.process.annotations import write_annotations
@@ -309,28 +309,20 @@ def test_broken_annotations_cost_their_sequence_only(tmp_path, broken):
     assert len(table) == 3 and len(set(table["action_idx"])) == 1
 
 
-@pytest.mark.slow
-def test_boxes_are_read_by_several_processes(tmp_path):
+def test_killed_process_costs_the_boxes_of_its_sequence_only(tmp_path, monkeypatch):
     process(tmp_path)
     for name in NAMES:
-        for camera in CAMERAS:
-            write_boxes(tmp_path, name, camera)
-    write_boxes(tmp_path, NAMES[0], CAMERAS[0]).write_bytes(b"no HDF5")
-    ended = run_script("export_all.py", "learnable-triangulation", "--subjects", "S1", cwd=tmp_path)
-    assert ended.returncode == 1 and "no boxes" in ended.text
-    boxes = read_boxes_file(tmp_path)["S1"]
-    assert [(name, list(views)) for name, views in boxes.items()] == [
-        (NAMES[0], [*CAMERAS[1:]]),
-        (NAMES[1], [*CAMERAS]),
-    ]
+        write_boxes(tmp_path, name, CAMERAS[0])
 
+    def read(task):
+        if task.sequence.name == NAMES[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {CAMERAS[0]: None}, []
 
-def test_tasks_in_processes_end_with_a_result_or_a_failure(monkeypatch):
-    """A process that fails costs its task only."""
-    monkeypatch.setattr(export_all, "TASKS_WORTH_PROCESSES", 1)
-    ended = {task: (result, failure) for task, result, failure in export_all.in_processes(len, ["abc", b"de", 4])}
-    assert ended["abc"] == (3, None) and ended[b"de"] == (2, None)
-    assert ended[4][0] is None and "TypeError" in ended[4][1]
+    monkeypatch.setattr(learnable_triangulation, "boxes_of_sequence", read)
+    problems, _ = export("learnable-triangulation", tmp_path)
+    assert len([line for line in problems if line.startswith(f"S1 {NAMES[0]}: no boxes: ")]) == 1
+    assert read_boxes_file(tmp_path)["S1"] == {NAMES[0]: {}, NAMES[1]: {CAMERAS[0]: None}}
 
 
 def test_views_boxes_and_images_that_are_missing_are_named(tmp_path):

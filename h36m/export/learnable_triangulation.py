@@ -5,8 +5,7 @@ extra/bboxes-Human36M-GT.npy                   subject -> sequence -> camera -> 
 processed -> ../../processed
 """
 
-from dataclasses import replace
-from functools import partial
+from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -64,14 +63,14 @@ def export(job: Job) -> int:
     """
     folder = job.unfinished / "extra"
     folder.mkdir()
-    actions = action_names(job)
+    actions = [sequence.name for sequence in job.metadata.sequences_of(SUBJECTS_WITH_GROUND_TRUTH[0])]
     tables: dict[Sequence, np.ndarray] = {}
-    # Boxes take hours and everything else seconds: only they are progress.
-    without_steps = replace(job, step=lambda: None)
-    for sequence in sequences(without_steps, partial(is_processed, job), PROCESSED, "run process_all.py"):
-        rows = rows_of_sequence(job, sequence, actions)
-        if rows is not None:
-            tables[sequence] = rows
+    for subject in job.subjects:
+        there = [each for each in job.metadata.sequences_of(subject) if not is_absent(annotations_of(job, each))]
+        for sequence in sequences(job, subject, there, PROCESSED, "run process_all.py"):
+            rows = rows_of_sequence(job, sequence, actions)
+            if rows is not None:
+                tables[sequence] = rows
     if not tables:
         return 0
     labels = {
@@ -82,14 +81,9 @@ def export(job: Job) -> int:
         "table": np.concatenate(list(tables.values())),
     }
     write_npy(folder / "human36m-multiview-labels-GTbboxes.npy", labels)
-    write_npy(folder / BOXES_FILE, boxes_of_all_frames(job, list(tables)))
+    write_npy(folder / BOXES_FILE, boxes_of_all_frames(job, tables))
     link_to(job, job.root / PROCESSED, job.out / PROCESSED)
     return len(tables)
-
-
-def action_names(job: Job) -> list[str]:
-    """Return the 30 names of sequences, Directions-1 to WalkingTogether-2."""
-    return [sequence.name for sequence in job.metadata.sequences_of(SUBJECTS_WITH_GROUND_TRUTH[0])]
 
 
 def cameras(job: Job) -> np.ndarray:
@@ -102,10 +96,6 @@ def cameras(job: Job) -> np.ndarray:
                 camera.rotation, camera.translation[:, None], camera.calibration, camera.distortion
             )  # fmt: skip
     return table
-
-
-def is_processed(job: Job, sequence: Sequence) -> bool:
-    return not is_absent(annotations_of(job, sequence))
 
 
 def annotations_of(job: Job, sequence: Sequence) -> Path:
@@ -127,7 +117,7 @@ def rows_of_sequence(job: Job, sequence: Sequence, actions: list[str]) -> np.nda
             boxes = annotations["bbox"][...] if "bbox" in annotations else np.full((len(frames), 4), NO_BOX)
     except (OSError, KeyError) as error:
         damage = f"{file} cannot be read ({str(error).splitlines()[0]}); remove it and run process_all.py again"
-        job.problem(f"{sequence}: left out, {fault_of(file) or damage}")
+        job.record.problems.append(f"{sequence}: left out, {fault_of(file) or damage}")
         return None
     note_missing(job, sequence, frames, views, boxes)
     numbers, first, row_of = np.unique(frames, return_index=True, return_inverse=True)
@@ -167,10 +157,12 @@ def note_missing(job: Job, sequence: Sequence, frames: np.ndarray, views: np.nda
         if not of_camera:
             job.missing.add(subject, "view", f"not in {PROCESSED}/{subject}", again, f"{sequence.name} {camera}")
         images = set(of_camera) - set(processed_frames(job, sequence, camera))
-        if images and sequence not in job.linked.unread:
+        if images and sequence not in job.unread:
             job.missing.add(subject, "image", f"not in {PROCESSED}/{subject}", again, sequence.name, len(images))
     if len({tuple(of_camera) for of_camera in by_camera.values() if of_camera}) > 1:
-        job.problem(f"{sequence}: its cameras have different frames, but the format has one list for all four; {again}")
+        job.record.problems.append(
+            f"{sequence}: its cameras have different frames, but the format has one list for all four; {again}"
+        )
     without = int((boxes[:, 0] == NO_BOX[0]).sum())
     if without:
         remedy = f"unpack {BOXES}_{subject} and {again}"
@@ -181,30 +173,28 @@ class BoxTask(NamedTuple):
     """The boxes of a sequence to read."""
 
     sequence: Sequence
-    views: tuple[tuple[str, Path, tuple[int, int]], ...]  # camera; .mat file; height, width of its frames
+    views: list[tuple[str, Path, tuple[int, int]]]  # camera; .mat file; height, width of its frames
 
 
-def boxes_of_all_frames(job: Job, labelled: list[Sequence]) -> dict[str, dict[str, dict[str, np.ndarray]]]:
+def boxes_of_all_frames(job: Job, labelled: Iterable[Sequence]) -> dict[str, dict[str, dict[str, np.ndarray]]]:
     """Read the boxes of sequences from their .mat files: subject -> sequence -> camera -> (frames, 4) int32.
 
     A view without its file, or with a broken one, is named and left out.
     """
     tasks = box_tasks(job, labelled)
-    for _ in range(sum(len(job.metadata.sequences_of(subject)) for subject in job.subjects) - len(tasks)):
-        job.step()
-    found: dict[Sequence, dict[str, np.ndarray]] = {}
-    for task, result, failure in job.run_tasks(boxes_of_sequence, tasks):
-        found[task.sequence], problems = result or ({}, [f"{task.sequence}: no boxes: {failure}"])
-        for problem in problems:
-            job.problem(problem)
-        job.step()
     boxes: dict[str, dict[str, dict[str, np.ndarray]]] = {}
-    for task in tasks:  # in order, whichever was read first
-        boxes.setdefault(task.sequence.subject, {})[task.sequence.name] = found[task.sequence]
+    for sequence, _ in tasks:  # in order, whichever is read first
+        boxes.setdefault(sequence.subject, {})[sequence.name] = {}
+    job.progress.start_at(0, len(tasks))  # boxes take hours, and everything else seconds
+    for (sequence, _), result, failure, _ in job.run_tasks(boxes_of_sequence, tasks):
+        found, problems = result or ({}, [f"{sequence}: no boxes: {failure}"])
+        boxes[sequence.subject][sequence.name] = found
+        job.record.problems.extend(problems)
+        job.progress.update()
     return boxes
 
 
-def box_tasks(job: Job, labelled: list[Sequence]) -> list[BoxTask]:
+def box_tasks(job: Job, labelled: Iterable[Sequence]) -> list[BoxTask]:
     """Return a task for each sequence that has files of boxes; name the files and folders that are missing."""
     tasks = []
     remedy = f"run {KIND_FACTS[BOXES].script} and extract_all.py"
@@ -213,19 +203,19 @@ def box_tasks(job: Job, labelled: list[Sequence]) -> list[BoxTask]:
         fault = fault_of(folder)
         if fault or is_absent(folder):
             lack = f"no {BOXES} in {job.root / EXTRACTED / subject}; {remedy}"
-            job.problem(f"{subject}: left out of {BOXES_FILE}: {fault or lack}")
+            job.record.problems.append(f"{subject}: left out of {BOXES_FILE}: {fault or lack}")
             continue
+        where = f"not in {EXTRACTED}/{subject}/{BOXES}, so {BOXES_FILE} lacks them"
         for sequence in of_subject:
-            views = []
+            task = BoxTask(sequence, [])
             for camera in job.metadata.camera_ids:
                 file = unpacked_file(job.root, sequence, BOXES, camera)
                 if not is_absent(file):
-                    views.append((camera, file, image_size(job, subject, camera)))
+                    task.views.append((camera, file, image_size(job, subject, camera)))
                 else:
-                    where = f"not in {EXTRACTED}/{subject}/{BOXES}, so {BOXES_FILE} lacks them"
                     job.missing.add(subject, "file", where, remedy, file.name)
-            if views:
-                tasks.append(BoxTask(sequence, tuple(views)))
+            if task.views:
+                tasks.append(task)
     return tasks
 
 

@@ -9,14 +9,13 @@ images/S1/S1_Walking_1.54138969/S1_Walking_1.54138969_000001.jpg
 
 import zipfile
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from h36m.dataset import MOVING_JOINTS, POSES_2D, POSES_3D, UNPACK_ALL_AGAIN, Sequence
-from h36m.export.links import link_images, name_missing_images, processed_frames
+from h36m.export.links import link_images, numbered
 from h36m.export.pickles import write_pickle
 from h36m.export.shared import (
     IMAGE_HEIGHTS,
@@ -58,21 +57,18 @@ def export(job: Job) -> int:
     Returns:
         how many views were exported.
     """
-    count = 0
     folder = job.unfinished / "annotation_body3d"
     folder.mkdir()
-    for name, subjects in SETS.items():
-        of_set = replace(job, subjects=tuple(subject for subject in job.subjects if subject in subjects))
-        count += export_set(of_set, name, folder)
     write_pickle(folder / "cameras.pkl", cameras(job))
-    return count
+    return sum(export_set(job, name, subjects, folder) for name, subjects in SETS.items())
 
 
-def export_set(job: Job, name: str, folder: Path) -> int:
+def export_set(job: Job, name: str, subjects: tuple[str, ...], folder: Path) -> int:
     """Write the rows of the training or the test set, and link their images; return how many views it has."""
+    of_set = replace(job, subjects=tuple(subject for subject in job.subjects if subject in subjects))
     views = [
         view
-        for sequence in unpacked_sequences(job, KINDS)
+        for sequence in unpacked_sequences(of_set, KINDS)
         for camera in job.metadata.camera_ids
         if (view := read_view(job, sequence, camera)) is not None
     ]
@@ -83,7 +79,9 @@ def export_set(job: Job, name: str, folder: Path) -> int:
         if name == "train":
             write_statistics(folder / rate, chosen)
     for view in views:
-        link_images_of(job, view)
+        # What is missing is not a problem: lifters read no images, and training from images may use another rate.
+        beginning = beginning_of_names(view)
+        link_images(job, job.unneeded, view.sequence, view.camera, len(view.frames), STEPS["fps10"], beginning)
     return len(views)
 
 
@@ -95,7 +93,7 @@ def read_view(job: Job, sequence: Sequence, camera: str) -> View | None:
         return None
     if len(pose_2d) != len(pose_3d):
         counts = f"{len(pose_2d)} poses in {POSES_2D}, {len(pose_3d)} in {POSES_3D}"
-        job.problem(f"{sequence} {camera}: left out: {counts}; {UNPACK_ALL_AGAIN}")
+        job.record.problems.append(f"{sequence} {camera}: left out: {counts}; {UNPACK_ALL_AGAIN}")
         return None
     small_2d, small_3d = (poses[:, MOVING_JOINTS].astype(np.float32) for poses in (pose_2d, pose_3d))
     return View(sequence, camera, range(len(pose_2d)), small_2d, small_3d)
@@ -106,22 +104,18 @@ def every(view: View, step: int) -> View:
     return view._replace(frames=view.frames[::step], pose_2d=view.pose_2d[::step], pose_3d=view.pose_3d[::step])
 
 
-def frame_name(sequence: Sequence, camera: str, frame: int) -> str:
-    """Return a frame's name in `imgname`, which mmpose parses; the base is that of the file."""
-    return f"{beginning_of_names(sequence, camera)}{frame + 1:06d}.jpg"
-
-
-def beginning_of_names(sequence: Sequence, camera: str) -> str:
-    view = f"{sequence.subject}_{sequence.base.replace(' ', '_')}.{camera}"
-    return f"{sequence.subject}/{view}/{view}_"
+def beginning_of_names(view: View) -> str:
+    """Return the beginning of the view's names in `imgname`, which mmpose parses; the base is that of the file."""
+    name = f"{view.sequence.subject}_{view.sequence.base.replace(' ', '_')}.{view.camera}"
+    return f"{view.sequence.subject}/{name}/{name}_"
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
 
 
 def names(view: View) -> np.ndarray:
-    beginning = beginning_of_names(view.sequence, view.camera)
-    return np.array([f"{beginning}{frame + 1:06d}.jpg" for frame in view.frames])
+    beginning = beginning_of_names(view)
+    return np.array([numbered(beginning, frame) for frame in view.frames])
 
 
 def centers(view: View) -> np.ndarray:
@@ -158,17 +152,11 @@ COLUMNS = {"imgname": names, "center": centers, "scale": scales, "part": parts, 
 
 
 def write_rows(file: Path, views: list[View]) -> None:
-    """Write an uncompressed npz, view by view: its arrays would take over 2 GB of memory."""
-    count = sum(len(view.frames) for view in views)
-    longest = max(len(frame_name(view.sequence, view.camera, 0)) for view in views)
+    """Write an uncompressed npz, one array after another: together they would take over 2 GB of memory."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as npz:
         for name, rows_of in COLUMNS.items():
-            type_ = np.dtype(f"<U{longest}" if rows_of is names else "<f8")
-            header = {"descr": type_.str, "fortran_order": False, "shape": (count, *rows_of(views[0]).shape[1:])}
             with npz.open(f"{name}.npy", "w", force_zip64=True) as array:
-                np.lib.format.write_array_header_1_0(array, header)
-                for view in views:
-                    array.write(np.ascontiguousarray(rows_of(view), dtype=type_).data.cast("B"))
+                np.lib.format.write_array(array, np.concatenate([rows_of(view) for view in views]))
 
 
 def write_statistics(folder: Path, views: list[View]) -> None:
@@ -191,18 +179,6 @@ def write_statistics(folder: Path, views: list[View]) -> None:
             total, squares = total + apart.sum(axis=0), squares + (apart**2).sum(axis=0)
         statistics = {"mean": pivot + total / count, "std": np.sqrt(squares / count - (total / count) ** 2)}
         write_pickle(folder / f"{name}_stats.pkl", statistics)
-
-
-# -- images and cameras ------------------------------------------------------------------------------------------------
-
-
-def link_images_of(job: Job, view: View) -> None:
-    """Link the images that processed/ has of a view, and say which of those at 10 frames/s are missing."""
-    frames = processed_frames(job, view.sequence, view.camera)
-    link_images(job, view.sequence, view.camera, frames, partial(frame_name, view.sequence, view.camera))
-    # Not a problem: lifters read no images, and training from images may use another rate.
-    customary = set(range(0, len(view.frames), STEPS["fps10"]))
-    name_missing_images(job, job.unneeded, view.sequence, customary - set(frames), STEPS["fps10"])
 
 
 def cameras(job: Job) -> dict[tuple[str, str], dict]:

@@ -9,7 +9,6 @@ images/s_01_act_02_subact_01_ca_01/s_01_act_02_subact_01_ca_01_000001.jpg
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 
 from h36m.cameras import Camera, to_camera
 from h36m.dataset import MOVING_JOINTS, POSES_3D_WORLD, Sequence
-from h36m.export.links import link_images, name_missing_images, processed_frames
+from h36m.export.links import link_images, numbered
 from h36m.export.shared import (
     TRAINING_SUBJECTS,
     Job,
@@ -56,18 +55,15 @@ def export_subject(job: Job, subject: str, folder: Path) -> int:
     Returns:
         how many sequences were exported; without any there are no files.
     """
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
+    entries: list[tuple[dict[str, Any], dict[str, Any]]] = []
     joint_3d: dict[str, dict[str, dict[str, list]]] = {}
     for sequence, world in sequences_in_world(replace(job, subjects=(subject,))):
         joints = world[:, MOVING_JOINTS]
         frames, views = link_views(job, sequence, len(joints))
         of_action = joint_3d.setdefault(str(sequence.action), {})
         of_action[str(sequence.subaction)] = {str(frame): joints[frame].tolist() for frame in frames}
-        for image, annotation in entries_of(job, sequence, joints, frames, views, first=len(images)):
-            images.append(image)
-            annotations.append(annotation)
-    data = {"images": images, "annotations": annotations}
+        entries += entries_of(job, sequence, joints, frames, views, first=len(entries))
+    data = {"images": [image for image, _ in entries], "annotations": [annotation for _, annotation in entries]}
     contents = {"data": data, "camera": cameras_of(job, subject), "joint_3d": joint_3d}
     for name, content in contents.items() if joint_3d else ():
         file = folder / f"Human36M_subject{subject_number(subject)}_{name}.json"
@@ -99,17 +95,13 @@ def link_views(job: Job, sequence: Sequence, count: int) -> tuple[list[int], lis
         the frames that some loader takes, or that have an image, in order; number (from 1) and id of each camera.
     """
     frames = {frame for step in LOADED_EVERY for frame in range(0, count, step)}
-    views = []
-    for number, camera_id in enumerate(job.metadata.camera_ids, start=1):
-        if is_damaged(sequence, camera_id):
-            continue
-        processed = [frame for frame in processed_frames(job, sequence, camera_id) if frame < count]
-        link_images(job, sequence, camera_id, processed, partial(image_of, sequence, number))
-        # A problem: the loaders fail at an entry without its image.
-        every = LOADED_EVERY[sequence.subject not in TRAINING_SUBJECTS]
-        name_missing_images(job, job.missing, sequence, set(range(0, count, every)) - set(processed), every)
-        views.append((number, camera_id))
-        frames |= set(processed)
+    every = LOADED_EVERY[sequence.subject not in TRAINING_SUBJECTS]
+    ids = enumerate(job.metadata.camera_ids, start=1)
+    views = [(number, camera_id) for number, camera_id in ids if not is_damaged(sequence, camera_id)]
+    for number, camera_id in views:
+        # A missing image is a problem: the loaders fail at an entry without it.
+        beginning = beginning_of_names(sequence, number)
+        frames.update(link_images(job, job.missing, sequence, camera_id, count, every, beginning))
     return sorted(frames), views
 
 
@@ -128,12 +120,13 @@ def entries_of(
     for number, camera_id in views:
         camera = job.metadata.cameras[sequence.subject, camera_id]
         points = pixels_without_distortion(to_camera(joints[frames], camera), camera)
+        beginning = beginning_of_names(sequence, number)
         height, width = image_size(job, sequence.subject, camera_id)
         visible = np.all((points >= 0) & (points < (width, height)), axis=-1)
         for frame, box, inside in zip(frames, boxes_around(points), visible, strict=True):
             image = {
                 "id": identity,
-                "file_name": image_of(sequence, number, frame),
+                "file_name": numbered(beginning, frame),
                 "width": width,
                 "height": height,
                 "subject": number_of_subject,
@@ -143,12 +136,7 @@ def entries_of(
                 "cam_idx": number,
                 "frame_idx": frame,
             }
-            annotation = {
-                "id": identity,
-                "image_id": identity,
-                "bbox": box.tolist(),
-                "keypoints_vis": inside.tolist(),
-            }
+            annotation = {"id": identity, "image_id": identity, "bbox": box.tolist(), "keypoints_vis": inside.tolist()}
             yield image, annotation
             identity += 1
 
@@ -170,10 +158,10 @@ def boxes_around(points: np.ndarray) -> np.ndarray:
     return np.concatenate([center - BOX_FACTOR * size / 2, BOX_FACTOR * size], axis=1)
 
 
-def image_of(sequence: Sequence, camera_number: int, frame: int) -> str:
-    """Return an image's name; it counts from 1, `frame` from 0."""
+def beginning_of_names(sequence: Sequence, camera_number: int) -> str:
+    """Return the beginning of the names of a view's images, see `numbered`."""
     view = (
         f"s_{subject_number(sequence.subject):02d}_act_{sequence.action:02d}_subact_{sequence.subaction:02d}"
         f"_ca_{camera_number:02d}"
     )
-    return f"{view}/{view}_{frame + 1:06d}.jpg"
+    return f"{view}/{view}_"

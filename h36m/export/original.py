@@ -23,29 +23,22 @@ def export(job: Job) -> int:
     Returns:
         how many folders were linked.
     """
-    count = 0
-    wanted = [
-        kind
-        for kind in KINDS
-        if not all(is_absent(unpacked_folder(job.root, Archive(kind, subject))) for subject in job.subjects)
-    ]
+    archives = [Archive(kind, subject) for subject in job.subjects for kind in KINDS]
+    there = [archive for archive in archives if not is_absent(unpacked_folder(job.root, archive))]
+    faulty = {archive: fault for archive in there if (fault := fault_of(unpacked_folder(job.root, archive)))}
+    job.record.problems.extend(f"{archive.subject}: not linked: {fault}" for archive, fault in faulty.items())
+    linked = [archive for archive in there if archive not in faulty]
+    for archive in linked:
+        inner = KIND_FACTS[archive.kind].inner_folder
+        link_to(job, unpacked_folder(job.root, archive), job.out / archive.subject / inner)
+    wanted = {archive.kind for archive in there}
     for subject in job.subjects:
-        absent = []
-        for kind in wanted:
-            folder = unpacked_folder(job.root, Archive(kind, subject))
-            if fault := fault_of(folder):
-                job.problem(f"{subject}: not linked: {fault}")
-            elif not is_absent(folder):
-                link_to(job, folder, job.out / subject / KIND_FACTS[kind].inner_folder)
-                count += 1
-            else:
-                absent.append(kind)
+        absent = [kind for kind in KINDS if kind in wanted and Archive(kind, subject) not in there]
         if absent or not wanted:
-            where = job.root / EXTRACTED / subject
-            job.problem(f"{subject}: {', '.join(absent) or 'left out, nothing'} not in {where}; run extract_all.py")
-        for _ in job.metadata.sequences_of(subject):
-            job.step()
+            names, where = ", ".join(absent) or "left out, nothing", job.root / EXTRACTED / subject
+            job.record.problems.append(f"{subject}: {names} not in {where}; run extract_all.py")
+        job.progress.update(len(job.metadata.sequences_of(subject)))
     for folder in (job.unfinished, job.unfinished / "Release-v1.2"):  # the second as PosePile has it
         folder.mkdir(exist_ok=True)
         shutil.copyfile(METADATA_FILE, folder / METADATA_FILE.name)
-    return count
+    return len(linked)

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 from h36m import __version__
 from h36m.dataset import ANNOTATIONS_FILE, IMAGES, PROCESSED, Archive, unpacked_folder
 from h36m.done import ResultRecord, State, digest_of, state_of
-from h36m.export.links import relative_path
 from h36m.metadata import METADATA_FILE
 from h36m.storage import write_atomically
 
@@ -19,14 +18,11 @@ from h36m.storage import write_atomically
 class ExportRecord(ResultRecord):
     """What an export was made from, and what it consists of; paths are relative to its folder."""
 
-    notices: list[str]
-    files: dict[str, int]  # their sizes
-    links: dict[str, str]  # of files and folders: where they lead to
-    folders: dict[str, int]  # of images: how many names each has
-    copied: list[str]  # folders of images, and links, that are copies
-
-
-NOTHING = ExportRecord(settings={}, inputs={}, problems=[], notices=[], files={}, links={}, folders={}, copied=[])
+    notices: list[str] = field(default_factory=list)
+    files: dict[str, int] = field(default_factory=dict)  # their sizes; there are some in every export
+    links: list[str] = field(default_factory=list)  # to files and folders
+    folders: dict[str, int] = field(default_factory=dict)  # of images: how many names each has
+    copied: list[str] = field(default_factory=list)  # links and folders of images that are copies
 
 
 def write_record(file: Path, record: ExportRecord) -> None:
@@ -43,7 +39,7 @@ def settings_of(root: Path, out: Path, subjects: list[str]) -> dict[str, Any]:
         # An edited module writes something else, and so does another metadata.xml.
         "contents": digest_of([METADATA_FILE, *sorted(Path(__file__).parent.glob("*.py"))]),
         "subjects": subjects,
-        "root": relative_path(root, out),  # links are relative: all may be moved together
+        "root": os.path.relpath(root, out),  # links are relative: all may be moved together
     }
 
 

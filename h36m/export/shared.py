@@ -1,15 +1,15 @@
 """Shared by the formats: a job, its sequences, published poses and names. Links to images are in h36m.export.links."""
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from h36m.cameras import Camera
-from h36m.cli import count_of
+from h36m.cli import Progress, count_of
 from h36m.dataset import (
     EXTRACTED,
     KIND_FACTS,
@@ -21,6 +21,7 @@ from h36m.dataset import (
     unpacked_folder,
 )
 from h36m.errors import TaskError
+from h36m.export.record import ExportRecord
 from h36m.files.poses import read_poses
 from h36m.metadata import Metadata
 from h36m.storage import fault_of, is_absent
@@ -40,7 +41,7 @@ DAMAGED_SUBJECT, DAMAGED_SEQUENCE, DAMAGED_CAMERA = "S11", "Directions-2", "5413
 class Missing:
     """What is missing, collected so that one line lists all of a kind for a subject: there may be hundreds."""
 
-    found: dict[tuple[str, str, str, str], tuple[int, dict[str, None]]] = field(default_factory=dict)
+    found: dict[tuple[str, str, str, str], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
     def add(self, subject: str, noun: str, where: str, remedy: str, name: str, count: int = 1) -> None:
         """Note that something of a subject is missing.
@@ -52,75 +53,51 @@ class Missing:
             name: its own, or that of the sequence it belongs to; a name given several times is printed once.
             count: how many of the noun.
         """
-        before, names = self.found.get((subject, noun, where, remedy), (0, {}))
-        self.found[subject, noun, where, remedy] = (before + count, names | {name: None})
+        self.found[subject, noun, where, remedy][name] += count
 
     def lines(self) -> list[str]:
         """Return a line for each subject and kind of thing."""
         return [
-            f"{subject}: {count_of(count, noun)} {where}: {', '.join(names)}; {remedy}"
-            for (subject, noun, where, remedy), (count, names) in self.found.items()
+            f"{subject}: {count_of(names.total(), noun)} {where}: {', '.join(names)}; {remedy}"
+            for (subject, noun, where, remedy), names in self.found.items()
         ]
-
-
-@dataclass
-class Linked:
-    """The links that an export has made, or found made, by their paths relative to its folder."""
-
-    links: dict[str, str] = field(default_factory=dict)  # of files and folders: where they lead to
-    folders: dict[str, int] = field(default_factory=dict)  # of images: how many each folder has
-    copied: list[str] = field(default_factory=list)  # folders of images that are copies
-    stale: list[Path] = field(default_factory=list)  # images of frames that processed/ has no more, removed at the end
-    unread: set[Sequence] = field(default_factory=set)  # whose images cannot be listed
-
-
-# Takes a function and its arguments; yields argument, result (None if it failed) and failure, in any order.
-RunTasks = Callable[[Callable[[Any], Any], list], Iterable[tuple[Any, Any, str | None]]]
-
-
-def one_by_one(work: Callable[[Any], Any], tasks: list) -> Iterator[tuple[Any, Any, str | None]]:
-    """Run tasks in this process, one after another, see RunTasks."""
-    for task in tasks:
-        yield task, work(task), None
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is exported, and where to."""
+    """What is exported, where to, and what came of it."""
 
+    format: str
     root: Path  # the folder of extracted/ and processed/
     subjects: tuple[str, ...]
     metadata: Metadata
     unfinished: Path  # an empty folder: the files of the format are written here, and moved to `out` when all is done
-    out: Path  # the format's folder; links to images are made here at once, since each is complete by itself
-    step: Callable[[], object] = lambda: None  # called after each sequence of `sequences`
-    problems: list[str] = field(default_factory=list)  # lines about what is missing or broken
+    out: Path  # the format's folder; links are made here at once, since each is complete by itself
+    before: ExportRecord  # of the earlier export; without files where there is none
+    record: ExportRecord  # of this one, filled on the way
+    progress: Progress  # of its sequences
+    # For long tasks: takes a function and its arguments; yields argument, result, failure and traceback, in any order.
+    run_tasks: Callable[[Callable[[Any], Any], list], Iterable[tuple[Any, Any, str | None, str | None]]]
     missing: Missing = field(default_factory=Missing)  # these are problems too, one line for each subject
     unneeded: Missing = field(default_factory=Missing)  # missing, and no problem: a notice for each subject
-    linked: Linked = field(default_factory=Linked)
-    copied_before: frozenset[str] = frozenset()  # folders of images that an earlier run copied
-    run_tasks: RunTasks = one_by_one  # for long tasks: export_all.py runs them in several processes
-
-    def problem(self, line: str) -> None:
-        """Note a line about what is missing or broken."""
-        self.problems.append(line)
+    unread: set[Sequence] = field(default_factory=set)  # whose images cannot be listed
+    images: dict[str, set[str]] = field(default_factory=dict)  # the names of the images that each folder should have
 
 
-def sequences(job: Job, is_there: Callable[[Sequence], bool], where: str, remedy: str) -> Iterator[Sequence]:
-    """Yield the sequences by subject, action and subaction; record those that have no input as missing.
+def sequences(job: Job, subject: str, there: list[Sequence], where: str, remedy: str) -> Iterator[Sequence]:
+    """Yield a subject's sequences by action and subaction; record those that have no input as missing.
 
     Args:
-        is_there: whether a sequence has what the format is made from, or a part of it.
-        where: the folder that lacks them, below the root, for the message.
+        there: those that have what the format is made from, or a part of it.
+        where: the folder that lacks the others, below the root, for the message.
         remedy: what to do about them, an imperative.
     """
-    for subject in job.subjects:
-        for sequence in job.metadata.sequences_of(subject):
-            if is_there(sequence):
-                yield sequence
-            else:
-                job.missing.add(subject, "sequence", f"not in {where}/{subject}", remedy, sequence.name)
-            job.step()
+    for sequence in job.metadata.sequences_of(subject):
+        if sequence in there:
+            yield sequence
+        else:
+            job.missing.add(subject, "sequence", f"not in {where}/{subject}", remedy, sequence.name)
+        job.progress.update()
 
 
 def unpacked_sequences(job: Job, kinds: tuple[str, ...]) -> Iterator[Sequence]:
@@ -133,21 +110,17 @@ def unpacked_sequences(job: Job, kinds: tuple[str, ...]) -> Iterator[Sequence]:
         folders = {kind: unpacked_folder(job.root, Archive(kind, subject)) for kind in kinds}
         absent = [kind for kind, folder in folders.items() if is_absent(folder)]
         faults = [fault for folder in folders.values() if (fault := fault_of(folder))]
+        of_subject = job.metadata.sequences_of(subject)
         if absent or faults:
             scripts = " and ".join(dict.fromkeys([*(KIND_FACTS[kind].script for kind in absent), "extract_all.py"]))
             lack = f"no {', '.join(absent)} in {job.root / EXTRACTED / subject}; run {scripts}"
-            job.problem(f"{subject}: left out, {faults[0] if faults else lack}")
-            for _ in job.metadata.sequences_of(subject):
-                job.step()
+            job.record.problems.append(f"{subject}: left out, {faults[0] if faults else lack}")
+            job.progress.update(len(of_subject))
             continue
         names = {file.name for folder in folders.values() for file in folder.iterdir()}
         bases = {name.partition(".")[0] for name in names}
-        of_subject = replace(job, subjects=(subject,))
-        yield from sequences(of_subject, partial(_has_base, bases), EXTRACTED, "run extract_all.py")
-
-
-def _has_base(bases: set[str], sequence: Sequence) -> bool:
-    return sequence.base in bases
+        there = [sequence for sequence in of_subject if sequence.base in bases]
+        yield from sequences(job, subject, there, EXTRACTED, "run extract_all.py")
 
 
 def published_poses(job: Job, sequence: Sequence, kind: str, camera: str = "") -> np.ndarray | None:
@@ -165,7 +138,7 @@ def published_poses(job: Job, sequence: Sequence, kind: str, camera: str = "") -
         return read_poses(file, 2 if kind == POSES_2D else 3)
     except TaskError as error:
         view = f"{sequence} {camera}" if kind != POSES_3D_WORLD else sequence
-        job.problem(f"{view}: left out: {error}")
+        job.record.problems.append(f"{view}: left out: {error}")
         return None
 
 

@@ -38,7 +38,7 @@ def export(job: Job) -> int:
             continue
         short = [camera for camera, view in zip(cameras, views, strict=True) if len(view) < len(world)]
         if short:
-            job.problem(
+            job.record.problems.append(
                 f"{sequence}: left out: fewer poses in {POSES_2D} of {', '.join(short)} than the {len(world)} in "
                 f"{POSES_3D_WORLD}; {UNPACK_ALL_AGAIN}"
             )

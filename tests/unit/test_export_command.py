@@ -18,10 +18,6 @@ def test_options_of_all_scripts_are_taken(format_):
     assert (arguments.quiet, arguments.debug, arguments.out) == (True, True, Path("a b"))
 
 
-def test_out_is_the_formats_own_folder_by_default():
-    assert export_all.build_parser().parse_args(["mmpose"]).out is None
-
-
 def test_version_is_printed(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["somewhere/export_all.py", "--root", "nowhere", "--version"])
     with pytest.raises(SystemExit) as ended:
