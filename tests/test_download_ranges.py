@@ -224,7 +224,7 @@ def test_kill_at_any_moment_costs_no_byte_that_was_noted(tmp_path, release, seed
             finish(process)
             left = PartialDownload(downloads.part(NAME))
             assert left.missing is None or left.bytes_done >= noted
-            noted = left.bytes_done if left.missing is not None and left.version.size else 0
+            noted = left.bytes_done if left.missing is not None and left.size else 0
             if noted and left.path.exists():
                 missing = {at for start, end in left.missing for at in range(start, end or len(content))}
                 there = left.path.read_bytes()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from h36m.cli import Progress
 from h36m.download.partial import Ranges
-from h36m.download.response import ArchiveResponse, ResponseFit, reconcile
+from h36m.download.response import ArchiveResponse
 from h36m.download.retry import FIRST_PAUSE_SECONDS, ChangedError, NotAnArchiveError, TemporaryError, TooManyError
 from h36m.download.transfer import Transfer
 from h36m.errors import RunStoppedError
@@ -80,7 +80,7 @@ def download_ranges(transfer: Transfer, response: ArchiveResponse, bar: Progress
         OSError: such as a full disk.
     """
     partial = transfer.partial
-    transfer.note_downloader("requests")
+    transfer.downloaders["requests"] = None
     partial.split(1)  # joins ranges next to each other
     assert partial.missing and partial.missing[0][0] == response.start, "the caller has checked that"
     has_ranges = response.has_ranges and response.size is not None
@@ -200,7 +200,7 @@ def _write_piece(work: Work, position: int, end: int | None, response: ArchiveRe
             if work.is_over:
                 return
             # The server did not send the archive's size: verification shows whether it is complete.
-            partial.set_version(response.version._replace(size=position))
+            partial.set_size(position)
             end = position
     finally:
         with work.lock:
@@ -213,12 +213,12 @@ def _write_piece(work: Work, position: int, end: int | None, response: ArchiveRe
 
 
 def _request_piece(transfer: Transfer, start: int, end: int | None) -> ArchiveResponse:
-    name, host, version = transfer.file_name, transfer.site.host, transfer.partial.version
-    response = transfer.site.open_archive(transfer.archive, start, end, version, transfer.patience)
-    fit = reconcile([(start, end)], version, response)
-    if fit is ResponseFit.USABLE:
-        return response
-    response.close()
-    if fit is ResponseFit.CHANGED:
+    name, host = transfer.file_name, transfer.site.host
+    response = transfer.site.open_archive(transfer.archive, start, end, transfer.patience)
+    if transfer.has_other_size(response):
+        response.close()
         raise ChangedError(f"{name}: changed on {host} during the download")
-    raise TooManyError(f"{name}: {host} sent another byte range than requested")
+    if response.start != start:
+        response.close()
+        raise TooManyError(f"{name}: {host} sent another byte range than requested")
+    return response

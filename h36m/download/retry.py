@@ -59,12 +59,7 @@ def seconds_to_wait(retry_after: str) -> float | None:
 
 
 def pause_seconds(number: int, wait: float | None) -> float:
-    """Return how long to wait after a failure: as long as the server asked, or else longer each time.
-
-    Args:
-        number: of failures in a row before this one.
-        wait: seconds that the server asked to wait, if it did.
-    """
+    """Return how long to wait after a failure that `number` others precede; `wait` is what the server asked for."""
     return FIRST_PAUSE_SECONDS * 2**number if wait is None else wait
 
 
@@ -98,10 +93,8 @@ def retry(action: Callable[[], None], say: Say, stop: threading.Event) -> None:
 
 
 def is_caused_by(error: BaseException, *types: type[BaseException]) -> bool:
-    """Return whether an error, or one of those that led to it, is of one of these types.
-
-    requests and urllib3 wrap an error in others: as an argument, as `reason`, or as what was being handled.
-    """
+    """Return whether an error, or one of those that led to it, is of one of these types."""
+    # requests and urllib3 wrap an error in others: as an argument, as `reason`, or as what was being handled.
     waiting: list[object] = [error]
     seen: list[BaseException] = []
     while waiting:

@@ -21,7 +21,6 @@ except ImportError:  # Windows has none
 from h36m.cli import Say
 from h36m.dataset import ARCHIVE_EXTENSION, KIND_FACTS, SITE_SUBJECT_NUMBERS, Archive
 from h36m.download.config import Configuration, save_session
-from h36m.download.partial import Version
 from h36m.download.proxies import check_proxy, host_of
 from h36m.download.request import send
 from h36m.download.response import STALL_SECONDS, ArchiveResponse, read_chunks, read_response
@@ -188,13 +187,11 @@ class Site:
         return f"{self.base_url}filebrowser.php?{urlencode(query, safe='/')}"
 
     def open_archive(
-        self, archive: Archive, start: int, end: int | None, version: Version, seconds: float | None = None
+        self, archive: Archive, start: int, end: int | None, seconds: float | None = None
     ) -> ArchiveResponse:
         """Request an archive's bytes from `start` to before `end` (None: to its end). The caller closes the response.
 
         Args:
-            version: of the earlier bytes; if the server has another one now, it is asked to send that from
-                the beginning.
             seconds: to wait for each byte; None for as long as for any other response.
 
         Raises:
@@ -203,10 +200,6 @@ class Site:
         """
         name = archive.file_name
         headers = {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
-        if start and version.etag and not version.etag.startswith("W/"):  # a weak one may not be used for ranges
-            headers["If-Range"] = version.etag
-        elif start and version.last_modified:
-            headers["If-Range"] = version.last_modified
         response = self._get(self.archive_url(archive), self.session, headers, seconds)
         try:
             self._raise_for_failure(response, f"requesting {name}")
@@ -219,7 +212,7 @@ class Site:
             raise
 
     def _without_secrets(self, text: str) -> str:
-        """Return a line that may quote a page of the site without secrets; some pages repeat what they were sent."""
+        """Return a line that may quote a page of the site without secrets: some pages repeat what they were sent."""
         secrets = (self.session, self.configuration.password)
         # Their beginnings, since a quotation may end within one.
         if any(secret and secret[:SECRET_BEGINNING] in text for secret in secrets):

@@ -19,9 +19,7 @@ from helpers.faulty_site import made_certificate
 from helpers.scripts import PROJECT
 
 from h36m.dataset import ARCHIVES, KINDS, POSES_2D, VERIFIED_RECORD, VIDEOS, Archive, archive_file
-from h36m.download import archive, axel, complete, config, partial, ranges, response, retry, run, site, transfer, verify
-from h36m.download.partial import Version
-from h36m.download.response import ResponseFit
+from h36m.download import archive, complete, config, partial, ranges, retry, run, site, transfer, verify
 from h36m.errors import RunStoppedError, TaskError, UsageError
 from h36m.storage import Record
 
@@ -140,60 +138,6 @@ def test_two_faults_of_one_kind_in_two_files_are_two(tmp_path):
         verdicts.append(verify.check_archive(path, Archive(VIDEOS, "S1"), MD5))
     assert verdicts[0] != verdicts[1]
     assert verify.check_archive(path, Archive(VIDEOS, "S1"), MD5) == verdicts[1]
-
-
-# -- the response and the partial download -----------------------------------------------------------------------------
-
-
-def responded(start: int, size: int | None, is_past_end: bool = False, etag: str | None = None, date=None):
-    return response.ArchiveResponse(
-        start=start,
-        size=size,
-        is_past_end=is_past_end,
-        has_ranges=True,
-        version=Version(size, etag, date),
-        url="https://host/",
-        is_own_host=True,
-        chunks=iter(()),
-    )
-
-
-NONE_YET, REST = [(0, None)], [(50, 100)]
-HOLES = [(50, 60), (80, 100)]
-
-
-@pytest.mark.parametrize(
-    "missing, version, answered, fit",
-    [
-        (NONE_YET, Version(), responded(0, 100), ResponseFit.USABLE),
-        (NONE_YET, Version(), responded(0, None), ResponseFit.USABLE),
-        (REST, Version(100), responded(50, 100), ResponseFit.USABLE),
-        (HOLES, Version(100), responded(50, 100), ResponseFit.USABLE),
-        ([(50, None)], Version(), responded(50, 100), ResponseFit.USABLE),
-        (REST, Version(100, "a", "x"), responded(50, 100, etag="a", date="x"), ResponseFit.USABLE),
-        (REST, Version(100, "a"), responded(50, 100), ResponseFit.USABLE),
-        (REST, Version(100), responded(50, None, etag="a"), ResponseFit.USABLE),
-        (None, Version(100), responded(0, 100), ResponseFit.USABLE),
-        ([(100, None)], Version(), responded(100, 100, is_past_end=True), ResponseFit.COMPLETE),
-        ([(100, 120)], Version(120), responded(100, 100, is_past_end=True), ResponseFit.COMPLETE),
-        ([(100, 120), (130, 140)], Version(140), responded(100, 100, is_past_end=True), ResponseFit.CHANGED),
-        ([(120, None)], Version(), responded(100, 100, is_past_end=True), ResponseFit.CHANGED),
-        ([(90, None)], Version(), responded(100, 100, is_past_end=True), ResponseFit.CHANGED),
-        (None, Version(), responded(100, 100, is_past_end=True), ResponseFit.CHANGED),
-        (REST, Version(100), responded(50, 101), ResponseFit.CHANGED),
-        (REST, Version(100), responded(0, 101), ResponseFit.CHANGED),
-        (REST, Version(100, "a"), responded(50, 100, etag="b"), ResponseFit.CHANGED),
-        (REST, Version(100, "a"), responded(0, 100, etag="b"), ResponseFit.CHANGED),
-        (REST, Version(100, "a", "x"), responded(50, 100, etag="a", date="y"), ResponseFit.CHANGED),
-        (REST, Version(100), responded(0, 100), ResponseFit.NO_RANGES),
-        ([(50, None)], Version(), responded(0, None), ResponseFit.NO_RANGES),
-        (REST, Version(100), responded(40, 100), ResponseFit.OTHER_RANGE),
-        (HOLES, Version(100), responded(80, 100), ResponseFit.OTHER_RANGE),
-        (NONE_YET, Version(), responded(10, 100), ResponseFit.OTHER_RANGE),
-    ],
-)
-def test_a_response_and_a_partial_download_are_reconciled(missing, version, answered, fit):
-    assert response.reconcile(missing, version, answered) is fit
 
 
 # -- retries -----------------------------------------------------------------------------------------------------------
@@ -472,7 +416,6 @@ def numbers_in_docs(pattern: str) -> set[int]:
         (r"no progress after (\w+) attempts", lambda: retry.TRIES_WITHOUT_PROGRESS),
         (r"`Retry-After`, at most (\w+) minutes", lambda: retry.LONGEST_RETRY_AFTER / 60),
         (r"restarts this archive, at most (\w+) times", lambda: complete.MOST_RESTARTS),
-        (r"retries with (\d+) connections", lambda: axel.FEW_CONNECTIONS),
         (r"over one connection, up to (\w+) times in all", lambda: archive.MOST_DOWNLOADS),
     ],
 )
