@@ -70,7 +70,11 @@ def test_requests_opens_as_many_connections_as_configured(tmp_path, release, con
 
 
 @pytest.mark.parametrize(
-    "most, refusal", [(1, "503"), (3, "429"), (3, "no ranges"), slow(3, "503"), slow(1, "429"), slow(1, "no ranges")]
+    "most, refusal",
+    [
+        *[(1, "503"), (3, "429"), (3, "no ranges"), (1, "403"), (3, "404"), (3, "400")],
+        *[slow(3, "503"), slow(1, "429"), slow(1, "no ranges")],
+    ],
 )
 def test_refused_connections_leave_their_ranges_to_the_others(tmp_path, release, most, refusal):
     with faulty_site(release, slow_plan) as site:
@@ -80,6 +84,7 @@ def test_refused_connections_leave_their_ranges_to_the_others(tmp_path, release,
         assert_right(downloads, ended)
         refused = sum(request.fault == "refused" for request in site.requests)
         assert CONNECTIONS - most <= refused < 3 * CONNECTIONS, "a refusal is heeded"
+        assert "expired" not in ended.text
         assert "restarting" not in ended.stdout and "downloading it again" not in ended.stdout
 
 

@@ -10,7 +10,7 @@ from h36m.download.axel import can_axel_continue, download_with_axel
 from h36m.download.partial import PartialDownload
 from h36m.download.ranges import WATCH_SECONDS, download_ranges
 from h36m.download.response import STALL_SECONDS, ArchiveResponse
-from h36m.download.retry import TRIES_WITHOUT_PROGRESS, TemporaryError, pause
+from h36m.download.retry import TRIES_WITHOUT_PROGRESS, TemporaryError, TooManyError, pause
 from h36m.download.transfer import QUIET_SECONDS, Transfer
 from h36m.errors import RunStoppedError, TaskError
 from h36m.storage import is_disk_full
@@ -51,7 +51,7 @@ def complete(transfer: Transfer, bar: Progress) -> str:
                 continue
         except TemporaryError as error:
             trouble = error
-        if not fruitless and trouble.wait is None:
+        if not fruitless and not isinstance(trouble, TooManyError):
             continue  # what breaks after it made progress goes on at once
         if fruitless >= TRIES_WITHOUT_PROGRESS:
             raise TaskError(

@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from h36m.cli import Progress
 from h36m.download.partial import Ranges
 from h36m.download.response import ArchiveResponse
-from h36m.download.retry import FIRST_PAUSE_SECONDS, ChangedError, NotAnArchiveError, TemporaryError, TooManyError
+from h36m.download.retry import (
+    FIRST_PAUSE_SECONDS,
+    ChangedError,
+    NotAnArchiveError,
+    RefusedArchiveError,
+    TemporaryError,
+    TooManyError,
+)
 from h36m.download.transfer import Transfer
 from h36m.errors import RunStoppedError
 
@@ -162,7 +169,7 @@ def _wait_for_others(work: Work, error: TemporaryError, failures: int) -> bool:
     """
     is_refused = isinstance(error, TooManyError)
     first, later = (SECONDS_AFTER_REFUSAL, SECONDS_TO_GROW) if is_refused else (0, FIRST_PAUSE_SECONDS)
-    pause = error.wait if error.wait is not None else later * 2 ** (failures - 1) if failures else first
+    pause = max(error.wait or 0, later * 2 ** (failures - 1) if failures else first)
     goes_on = not failures and pause <= SECONDS_AFTER_REFUSAL
     until = time.monotonic() + pause
     with work.lock:
@@ -214,7 +221,10 @@ def _write_piece(work: Work, position: int, end: int | None, response: ArchiveRe
 
 def _request_piece(transfer: Transfer, start: int, end: int | None) -> ArchiveResponse:
     name, host = transfer.file_name, transfer.site.host
-    response = transfer.site.open_archive(transfer.archive, start, end, transfer.patience)
+    try:
+        response = transfer.site.open_archive(transfer.archive, start, end, transfer.patience)
+    except RefusedArchiveError as error:  # such as one connection too many; the others may be served
+        raise TooManyError(str(error)) from None
     if transfer.has_other_size(response):
         response.close()
         raise ChangedError(f"{name}: changed on {host} during the download")

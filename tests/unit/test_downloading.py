@@ -1,6 +1,7 @@
 """The parts of downloading that need no script: checks, responses, retries, errors, the numbers in docs/."""
 
 import contextlib
+import email.utils
 import functools
 import gzip
 import hashlib
@@ -10,6 +11,7 @@ import re
 import socket
 import tarfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -145,17 +147,20 @@ def test_two_faults_of_one_kind_in_two_files_are_two(tmp_path):
 
 def test_each_pause_is_twice_as_long_unless_the_server_asks_for_another():
     assert [retry.pause_seconds(number, None) for number in range(6)] == [5, 10, 20, 40, 80, 160]
-    assert [retry.pause_seconds(number, 7) for number in range(3)] == [7, 7, 7]
-    assert retry.pause_seconds(3, 0) == 0
+    assert [retry.pause_seconds(number, 7) for number in range(3)] == [7, 10, 20]
+    assert [retry.pause_seconds(number, 0) for number in range(3)] == [5, 10, 20]
 
 
 @pytest.mark.parametrize(
     "header, seconds",
     [("0", 0), ("30", 30), ("600", 600), ("601", 600), ("999999999999", 600)]
-    + [(text, None) for text in ("", "-1", "1.5", "Wed, 21 Oct 2015 07:28:00 GMT", "²")],
+    + [(text, None) for text in ("", "-1", "1.5", "Wed, 21 Okt 2015", "²")]
+    + [("Wed, 21 Oct 2015 07:28:00 GMT", 0), ("Wed, 21 Oct 2099 07:28:00 GMT", 600)],
 )
 def test_retry_after_is_respected_up_to_ten_minutes(header, seconds):
     assert retry.seconds_to_wait(header) == seconds
+    in_five_minutes = email.utils.formatdate(time.time() + 300, usegmt=True)
+    assert retry.seconds_to_wait(in_five_minutes) == pytest.approx(300, abs=60)
 
 
 def test_what_fails_for_a_while_is_tried_seven_times(monkeypatch):
@@ -425,7 +430,7 @@ def test_docs_have_the_numbers_of_the_code(pattern, value):
 
 def test_docs_have_the_pauses_of_the_code():
     pauses = [retry.pause_seconds(number, None) for number in range(retry.TRIES_WITHOUT_PROGRESS - 1)]
-    assert f"else {', '.join(f'{seconds:g}' for seconds in pauses)} s;" in docs_page("reliability.md")
+    assert f"| waits {', '.join(f'{seconds:g}' for seconds in pauses)} s, or longer" in docs_page("reliability.md")
 
 
 def test_docs_have_the_defaults_of_the_options():
