@@ -1,6 +1,7 @@
 """What a site sends when the session has expired: it is renewed at once, and no page is taken for an archive."""
 
 import itertools
+from http import HTTPStatus
 
 import pytest
 from helpers.archives import small_release
@@ -65,6 +66,47 @@ def test_saved_session_that_has_expired_is_replaced(tmp_path, release, downloade
         assert "the saved session has expired; logging in" in ended.stdout and logins(site) == 1
         (session,) = site.sessions
         assert f"PHPSESSID = {session}\n" in downloads.config.read_text()
+
+
+@pytest.mark.parametrize(
+    "fault, words",
+    [
+        *((f"page {status}", f"login: HTTP {status} {HTTPStatus(status).phrase}; ") for status in (403, 404, 405, 451)),
+        ("503", "login: HTTP 503 Service Unavailable; 7 attempts failed, run again later"),
+        ("to login page", "redirected to /human3.6m/login.php without a valid session; "),
+        (
+            "maintenance",
+            "sends one page for all requests: it is an HTML page: 'Down for maintenance'; 7 attempts",
+        ),
+    ],
+)
+def test_login_that_fails_is_named_as_what_it_is(tmp_path, release, fault, words):
+    """Only the site can say that a password is wrong; maintenance concerns all of its pages."""
+
+    def plan(request):
+        return fault if "maintenance" in (fault, request.page) or request.page == "checklogin.php" else None
+
+    with faulty_site(release, plan) as site:
+        ended = run(Downloads(tmp_path / "root", site))
+        assert ended.returncode == 1 and len(ended.stderr.splitlines()) == 1, ended.text
+        assert words in ended.stderr and "wrong" not in ended.text
+        assert logins(site) == (1 if "page" in fault else 7)
+
+
+def test_login_refused_during_the_run_costs_one_archive(tmp_path, release):
+    """The other archive needs no session."""
+
+    def plan(request):
+        if request.page == "checklogin.php" and request.number > 1:
+            return "page 403"
+        return "login page" if request.archive == f"{NAMES[0]}.tgz" else None
+
+    with faulty_site(release, plan) as site:
+        site.needs_login = False
+        downloads = Downloads(tmp_path / "root", site)
+        ended = run(downloads)
+        assert ended.returncode == 1 and len(ended.stderr.splitlines()) == 1, ended.text
+        assert "login: HTTP 403 Forbidden; " in ended.stderr and downloads.is_right(NAMES[1])
 
 
 @BOTH
@@ -183,6 +225,7 @@ def test_without_a_password_a_404_costs_its_archive_only(tmp_path, release):
         ended = run(downloads)
         assert ended.returncode == 1 and len(ended.stderr.splitlines()) == 1, ended.text
         assert "404" in ended.stderr and downloads.is_right(NAMES[1])
+        assert "no user name and password to log in with: the run will stop when the session expires" in ended.stdout
 
 
 @needs_axel

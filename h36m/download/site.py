@@ -3,6 +3,7 @@
 import atexit
 import functools
 import getpass
+import os
 import re
 import sys
 import threading
@@ -18,6 +19,7 @@ try:
 except ImportError:  # Windows has none
     termios = None  # type: ignore[assignment]
 
+from h36m.archives.content import page_fault
 from h36m.cli import Say
 from h36m.dataset import ARCHIVE_EXTENSION, KIND_FACTS, SITE_SUBJECT_NUMBERS, Archive
 from h36m.download.config import Configuration, save_session
@@ -31,6 +33,7 @@ from h36m.errors import TaskError, UsageError
 PHPSESSID_PATTERN = re.compile(r"[A-Za-z0-9,-]+")
 
 CONNECT_SECONDS = 30  # a distant server responds in well under a second, or is down
+MOST_PROMPTS = 3
 MOST_REDIRECTS = 5  # http to https, www, a login page: the site needs two
 SECRET_BEGINNING = 6  # characters of a secret that are not shown either
 PAGE_BYTES = 1 << 16  # of the file browser's page: enough to tell it from a login page
@@ -71,6 +74,9 @@ class Site:
                 self._say("ignoring the configured PHPSESSID: not a valid session ID (did you enter your user name?)")
             elif self.is_valid(session):
                 self.session = session
+                if not self.has_credentials:
+                    what = "you will be prompted for them" if _is_at_terminal() else "the run will stop"
+                    self._say(f"no user name and password to log in with: {what} when the session expires")
                 return
             else:
                 self._say("the saved session has expired; logging in")
@@ -79,7 +85,7 @@ class Site:
     def _learn_of_https(self) -> None:
         """Ask a plain http site for its first page, and follow a redirect to https before any secret is sent."""
         with self._get(self.base_url, None) as response:
-            self._raise_for_failure(response, "requesting the first page")
+            self._raise_for_failure(response, "first page")
         base, target = urlsplit(self.base_url), urlsplit(response.url)
         is_same_port = base.port == target.port or (base.port in (None, 80) and target.port in (None, 443))
         is_same_host = base.hostname == target.hostname and is_same_port
@@ -121,31 +127,28 @@ class Site:
     def _file_browser(self, session: str | None, seconds: float | None = None) -> bytes | None:
         """Return the beginning of the file browser's page; None where the site shows another page in its place."""
         with self._get(self.base_url + "filebrowser.php", session, seconds=seconds) as response:
-            self._raise_for_failure(response, "checking the session")
+            self._raise_for_failure(response, "session check")
             if response.status_code != 200 or not urlsplit(response.url).path.endswith("/filebrowser.php"):
                 return None
             return next(read_chunks(response, "filebrowser.php", self.host, PAGE_BYTES, decode=True), b"")
 
     def _log_in(self) -> None:
-        username, password = self._credentials()
-        url = self.base_url + "checklogin.php"
-        form = {"username": username, "password": password}
-        with self._send("POST", url, {}, data=form) as response:
-            self._raise_for_failure(response, "logging in")
-            session = {cookie.name: cookie.value or "" for cookie in response.cookies}.get("PHPSESSID", "")
-            target = urljoin(url, response.headers["Location"]) if response.is_redirect else url
-        if urlsplit(target).path.endswith("checklogin.php"):
+        """Log in; ask up to three times for what has to be entered at the terminal."""
+        configuration = self.configuration
+        configured = configuration.username, configuration.password
+        for _ in range(MOST_PROMPTS):
+            session = self._session_of(*self._credentials())
+            if session is not None or all(configured):
+                break
+            self._say(f"login: {self.host}: wrong user name or password")
+            configuration.username, configuration.password = configured
+        if session is None:
+            variables = [name for name in ("H36M_USERNAME", "H36M_PASSWORD") if os.environ.get(name)]
+            where = " and ".join([*variables, str(configuration.path)][:2])
             raise UsageError(
-                f"{self.host}: wrong user name or password; check them in {self.configuration.path} "
+                f"{self.host}: wrong user name or password; check {where} "
                 "(the user name is the e-mail address registered with the site)"
             )
-        if not PHPSESSID_PATTERN.fullmatch(session):
-            raise TaskError(
-                f"{self.host}: login succeeded but returned no PHPSESSID; log in with a browser and copy its PHPSESSID "
-                f"into {self.configuration.path}"
-            )
-        if self._file_browser(session) is None:
-            raise TaskError(f"{self.host}: login succeeded but its session is not valid; try again later")
         self.session = session
         try:
             save_session(self.configuration.path, session)
@@ -154,11 +157,37 @@ class Site:
             reason = f"could not be saved in {self.configuration.path}: {error.strerror}"
             self._say(f"logged in at {self.host}; the session {reason}")
 
+    def _session_of(self, username: str, password: str) -> str | None:
+        """Send user name and password; return the new PHPSESSID, or None if the site says that they are wrong.
+
+        Raises:
+            TemporaryError, TaskError: the site said something else, such as HTTP 403, or that it is down.
+        """
+        url, form = self.base_url + "checklogin.php", {"username": username, "password": password}
+        with self._send("POST", url, {}, data=form) as response:
+            self._raise_for_failure(response, "login")
+            session = {cookie.name: cookie.value or "" for cookie in response.cookies}.get("PHPSESSID", "")
+            target = urljoin(url, response.headers["Location"]) if response.is_redirect else url
+            page = next(read_chunks(response, "login", self.host, PAGE_BYTES, decode=True), b"")
+        if not response.is_redirect and response.status_code != 200:
+            raise TaskError(f"login: HTTP {response.status_code} {response.reason}; try to log in with a browser")
+        if urlsplit(target).path.endswith("checklogin.php"):
+            if page != self._file_browser(None):
+                return None
+            text = f"login: {self.host} sends one page for all requests: it {page_fault(page) or 'is empty'}"
+            raise TemporaryError(self._without_secrets(text))
+        if not PHPSESSID_PATTERN.fullmatch(session) or self._file_browser(session) is None:
+            raise TaskError(
+                f"login: {self.host} redirected to {urlsplit(target).path} without a valid session; log in with a "
+                f"browser and copy its PHPSESSID into {self.configuration.path}"
+            )
+        return session
+
     def _credentials(self) -> tuple[str, str]:
         """Return user name and password, asking at the terminal for what is missing."""
         configuration = self.configuration
         if not (configuration.username and configuration.password):
-            if not (sys.stdin and sys.stdin.isatty()):
+            if not _is_at_terminal():
                 raise UsageError(
                     f"no valid session for {self.host}, and no user name and password to log in; put them into "
                     f"{configuration.path}, or into H36M_USERNAME and H36M_PASSWORD"
@@ -202,7 +231,7 @@ class Site:
         headers = {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
         response = self._get(self.archive_url(archive), self.session, headers, seconds)
         try:
-            self._raise_for_failure(response, f"requesting {name}")
+            self._raise_for_failure(response, name)
             return read_response(response, archive, self.host, self._is_own(response.url))
         except NotAnArchiveError as error:
             response.close()
@@ -268,7 +297,11 @@ class Site:
         if is_temporary(status):
             wait = seconds_to_wait(response.headers.get("Retry-After", ""))
             error = TooManyError if status in (429, 503) else TemporaryError
-            raise error(f"{doing}: {self.host} returned HTTP {status} {response.reason}", wait, status)
+            raise error(f"{doing}: HTTP {status} {response.reason}", wait, status)
+
+
+def _is_at_terminal() -> bool:
+    return bool(sys.stdin and sys.stdin.isatty())
 
 
 def _ask(question: str) -> str:
