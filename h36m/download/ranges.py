@@ -107,7 +107,8 @@ def download_ranges(transfer: Transfer, response: ArchiveResponse, bar: Progress
                 each.abort()
         deadline = time.monotonic() + SECONDS_TO_END
         for thread in threads:
-            thread.join(max(0, deadline - time.monotonic()))
+            if thread.is_alive():  # none that the system did not start
+                thread.join(max(0, deadline - time.monotonic()))
         if partial.has_state and not partial.is_complete:
             partial.note()
 
