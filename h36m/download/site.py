@@ -92,14 +92,14 @@ class Site:
         if (base.scheme, target.scheme) == ("http", "https") and is_same_host:
             self.base_url = f"https://{host_of(response.url)}{base.path}"
 
-    def renew(self, expired_session: str | None) -> None:
+    def renew(self, expired_session: str | None, reason: str) -> None:
         """Log in again, unless another thread has done so since `expired_session` was in use.
 
         Raises: as `start_session`.
         """
         with self._login_lock:
             if self.session == expired_session:
-                self._say(f"{self.host}: the session has expired; logging in again")
+                self._say(f"{self.host}: {reason}; logging in again")
                 self._log_in()
 
     @property

@@ -30,6 +30,7 @@ class Transfer:
         patience: seconds without a byte after which an attempt ends: QUIET_SECONDS, longer where the site is slow.
         downloaders: who downloaded some of it, in this order.
         has_seen_ranges: the server has sent a byte range, so one response without is no reason to drop bytes.
+        is_site_silent: the site did not answer the last question about the session.
         is_session_renewed: the session was renewed, and there was no progress since then.
         restarts: how often the archive changed on the server meanwhile.
     """
@@ -44,6 +45,7 @@ class Transfer:
     patience: float = QUIET_SECONDS
     downloaders: dict[str, None] = field(default_factory=dict)
     has_seen_ranges: bool = False
+    is_site_silent: bool = False
     is_session_renewed: bool = False
     restarts: int = 0
 
@@ -64,14 +66,15 @@ class Transfer:
             is_quiet: no byte arrives; then no answer counts as an expired session, too, as long as the session was
                 not renewed. (A site that is only slow is no reason to prompt for a password.)
         """
+        self.is_site_silent = False
         if self.site.session != session:
             return True
         try:
             return not self.site.is_valid(session, SESSION_CHECK_SECONDS)
         except TemporaryError as error:
-            is_silent = is_caused_by(error, urllib3.exceptions.ReadTimeoutError)
+            self.is_site_silent = is_caused_by(error, urllib3.exceptions.ReadTimeoutError)
             is_possible = not self.is_session_renewed and self.site.has_credentials
-            return True if is_quiet and is_silent and is_possible else None
+            return True if is_quiet and self.is_site_silent and is_possible else None
 
     def renew_session(self, session: str | None, error: TemporaryError) -> bool:
         """After a failure, log in again if the session has expired; without progress since then, that is done once.
@@ -93,6 +96,7 @@ class Transfer:
         if is_expired and self.site.session == session:
             if self.is_session_renewed:
                 raise TaskError(f"{error}; the session expired twice without progress; run again to resume")
-            self.site.renew(session)
+            reason = "no response about the session" if self.is_site_silent else "the session has expired"
+            self.site.renew(session, reason)
             self.is_session_renewed = True
         return bool(is_expired)
