@@ -70,7 +70,11 @@ def test_requests_opens_as_many_connections_as_configured(tmp_path, release, con
 
 
 @pytest.mark.parametrize(
-    "most, refusal", [(1, "503"), (3, "429"), (3, "no ranges"), slow(3, "503"), slow(1, "429"), slow(1, "no ranges")]
+    "most, refusal",
+    [
+        *[(1, "503"), (3, "429"), (3, "no ranges"), (1, "403"), (3, "404"), (3, "400")],
+        *[slow(3, "503"), slow(1, "429"), slow(1, "no ranges")],
+    ],
 )
 def test_refused_connections_leave_their_ranges_to_the_others(tmp_path, release, most, refusal):
     with faulty_site(release, slow_plan) as site:
@@ -80,6 +84,7 @@ def test_refused_connections_leave_their_ranges_to_the_others(tmp_path, release,
         assert_right(downloads, ended)
         refused = sum(request.fault == "refused" for request in site.requests)
         assert CONNECTIONS - most <= refused < 3 * CONNECTIONS, "a refusal is heeded"
+        assert "expired" not in ended.text
         assert "restarting" not in ended.stdout and "downloading it again" not in ended.stdout
 
 
@@ -224,7 +229,7 @@ def test_kill_at_any_moment_costs_no_byte_that_was_noted(tmp_path, release, seed
             finish(process)
             left = PartialDownload(downloads.part(NAME))
             assert left.missing is None or left.bytes_done >= noted
-            noted = left.bytes_done if left.missing is not None and left.version.size else 0
+            noted = left.bytes_done if left.missing is not None and left.size else 0
             if noted and left.path.exists():
                 missing = {at for start, end in left.missing for at in range(start, end or len(content))}
                 there = left.path.read_bytes()

@@ -74,7 +74,7 @@ def assert_true(downloads: Downloads) -> None:
     for path in downloads.archives.glob("*.part"):
         partial = PartialDownload(path)
         right = (downloads.site.archives / path.stem).read_bytes()
-        if partial.version.size is None:
+        if partial.size is None:
             continue
         assert partial.missing is not None, f"{path.name} cannot be trusted"
         present, wanted = bytearray(path.read_bytes()), bytearray(right)

@@ -11,7 +11,7 @@ from h36m.archives.near_misses import browser_download
 from h36m.cli import Progress, Say
 from h36m.dataset import ARCHIVES, CHANGED_EXTENSION, PARTIAL_EXTENSION, REJECTED_EXTENSION, STATE_EXTENSION, Archive
 from h36m.download.complete import complete
-from h36m.download.partial import PartialDownload, Version, unpack_state
+from h36m.download.partial import PartialDownload, unpack_state
 from h36m.download.site import Site
 from h36m.download.transfer import Transfer
 from h36m.download.verify import Verdict, beginning_fault, check_archive
@@ -58,7 +58,8 @@ def check_existing(run: Run, archive: Archive) -> list[Verdict] | None:
     if target.exists():
         return _check_present(run, archive, target)
     if changed.exists():
-        return _check_changed(run, archive, target, changed)
+        _check_changed(run, archive, target, changed)
+        return None
     return []
 
 
@@ -75,12 +76,12 @@ def _check_present(run: Run, archive: Archive, target: Path) -> list[Verdict] | 
     if not verdict.is_whole and _adopt(target, archive):
         run.say(f"{target.name}: an unfinished axel download; resuming it")
         return []
-    aside = _set_aside(target, target)
+    aside = _set_aside(target)
     run.say(f"{target.name} {verdict.fault}: renamed to {aside.name}, downloading it again")
     return [verdict]
 
 
-def _check_changed(run: Run, archive: Archive, target: Path, changed: Path) -> list[Verdict] | None:
+def _check_changed(run: Run, archive: Archive, target: Path, changed: Path) -> None:
     """Accept the new version of an archive if its MD5 is the listed one now."""
     _discard_partial(target)
     expected, md5 = run.checksums.get(target.name), run.record.md5(changed)
@@ -91,11 +92,7 @@ def _check_changed(run: Run, archive: Archive, target: Path, changed: Path) -> l
             rename_durably(changed, target)
             run.record.add(target, md5)
             run.say(f"{target.name}: the server's new version, now accepted")
-            return None
-        if not verdict.is_whole:  # not a version of this archive, whoever put it there
-            aside = _set_aside(target, changed)
-            run.say(f"{changed.name} {verdict.fault}: renamed to {aside.name}, downloading {target.name} again")
-            return [verdict]
+            return
         run.record.add(changed, md5)
     raise TaskError(_changed_message(run, target, md5))
 
@@ -109,7 +106,7 @@ def _adopt(target: Path, archive: Archive) -> bool:
     # In this order: without its state, a file with holes would claim them. After a kill in between, the archive is
     # downloaded again.
     rename_durably(state, with_extension(partial, STATE_EXTENSION))
-    PartialDownload(partial).set_version(Version(size))
+    PartialDownload(partial).set_size(size)
     rename_durably(target, partial)
     return True
 
@@ -133,7 +130,6 @@ def obtain(run: Run, archive: Archive, verdicts: list[Verdict]) -> None:
         site=run.site,
         archive=archive,
         partial=partial,
-        expected_md5=expected,
         connections=configuration.connections,
         axel_connections=configuration.connections if has_axel else 0,
         say=run.say,
@@ -189,17 +185,14 @@ def with_extension(target: Path, extension: str) -> Path:
     return target.with_name(target.name + extension)
 
 
-def _set_aside(target: Path, path: Path) -> Path:
-    """Rename a file (and axel's state) that has an archive's name but is not the archive; return the new path.
-
-    A user may want to keep it, so it is never deleted.
-    """
+def _set_aside(target: Path) -> Path:
+    """Rename a file (and axel's state) that is not the archive that its name says; a user may want to keep it."""
     aside = free_name(with_extension(target, REJECTED_EXTENSION))
-    # The state file first: if the run is killed in between, the next one renames the archive to the name beside it.
-    state = with_extension(path, STATE_EXTENSION)
+    # The state file first: if the run is killed in between, the next one renames the archive to the name next to it.
+    state = with_extension(target, STATE_EXTENSION)
     if state.exists():
         state.rename(with_extension(aside, STATE_EXTENSION))
-    path.rename(aside)
+    target.rename(aside)
     return aside
 
 

@@ -14,7 +14,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,8 +28,6 @@ from h36m.download.transfer import QUIET_SECONDS, Transfer
 from h36m.errors import RunStoppedError
 from h36m.storage import sync
 
-# When axel does not finish an archive with many connections, it gets these few, and then requests continues.
-FEW_CONNECTIONS = 4
 WATCH_SECONDS = 0.2  # interval of checks on a running axel's file
 SYNC_SECONDS = 1  # between two syncs: little to lose, and few interruptions for a disk that has to seek
 STOP_SECONDS = 5  # axel writes its state at once when it is terminated
@@ -54,33 +51,25 @@ def can_axel_continue(transfer: Transfer, response: ArchiveResponse) -> bool:
 
 
 def download_with_axel(transfer: Transfer, url: str, session: str | None, bar: Progress) -> None:
-    """Let axel download what is missing; if it does not finish, it gets fewer connections next time.
+    """Let axel download what is missing; if it does not finish, requests continues.
 
     A site may send a login page with status 200 once the session has expired, and axel takes that for the archive. So
     the session is checked meanwhile, and what axel wrote after the last successful check does not count.
-
-    Args:
-        url: of the archive at the site itself.
-        session: the PHPSESSID.
 
     Raises:
         RunStoppedError: `transfer.stop` was set.
         NotAnArchiveError: the session has expired.
     """
     partial, connections = transfer.partial, transfer.axel_connections
-    size, missing, before = partial.version.size, partial.missing, partial.bytes_done
+    size, missing, before = partial.size, partial.missing, partial.bytes_done
     assert size is not None and missing is not None, "see can_axel_continue"
     if before:
         partial.split(connections, SMALLEST_RANGE)
         partial.note()
     else:
-        version = partial.version
         partial.discard()  # axel creates a file of its own, and accepts none that is there without its state
-        partial.set_version(version)
+        partial.set_size(size)
     good, is_expired = missing, False
-
-    def show(on_disk: int) -> None:
-        bar.update(max(0, min(on_disk, size) - bar.n))  # a file's last block counts in full
 
     def is_session_expired(is_quiet: bool) -> bool:
         nonlocal good, is_expired
@@ -92,18 +81,7 @@ def download_with_axel(transfer: Transfer, url: str, session: str | None, bar: P
         return is_expired
 
     partial.close()
-    run_axel(
-        url,
-        partial.path,
-        cookie=session,
-        connections=connections,
-        verify_tls=transfer.site.configuration.verify_tls,
-        stall_seconds=STALL_SECONDS,
-        check_seconds=QUIET_SECONDS,
-        stop=transfer.stop,
-        progress=show,
-        is_useless=is_session_expired,
-    )
+    run_axel(transfer, url, session, bar, is_session_expired)
     if transfer.stop.is_set():
         raise RunStoppedError
     partial.reload()
@@ -113,12 +91,12 @@ def download_with_axel(transfer: Transfer, url: str, session: str | None, bar: P
         partial.mark_missing(good)
         raise NotAnArchiveError(f"{transfer.site.host} no longer sends {transfer.file_name}")
     if partial.bytes_done > before:
-        transfer.note_downloader("axel")
+        transfer.downloaders["axel"] = None
     if not partial.is_complete:
-        has_fewer_left = connections > FEW_CONNECTIONS
-        then = f"retrying with {FEW_CONNECTIONS}" if has_fewer_left else "continuing with requests"
-        transfer.say(f"{transfer.file_name}: axel did not finish with {connections} connections; {then}")
-        transfer.axel_connections = FEW_CONNECTIONS if has_fewer_left else 0
+        transfer.say(
+            f"{transfer.file_name}: axel did not finish with {connections} connections; continuing with requests"
+        )
+        transfer.axel_connections = 0
 
 
 def bytes_on_disk(part: Path) -> int:
@@ -134,9 +112,6 @@ def axel_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
     axel 2.17 knows no CONNECT: with `http_proxy` or `HTTP_PROXY` it sends an https request, cookie included, to the
     proxy in clear text, whatever `no_proxy` says. (Found by experiment.)
-
-    Args:
-        environment: of the script.
     """
     bundle = ca_bundle()
     # OpenSSL looks into a file and a folder; the one that requests does not use is a place without certificates.
@@ -149,36 +124,28 @@ def axel_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def run_axel(
+    transfer: Transfer,
     url: str,
-    part: Path,
-    *,
-    cookie: str | None,
-    connections: int,
-    verify_tls: bool,
-    stall_seconds: float,
-    check_seconds: float,
-    stop: threading.Event,
-    progress: Callable[[int], None],
+    session: str | None,
+    bar: Progress,
     is_useless: Callable[[bool], bool],
 ) -> None:
-    """Run axel on an unfinished file until it ends, stalls, or `stop` is set.
+    """Run axel on an unfinished file until it ends, stalls, or the run is stopped.
 
-    Its exit status is ignored (axel exits with 0 on a login page, too): check the file that it left.
+    Its exit status is ignored (axel exits with 0 on a login page, too): check the file that it left. It follows no
+    redirects, since it would send the cookie along, which it accepts on its command line only.
 
     Args:
-        url: of the file itself; axel follows no redirects, since it would send the cookie along.
-        part: the file to write, resumed from its state file.
-        cookie: the PHPSESSID; it is on axel's command line, since axel accepts it in no other way.
-        stall_seconds: axel is stopped after this long without a new byte; it may loop endlessly.
-        check_seconds: `is_useless` is called this often.
-        progress: called from time to time with the number of bytes on disk.
-        is_useless: returns whether axel receives no more bytes of the archive and must be stopped; its argument says
-            whether no byte has arrived for `check_seconds`.
+        url: of the file itself.
+        session: the PHPSESSID.
+        is_useless: called every QUIET_SECONDS; returns whether axel receives no more bytes of the archive and must be
+            stopped. Its argument says whether no byte has arrived since the last call.
     """
-    command = ["axel", "--quiet", "--no-proxy", "--max-redirect=0", f"--num-connections={connections}"]
-    command += [f"--timeout={max(1, round(stall_seconds))}", f"--output={part.resolve()}"]
-    command += [] if verify_tls else ["--insecure"]
-    command += [f"--header=Cookie: PHPSESSID={cookie}"] if cookie else []
+    part, stop = transfer.partial.path, transfer.stop
+    command = ["axel", "--quiet", "--no-proxy", "--max-redirect=0", f"--num-connections={transfer.axel_connections}"]
+    command += [f"--timeout={max(1, round(STALL_SECONDS))}", f"--output={part.resolve()}"]
+    command += [] if transfer.site.configuration.verify_tls else ["--insecure"]
+    command += [f"--header=Cookie: PHPSESSID={session}"] if session else []
     axel = subprocess.Popen(
         [*command, url],
         env=axel_environment(os.environ),
@@ -192,7 +159,7 @@ def run_axel(
     try:
         grown = checked = synced = time.monotonic()
         last = bytes_on_disk(part)
-        while not stop.is_set() and time.monotonic() - grown < stall_seconds:
+        while not stop.is_set() and time.monotonic() - grown < STALL_SECONDS:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 axel.wait(WATCH_SECONDS)
             now = bytes_on_disk(part)
@@ -201,11 +168,12 @@ def run_axel(
                     sync(part)
                     synced = time.monotonic()
                 grown, last = time.monotonic(), now  # after the sync: a slow disk is not a stalled download
-                progress(now)
+                # A file's last block counts in full.
+                bar.update(max(0, min(now, transfer.partial.size or now) - bar.n))
             if axel.returncode is not None:
                 break
-            if time.monotonic() - checked >= check_seconds:
-                if is_useless(time.monotonic() - grown >= check_seconds):
+            if time.monotonic() - checked >= QUIET_SECONDS:
+                if is_useless(time.monotonic() - grown >= QUIET_SECONDS):
                     break
                 checked = time.monotonic()
     finally:

@@ -1,8 +1,4 @@
-"""Complete one partial download: one attempt after another, by requests or axel, until no byte is missing.
-
-In reading order: `complete` repeats `_transfer_some`, which sends one request, makes the partial download fit its
-response, and lets requests or axel write what is missing.
-"""
+"""Complete one partial download: one attempt after another, by requests or axel, until no byte is missing."""
 
 import contextlib
 import queue
@@ -11,12 +7,11 @@ import threading
 
 from h36m.cli import Progress
 from h36m.download.axel import can_axel_continue, download_with_axel
-from h36m.download.partial import PartialDownload, Version
+from h36m.download.partial import PartialDownload
 from h36m.download.ranges import WATCH_SECONDS, download_ranges
-from h36m.download.response import STALL_SECONDS, ArchiveResponse, ResponseFit, reconcile
-from h36m.download.retry import TRIES_WITHOUT_PROGRESS, TemporaryError, pause
+from h36m.download.response import STALL_SECONDS, ArchiveResponse
+from h36m.download.retry import TRIES_WITHOUT_PROGRESS, TemporaryError, TooManyError, pause
 from h36m.download.transfer import QUIET_SECONDS, Transfer
-from h36m.download.verify import check_archive
 from h36m.errors import RunStoppedError, TaskError
 from h36m.storage import is_disk_full
 
@@ -48,28 +43,22 @@ def complete(transfer: Transfer, bar: Progress) -> str:
             if not is_disk_full(error):
                 raise
             raise _disk_full_error(partial) from None
-        if transfer.renew_session(session, trouble):
-            continue
         done = partial.bytes_done
         best, fruitless = max(best, done), 0 if done > best else fruitless + 1
-        if not fruitless and trouble.wait is None:
+        transfer.is_session_renewed &= fruitless > 0
+        try:
+            if transfer.renew_session(session, trouble):
+                continue
+        except TemporaryError as error:
+            trouble = error
+        if not fruitless and not isinstance(trouble, TooManyError):
             continue  # what breaks after it made progress goes on at once
-        if fruitless in (1, TRIES_WITHOUT_PROGRESS) and _is_good_as_it_is(transfer):
-            break
-        if fruitless == TRIES_WITHOUT_PROGRESS:
+        if fruitless >= TRIES_WITHOUT_PROGRESS:
             raise TaskError(
                 f"{trouble}; no progress after {fruitless} attempts. The partial download is kept; run again later"
             )
         pause(trouble, max(0, fruitless - 1), transfer.say, transfer.stop)
     return " and ".join(transfer.downloaders) or "an earlier run"
-
-
-def _is_good_as_it_is(transfer: Transfer) -> bool:
-    """Return whether a file whose last bytes never arrive is complete: some servers announce too many."""
-    partial = transfer.partial
-    if not partial.path.exists() or partial.has_state:
-        return False
-    return check_archive(partial.path, transfer.archive, transfer.expected_md5).fault is None
 
 
 def _transfer_some(transfer: Transfer, session: str | None, bar: Progress) -> None:
@@ -103,7 +92,7 @@ def _request_first(transfer: Transfer) -> ArchiveResponse:
 
     def ask() -> None:
         try:
-            responses.put(transfer.site.open_archive(transfer.archive, start, end, partial.version, transfer.patience))
+            responses.put(transfer.site.open_archive(transfer.archive, start, end, transfer.patience))
         except Exception as error:  # passed to the waiting thread
             responses.put(error)
 
@@ -117,27 +106,24 @@ def _request_first(transfer: Transfer) -> ArchiveResponse:
     raise RunStoppedError
 
 
-# -- does the response fit the partial download? -----------------------------------------------------------------------
-
-
 def _is_usable(transfer: Transfer, response: ArchiveResponse) -> bool:
     """Make the partial download fit a response; return whether the response begins with the first missing byte.
+
+    With equal sizes it continues, whatever ETag and date say, since they may vary from one response to the next: a mix
+    of two versions is found when the archive is verified.
 
     Raises:
         NotAnArchiveError, TemporaryError: the server sent a page or another range.
         TaskError: the archive keeps changing on the server.
     """
     partial, name, host = transfer.partial, transfer.file_name, transfer.site.host
-    fit = reconcile(partial.missing, partial.version, response)
-    if fit is ResponseFit.OTHER_RANGE:
-        raise TemporaryError(f"{name}: {host} sent another byte range than requested")
-    if fit is ResponseFit.COMPLETE:
-        partial.trust_length()
-    elif fit is ResponseFit.CHANGED:
+    start = partial.missing[0][0] if partial.missing else 0
+    is_at_end = response.is_past_end and partial.missing == [(response.size, None)]
+    if transfer.has_other_size(response) or (response.is_past_end and not is_at_end):
         if response.start > 0 or response.is_past_end:  # a page of another size looks the same: see its first bytes
-            beginning = transfer.site.open_archive(transfer.archive, 0, None, Version())
+            beginning = transfer.site.open_archive(transfer.archive, 0, None)
             beginning.close()
-            if beginning.version.contradicts(response.version):
+            if beginning.size != response.size:
                 raise TemporaryError(f"{name}: {host} sent a byte range of another file")
         transfer.restarts += 1
         if transfer.restarts > MOST_RESTARTS:
@@ -146,13 +132,15 @@ def _is_usable(transfer: Transfer, response: ArchiveResponse) -> bool:
         partial.discard()
         if response.is_past_end:
             return False
-    elif fit is ResponseFit.NO_RANGES and transfer.has_seen_ranges:
-        raise TemporaryError(f"{name}: {host} sent the whole archive instead of a byte range")
-    elif fit is ResponseFit.NO_RANGES:
+    elif response.start == 0 and start > 0:
+        if transfer.has_seen_ranges:
+            raise TemporaryError(f"{name}: {host} sent the whole archive instead of a byte range")
         transfer.say(f"{name}: {host} does not support resuming (no byte ranges); restarting")
         partial.discard()
+    elif response.start != start:
+        raise TemporaryError(f"{name}: {host} sent another byte range than requested")
     transfer.has_seen_ranges |= response.has_ranges
-    partial.set_version(response.version)
+    partial.set_size(response.size if response.size is not None else partial.size)
     if partial.missing is None:
         partial.discard()
         return False
@@ -161,13 +149,13 @@ def _is_usable(transfer: Transfer, response: ArchiveResponse) -> bool:
 
 def _require_space(partial: PartialDownload) -> None:
     """Raise TaskError if the disk lacks space for the bytes that are missing."""
-    size = partial.version.size
+    size = partial.size
     if size is not None and shutil.disk_usage(partial.path.parent).free < size - partial.bytes_done:
         raise _disk_full_error(partial)
 
 
 def _disk_full_error(partial: PartialDownload) -> TaskError:
-    size, done, folder = partial.version.size, partial.bytes_done, partial.path.parent
+    size, done, folder = partial.size, partial.bytes_done, partial.path.parent
     free = shutil.disk_usage(folder).free
     lacks = "an unknown number of" if size is None else f"{size - done:,}"
     kept = f", the {done:,} bytes already downloaded are kept" if done else ""

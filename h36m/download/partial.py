@@ -1,9 +1,9 @@
-"""One unfinished download: its bytes, which of them are missing, and which version of the archive they come from.
+"""One unfinished download: its bytes, which of them are missing, and the size of the archive.
 
     NAME.tgz.part          the bytes
     NAME.tgz.part.st       axel's state file: the byte ranges that are missing. Without one, all bytes up to the
                            file's length are present: only ranges that are downloaded side by side leave holes.
-    NAME.tgz.part.about    the version: size, ETag and date, as the server sent them
+    NAME.tgz.part.about    the archive's size, as the server sent it
 
 A run may be killed between any two steps, and the next run trusts these files. So this always holds:
 the files claim no byte that is not in `NAME.tgz.part`. After a power cut too: the bytes are on the disk before a state
@@ -16,9 +16,8 @@ import json
 import struct
 import threading
 from pathlib import Path
-from typing import NamedTuple
 
-from h36m.dataset import ARCHIVE_EXTENSION, PARTIAL_EXTENSION, STATE_EXTENSION, VERSION_EXTENSION
+from h36m.dataset import ARCHIVE_EXTENSION, PARTIAL_EXTENSION, STATE_EXTENSION, VERIFIED_RECORD, VERSION_EXTENSION
 from h36m.storage import rename_durably, sync, write_atomically
 
 # axel 2.17's state file: number of connections, bytes done, then for each connection the next byte to download and the
@@ -30,24 +29,12 @@ STATE_CONNECTION = struct.Struct("<qq")
 Ranges = list[tuple[int, int | None]]
 
 
-class Version(NamedTuple):
-    """The version of an archive on the server, as the server describes it; None for what it did not send."""
-
-    size: int | None = None
-    etag: str | None = None
-    last_modified: str | None = None
-
-    def contradicts(self, other: "Version") -> bool:
-        """Return whether two descriptions cannot be of one version; what either of them lacks does not count."""
-        return any(None not in pair and pair[0] != pair[1] for pair in zip(self, other, strict=True))
-
-
 class PartialDownload:
     """An unfinished download. Threads may share it and write different ranges.
 
     Attributes:
         path: the file with the bytes; it may not exist yet.
-        version: that the bytes come from, as recorded beside the file.
+        size: of the whole archive, as recorded next to the file; None while it is unknown.
         missing: the byte ranges that are missing, [] for a complete file; None where the files cannot be trusted (too
             long, or a state file that is truncated or belongs to another file). Then only `discard` helps.
         has_state: whether axel's state file exists; without one, the file's length says what is missing.
@@ -56,7 +43,7 @@ class PartialDownload:
     def __init__(self, path: Path):
         self.path = path
         self._state_path = path.with_name(path.name + STATE_EXTENSION)
-        self._version_path = path.with_name(path.name + VERSION_EXTENSION)
+        self._size_path = path.with_name(path.name + VERSION_EXTENSION)
         self._lock = threading.RLock()
         self._noting = threading.RLock()  # one state at a time; taken before `_lock`
         self._file: io.FileIO | None = None
@@ -74,7 +61,7 @@ class PartialDownload:
     @property
     def bytes_done(self) -> int:
         """How many bytes are present."""
-        missing, size = self.missing, self.version.size
+        missing, size = self.missing, self.size
         if missing is None or size is None:
             return self.length
         return size - _bytes_in(missing, size)
@@ -88,18 +75,17 @@ class PartialDownload:
         """Read from the files what is missing, as after a run of axel."""
         with self._lock:
             self.close()
-            self.version = _read_version(self._version_path)
+            self.size = _read_size(self._size_path)
             self._read_missing()
 
-    def set_version(self, version: Version) -> None:
-        """Record the version that the bytes come from. With another size, what is missing is read again."""
+    def set_size(self, size: int | None) -> None:
+        """Record the archive's size; if it was another one, read again what is missing."""
         with self._lock:
-            if version == self.version:
+            if size == self.size and self._size_path.exists():
                 return
-            write_atomically(self._version_path, json.dumps(version._asdict()))
-            has_new_size = version.size != self.version.size
-            self.version = version
-            if has_new_size:
+            write_atomically(self._size_path, json.dumps({"size": size}))
+            if size != self.size:
+                self.size = size
                 self._read_missing()
 
     def write(self, position: int, data: bytes | memoryview) -> None:
@@ -137,7 +123,7 @@ class PartialDownload:
         """
         with self._noting:
             with self._lock:
-                missing, size = self.missing, self.version.size
+                missing, size = self.missing, self.size
             if missing is None or size is None:
                 raise ValueError(f"{self.path}: a state needs the size of the archive and files that can be trusted")
             # Without a lock: what other threads write from here on is missing in this state.
@@ -147,33 +133,27 @@ class PartialDownload:
             self.has_state = self._is_noted = True
 
     def split(self, count: int, smallest: int = 1) -> None:
-        """Split the missing ranges evenly into `count` parts, one for each connection; not on disk yet.
-
-        Adjacent ranges are joined first.
+        """Join adjacent missing ranges, and halve the largest ones until there are `count`; not on disk yet.
 
         Args:
-            smallest: bytes that the parts have at least; there may be fewer of them for that.
+            smallest: bytes that a part has at least; there may be fewer parts for that.
         """
         with self._lock:
-            size = self.version.size
+            size = self.size
             if not self.missing or size is None:
                 return
             ranges: list[tuple[int, int]] = []
             for start, end in self.missing:
-                is_beside = ranges and ranges[-1][1] == start
-                ranges.append((ranges.pop()[0] if is_beside else start, size if end is None else end))
-            parts = [1] * len(ranges)
-            while sum(parts) < count:
-                # The range whose parts stay the largest gets one more.
-                lengths = [(end - start) // (n + 1) for (start, end), n in zip(ranges, parts, strict=True)]
-                if max(lengths) < smallest:
+                is_adjacent = ranges and ranges[-1][1] == start
+                ranges.append((ranges.pop()[0] if is_adjacent else start, size if end is None else end))
+            while len(ranges) < count:
+                start, end = max(ranges, key=lambda each: each[1] - each[0])
+                middle = (start + end) // 2
+                if middle - start < smallest:
                     break
-                parts[lengths.index(max(lengths))] += 1
-            self.missing = [
-                (start + (end - start) * part // n, start + (end - start) * (part + 1) // n)
-                for (start, end), n in zip(ranges, parts, strict=True)
-                for part in range(n)
-            ]
+                ranges.remove((start, end))
+                ranges += [(start, middle), (middle, end)]
+            self.missing = [*sorted(ranges)]
 
     def mark_missing(self, ranges: Ranges) -> None:
         """Take bytes for missing again, since another version or a page may have been written there.
@@ -188,20 +168,12 @@ class PartialDownload:
                 self.missing = [*ranges]
                 self.note()
 
-    def trust_length(self) -> None:
-        """Remove the state file: from now on all bytes up to the file's length are present."""
-        with self._noting, self._lock:
-            if self.path.exists():
-                sync(self.path)
-            self._state_path.unlink(missing_ok=True)
-            self._read_missing()
-
     def discard(self) -> None:
         """Remove the file and what is recorded about it."""
         with self._noting, self._lock:
             self.close()
             # In this order: without its state, a file with holes would claim them.
-            for path in (self.path, self._state_path, self._version_path):
+            for path in (self.path, self._state_path, self._size_path):
                 path.unlink(missing_ok=True)
             self.reload()
 
@@ -221,7 +193,7 @@ class PartialDownload:
 
     def _read_missing(self) -> None:
         """Set what is missing by the files. `_is_noted`: the state file claims no byte that is missing."""
-        length, size = self.length, self.version.size
+        length, size = self.length, self.size
         try:
             state = self._state_path.read_bytes()
         except FileNotFoundError:
@@ -255,9 +227,10 @@ class PartialDownload:
 
 
 def remove_temporary_files(folder: Path) -> None:
-    """Remove temporary files that killed runs left next to partial downloads."""
-    for path in folder.glob(f"*{ARCHIVE_EXTENSION}{PARTIAL_EXTENSION}.*.tmp"):
-        path.unlink()
+    """Remove the temporary files that killed runs left in `archives/`."""
+    for name in (VERIFIED_RECORD, f"*{ARCHIVE_EXTENSION}{PARTIAL_EXTENSION}"):
+        for path in folder.glob(f"{name}.*.tmp"):
+            path.unlink()
 
 
 def _bytes_in(ranges: Ranges, size: int) -> int:
@@ -296,10 +269,9 @@ def _pack_state(missing: Ranges, size: int) -> bytes:
     return STATE_HEADER.pack(len(missing), done) + b"".join(STATE_CONNECTION.pack(*each) for each in missing)
 
 
-def _read_version(path: Path) -> Version:
-    """Return the recorded version; one of which nothing is known if there is no record, or none that can be read."""
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        version = Version(**json.loads(path.read_text(encoding="utf-8")))
-        if version.size is None or isinstance(version.size, int):
-            return version
-    return Version()
+def _read_size(path: Path) -> int | None:
+    """Return the recorded size; None if there is no record, or an unreadable one."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        size = json.loads(path.read_text(encoding="utf-8"))["size"]
+        return size if isinstance(size, int) else None
+    return None

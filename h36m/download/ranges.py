@@ -7,8 +7,15 @@ from dataclasses import dataclass, field
 
 from h36m.cli import Progress
 from h36m.download.partial import Ranges
-from h36m.download.response import ArchiveResponse, ResponseFit, reconcile
-from h36m.download.retry import FIRST_PAUSE_SECONDS, ChangedError, NotAnArchiveError, TemporaryError, TooManyError
+from h36m.download.response import ArchiveResponse
+from h36m.download.retry import (
+    FIRST_PAUSE_SECONDS,
+    ChangedError,
+    NotAnArchiveError,
+    RefusedArchiveError,
+    TemporaryError,
+    TooManyError,
+)
 from h36m.download.transfer import Transfer
 from h36m.errors import RunStoppedError
 
@@ -80,7 +87,7 @@ def download_ranges(transfer: Transfer, response: ArchiveResponse, bar: Progress
         OSError: such as a full disk.
     """
     partial = transfer.partial
-    transfer.note_downloader("requests")
+    transfer.downloaders["requests"] = None
     partial.split(1)  # joins ranges next to each other
     assert partial.missing and partial.missing[0][0] == response.start, "the caller has checked that"
     has_ranges = response.has_ranges and response.size is not None
@@ -100,7 +107,8 @@ def download_ranges(transfer: Transfer, response: ArchiveResponse, bar: Progress
                 each.abort()
         deadline = time.monotonic() + SECONDS_TO_END
         for thread in threads:
-            thread.join(max(0, deadline - time.monotonic()))
+            if thread.is_alive():  # none that the system did not start
+                thread.join(max(0, deadline - time.monotonic()))
         if partial.has_state and not partial.is_complete:
             partial.note()
 
@@ -162,7 +170,7 @@ def _wait_for_others(work: Work, error: TemporaryError, failures: int) -> bool:
     """
     is_refused = isinstance(error, TooManyError)
     first, later = (SECONDS_AFTER_REFUSAL, SECONDS_TO_GROW) if is_refused else (0, FIRST_PAUSE_SECONDS)
-    pause = error.wait if error.wait is not None else later * 2 ** (failures - 1) if failures else first
+    pause = max(error.wait or 0, later * 2 ** (failures - 1) if failures else first)
     goes_on = not failures and pause <= SECONDS_AFTER_REFUSAL
     until = time.monotonic() + pause
     with work.lock:
@@ -200,7 +208,7 @@ def _write_piece(work: Work, position: int, end: int | None, response: ArchiveRe
             if work.is_over:
                 return
             # The server did not send the archive's size: verification shows whether it is complete.
-            partial.set_version(response.version._replace(size=position))
+            partial.set_size(position)
             end = position
     finally:
         with work.lock:
@@ -213,12 +221,15 @@ def _write_piece(work: Work, position: int, end: int | None, response: ArchiveRe
 
 
 def _request_piece(transfer: Transfer, start: int, end: int | None) -> ArchiveResponse:
-    name, host, version = transfer.file_name, transfer.site.host, transfer.partial.version
-    response = transfer.site.open_archive(transfer.archive, start, end, version, transfer.patience)
-    fit = reconcile([(start, end)], version, response)
-    if fit is ResponseFit.USABLE:
-        return response
-    response.close()
-    if fit is ResponseFit.CHANGED:
+    name, host = transfer.file_name, transfer.site.host
+    try:
+        response = transfer.site.open_archive(transfer.archive, start, end, transfer.patience)
+    except RefusedArchiveError as error:  # such as one connection too many; the others may be served
+        raise TooManyError(str(error)) from None
+    if transfer.has_other_size(response):
+        response.close()
         raise ChangedError(f"{name}: changed on {host} during the download")
-    raise TooManyError(f"{name}: {host} sent another byte range than requested")
+    if response.start != start:
+        response.close()
+        raise TooManyError(f"{name}: {host} sent another byte range than requested")
+    return response

@@ -1,21 +1,19 @@
 """A response to a request for an archive: which bytes of which version it has, and what a partial download can use."""
 
 import contextlib
-import enum
 import itertools
 import os
 import re
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import requests
 import urllib3
 
 from h36m.archives.content import BEGINNING_BYTES, fault_in_beginning, page_fault
 from h36m.dataset import Archive
-from h36m.download.partial import Ranges, Version
 from h36m.download.retry import NotAnArchiveError, RefusedArchiveError, TemporaryError
 
 # No byte for this long means that none will arrive: real servers pause for 10 to 20 seconds. Tests set it lower.
@@ -35,34 +33,29 @@ class ArchiveResponse:
         size: bytes of the whole archive; None if the server does not say.
         is_past_end: the archive has no bytes at the requested offset (HTTP 416); `chunks` yields nothing.
         has_ranges: the server sent the requested range, so resuming and several connections work.
-        version: which version of the archive this is.
         url: of the response, after redirects.
         is_own_host: the response is from the site itself, which may receive the cookie.
         chunks: yields the bytes; raises TemporaryError when they end too early.
-        connection: that the bytes are read from; None in a test that needs none.
     """
 
     start: int
     size: int | None
     is_past_end: bool
     has_ranges: bool
-    version: Version
     url: str
     is_own_host: bool
     chunks: Iterator[bytes]
-    connection: requests.Response | None = field(default=None, repr=False)
+    connection: requests.Response
 
     def close(self) -> None:
-        if self.connection:
-            self.connection.close()
+        self.connection.close()
 
     def abort(self) -> None:
         """Disconnect while another thread waits for bytes; its `chunks` then end or raise TemporaryError."""
         # A closed response has no file number, or not that of a socket.
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            if self.connection:
-                with socket.fromfd(self.connection.raw.fileno(), socket.AF_INET, socket.SOCK_STREAM) as same:
-                    same.shutdown(socket.SHUT_RDWR)
+        ended = contextlib.suppress(OSError, ValueError, AttributeError)
+        with ended, socket.fromfd(self.connection.raw.fileno(), socket.AF_INET, socket.SOCK_STREAM) as same:
+            same.shutdown(socket.SHUT_RDWR)
 
 
 def read_response(response: requests.Response, archive: Archive, host: str, is_own_host: bool) -> ArchiveResponse:
@@ -103,7 +96,6 @@ def read_response(response: requests.Response, archive: Archive, host: str, is_o
         size=size,
         is_past_end=status == 416,
         has_ranges=status == 206,
-        version=Version(size, response.headers.get("ETag"), response.headers.get("Last-Modified")),
         url=response.url,
         is_own_host=is_own_host,
         chunks=chunks,
@@ -115,10 +107,6 @@ def read_chunks(
     response: requests.Response, name: str, host: str, first_size: int, decode: bool = False
 ) -> Iterator[bytes]:
     """Yield a response's bytes, the first `first_size` of them in one piece, the others as large as the rate allows.
-
-    Args:
-        name: of what is read, for messages.
-        decode: whether to undo a Content-Encoding.
 
     Raises:
         TemporaryError: the connection broke, or no byte arrived within the request's timeout.
@@ -135,32 +123,3 @@ def read_chunks(
         raise TemporaryError(f"{name}: no data received from {host}") from None
     except (urllib3.exceptions.HTTPError, OSError):
         raise TemporaryError(f"{name}: the connection to {host} broke") from None
-
-
-class ResponseFit(enum.Enum):
-    """How a response fits a partial download."""
-
-    USABLE = "its bytes are the first that are missing"
-    COMPLETE = "no byte is missing: the archive ends where the file does"
-    CHANGED = "the archive has changed on the server: restart"
-    NO_RANGES = "the server does not send byte ranges: restart"
-    OTHER_RANGE = "the server sent another range than requested"
-
-
-def reconcile(missing: Ranges | None, version: Version, response: ArchiveResponse) -> ResponseFit:
-    """Compare a partial download with the response to a request for its first missing bytes.
-
-    Args:
-        missing: the ranges that are missing, at least one; None if the file cannot be trusted.
-        version: that the file's bytes come from.
-    """
-    start = missing[0][0] if missing else 0
-    if response.is_past_end and missing and all(range_start == response.size for range_start, _ in missing):
-        return ResponseFit.COMPLETE
-    if response.is_past_end or version.contradicts(response.version):
-        return ResponseFit.CHANGED
-    if response.start == 0 and start > 0:
-        return ResponseFit.NO_RANGES
-    if response.start != start:
-        return ResponseFit.OTHER_RANGE
-    return ResponseFit.USABLE

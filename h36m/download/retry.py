@@ -1,7 +1,9 @@
 """Failures of the server that may pass, and how long to wait before the next attempt."""
 
+import email.utils
 import os
 import threading
+import time
 from collections.abc import Callable
 
 from h36m.cli import Say
@@ -45,7 +47,7 @@ class NotAnArchiveError(TemporaryError):
 
 
 class RefusedArchiveError(NotAnArchiveError):
-    """The site sends no archive and says so by its status (HTTP 403, 404): with a valid session, that is final."""
+    """The site sends no archive and says so by its status (HTTP 403, 404): final for a single request that is valid."""
 
 
 def is_temporary(status: int) -> bool:
@@ -54,18 +56,19 @@ def is_temporary(status: int) -> bool:
 
 
 def seconds_to_wait(retry_after: str) -> float | None:
-    """Return how long a Retry-After header asks to wait; None for no header, or one that is no number of seconds."""
-    return min(float(retry_after), LONGEST_RETRY_AFTER) if retry_after.isdecimal() else None
+    """Return how long a Retry-After header, a number of seconds or a date, asks to wait; None for anything else."""
+    if retry_after.isdecimal():
+        return min(float(retry_after), LONGEST_RETRY_AFTER)
+    try:
+        seconds = email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time()
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return min(max(0, round(seconds)), LONGEST_RETRY_AFTER)
 
 
 def pause_seconds(number: int, wait: float | None) -> float:
-    """Return how long to wait after a failure: as long as the server asked, or else longer each time.
-
-    Args:
-        number: of failures in a row before this one.
-        wait: seconds that the server asked to wait, if it did.
-    """
-    return FIRST_PAUSE_SECONDS * 2**number if wait is None else wait
+    """Return how long to wait after a failure that `number` others precede, at least `wait`, as the server asked."""
+    return max(FIRST_PAUSE_SECONDS * 2**number, wait or 0)
 
 
 def pause(error: TemporaryError, number: int, say: Say, stop: threading.Event) -> None:
@@ -98,10 +101,8 @@ def retry(action: Callable[[], None], say: Say, stop: threading.Event) -> None:
 
 
 def is_caused_by(error: BaseException, *types: type[BaseException]) -> bool:
-    """Return whether an error, or one of those that led to it, is of one of these types.
-
-    requests and urllib3 wrap an error in others: as an argument, as `reason`, or as what was being handled.
-    """
+    """Return whether an error, or one of those that led to it, is of one of these types."""
+    # requests and urllib3 wrap an error in others: as an argument, as `reason`, or as what was being handled.
     waiting: list[object] = [error]
     seen: list[BaseException] = []
     while waiting:

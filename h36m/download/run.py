@@ -26,12 +26,7 @@ SECONDS_TO_STOP = 8
 
 
 def download_parser(description: str, kinds: Sequence[str]) -> argparse.ArgumentParser:
-    """Return the parser of a download script.
-
-    Args:
-        description: what the script does.
-        kinds: of `h36m.dataset.KINDS`, those that it downloads.
-    """
+    """Return the parser of a script that downloads these kinds."""
     parser = argument_parser(description)
     add_kinds_option(parser, kinds)
     parser.add_argument(
@@ -84,8 +79,6 @@ def download(arguments: argparse.Namespace, kinds: Sequence[str]) -> list[str]:
     try:
         folder.mkdir(exist_ok=True)
         with only_run_in(folder, say):
-            for path in folder.glob(f"{VERIFIED_RECORD}.*.tmp"):  # a killed run was writing it
-                path.unlink()
             remove_temporary_files(folder)
             run = Run(
                 folder=folder,
@@ -112,9 +105,20 @@ def _are_all_verified(folder: Path, wanted: Sequence[Archive], checksums: dict[s
 
 def _check_and_download(run: Run, wanted: Sequence[Archive], jobs: int) -> list[str]:
     """Verify what is there, download the rest; return a line for each archive that failed."""
-    if _may_need_the_site(run.folder, wanted):  # prompt for a password now, not after an hour of verifying files
+    targets = [run.folder / archive.file_name for archive in wanted]
+    if not all(target.exists() or with_extension(target, CHANGED_EXTENSION).exists() for target in targets):
+        # Prompt for a password now, not after an hour of verifying files.
         retry(run.site.start_session, run.say, run.stop)
-    missing, problems = _plan(run, wanted)
+    missing: dict[Archive, list[Verdict]] = {}  # with the verdicts on files of it that were bad
+    problems: dict[Archive, str] = {}
+    for archive in wanted:
+        try:
+            verdicts = check_existing(run, archive)
+        except (TaskError, OSError) as problem:  # such as a file that this user cannot read
+            problems[archive] = str(problem)
+        else:
+            if verdicts is not None:
+                missing[archive] = verdicts
     present = len(wanted) - len(missing) - len(problems)
     for line in near_misses(run.folder, missing):
         run.say(line)
@@ -128,41 +132,23 @@ def _check_and_download(run: Run, wanted: Sequence[Archive], jobs: int) -> list[
     return [problems[archive] for archive in wanted if archive in problems]
 
 
-def _may_need_the_site(folder: Path, wanted: Sequence[Archive]) -> bool:
-    """Return whether some archive is absent. One kept as changed may only wait to be accepted, and needs no site."""
-    targets = [folder / archive.file_name for archive in wanted]
-    is_one_changed = any(with_extension(target, CHANGED_EXTENSION).exists() for target in targets)
-    return not is_one_changed and not all(target.exists() for target in targets)
-
-
-def _plan(run: Run, wanted: Sequence[Archive]) -> tuple[dict[Archive, list[Verdict]], dict[Archive, str]]:
-    """Verify what is there.
-
-    Returns:
-        the archives that are missing, each with the verdicts on files of it that were bad; and those that failed, each
-        with a line that says why.
-    """
-    missing: dict[Archive, list[Verdict]] = {}
-    problems: dict[Archive, str] = {}
-    for archive in wanted:
-        try:
-            verdicts = check_existing(run, archive)
-        except (TaskError, OSError) as problem:  # such as a file that this user cannot read
-            problems[archive] = str(problem)
-        else:
-            if verdicts is not None:
-                missing[archive] = verdicts
-    return missing, problems
-
-
 def _download_in_threads(run: Run, missing: dict[Archive, list[Verdict]], jobs: int) -> dict[Archive, str]:
     """Download archives, `jobs` at a time; return a line for each that failed."""
-    tasks: queue.SimpleQueue = queue.SimpleQueue()
+    tasks = iter([*missing.items()])  # shared by the threads
     results: queue.SimpleQueue = queue.SimpleQueue()
-    for task in missing.items():
-        tasks.put(task)
+
+    def obtain_each() -> None:
+        for archive, verdicts in tasks:
+            if run.stop.is_set():
+                return
+            try:
+                obtain(run, archive, verdicts)
+                results.put((archive, None))
+            except Exception as error:  # handled in the main thread
+                results.put((archive, error))
+
     # Daemons, so that one that waits for the network does not keep a stopped script running.
-    threads = [threading.Thread(target=_obtain_each, args=(run, tasks, results), daemon=True) for _ in range(jobs)]
+    threads = [threading.Thread(target=obtain_each, daemon=True) for _ in range(jobs)]
     for thread in threads:
         thread.start()
     problems = {}
@@ -182,17 +168,3 @@ def _download_in_threads(run: Run, missing: dict[Archive, list[Verdict]], jobs: 
         for thread in threads:
             thread.join(SECONDS_TO_STOP)
     return problems
-
-
-def _obtain_each(run: Run, tasks: queue.SimpleQueue, results: queue.SimpleQueue) -> None:
-    """Download one archive after another until none is left; put each into the results, with its error or None."""
-    while not run.stop.is_set():
-        try:
-            archive, verdicts = tasks.get_nowait()
-        except queue.Empty:
-            return
-        try:
-            obtain(run, archive, verdicts)
-            results.put((archive, None))
-        except Exception as error:  # passed to the main thread, which handles each kind
-            results.put((archive, error))

@@ -3,6 +3,7 @@
 import atexit
 import functools
 import getpass
+import os
 import re
 import sys
 import threading
@@ -18,10 +19,10 @@ try:
 except ImportError:  # Windows has none
     termios = None  # type: ignore[assignment]
 
+from h36m.archives.content import page_fault
 from h36m.cli import Say
 from h36m.dataset import ARCHIVE_EXTENSION, KIND_FACTS, SITE_SUBJECT_NUMBERS, Archive
 from h36m.download.config import Configuration, save_session
-from h36m.download.partial import Version
 from h36m.download.proxies import check_proxy, host_of
 from h36m.download.request import send
 from h36m.download.response import STALL_SECONDS, ArchiveResponse, read_chunks, read_response
@@ -32,6 +33,7 @@ from h36m.errors import TaskError, UsageError
 PHPSESSID_PATTERN = re.compile(r"[A-Za-z0-9,-]+")
 
 CONNECT_SECONDS = 30  # a distant server responds in well under a second, or is down
+MOST_PROMPTS = 3
 MOST_REDIRECTS = 5  # http to https, www, a login page: the site needs two
 SECRET_BEGINNING = 6  # characters of a secret that are not shown either
 PAGE_BYTES = 1 << 16  # of the file browser's page: enough to tell it from a login page
@@ -72,6 +74,9 @@ class Site:
                 self._say("ignoring the configured PHPSESSID: not a valid session ID (did you enter your user name?)")
             elif self.is_valid(session):
                 self.session = session
+                if not self.has_credentials:
+                    what = "you will be prompted for them" if _is_at_terminal() else "the run will stop"
+                    self._say(f"no user name and password to log in with: {what} when the session expires")
                 return
             else:
                 self._say("the saved session has expired; logging in")
@@ -80,21 +85,21 @@ class Site:
     def _learn_of_https(self) -> None:
         """Ask a plain http site for its first page, and follow a redirect to https before any secret is sent."""
         with self._get(self.base_url, None) as response:
-            self._raise_for_failure(response, "requesting the first page")
+            self._raise_for_failure(response, "first page")
         base, target = urlsplit(self.base_url), urlsplit(response.url)
         is_same_port = base.port == target.port or (base.port in (None, 80) and target.port in (None, 443))
         is_same_host = base.hostname == target.hostname and is_same_port
         if (base.scheme, target.scheme) == ("http", "https") and is_same_host:
             self.base_url = f"https://{host_of(response.url)}{base.path}"
 
-    def renew(self, expired_session: str | None) -> None:
+    def renew(self, expired_session: str | None, reason: str) -> None:
         """Log in again, unless another thread has done so since `expired_session` was in use.
 
         Raises: as `start_session`.
         """
         with self._login_lock:
             if self.session == expired_session:
-                self._say(f"{self.host}: the session has expired; logging in again")
+                self._say(f"{self.host}: {reason}; logging in again")
                 self._log_in()
 
     @property
@@ -122,31 +127,28 @@ class Site:
     def _file_browser(self, session: str | None, seconds: float | None = None) -> bytes | None:
         """Return the beginning of the file browser's page; None where the site shows another page in its place."""
         with self._get(self.base_url + "filebrowser.php", session, seconds=seconds) as response:
-            self._raise_for_failure(response, "checking the session")
+            self._raise_for_failure(response, "session check")
             if response.status_code != 200 or not urlsplit(response.url).path.endswith("/filebrowser.php"):
                 return None
             return next(read_chunks(response, "filebrowser.php", self.host, PAGE_BYTES, decode=True), b"")
 
     def _log_in(self) -> None:
-        username, password = self._credentials()
-        url = self.base_url + "checklogin.php"
-        form = {"username": username, "password": password}
-        with self._send("POST", url, {}, data=form) as response:
-            self._raise_for_failure(response, "logging in")
-            session = {cookie.name: cookie.value or "" for cookie in response.cookies}.get("PHPSESSID", "")
-            target = urljoin(url, response.headers["Location"]) if response.is_redirect else url
-        if urlsplit(target).path.endswith("checklogin.php"):
+        """Log in; ask up to three times for what has to be entered at the terminal."""
+        configuration = self.configuration
+        configured = configuration.username, configuration.password
+        for _ in range(MOST_PROMPTS):
+            session = self._session_of(*self._credentials())
+            if session is not None or all(configured):
+                break
+            self._say(f"login: {self.host}: wrong user name or password")
+            configuration.username, configuration.password = configured
+        if session is None:
+            variables = [name for name in ("H36M_USERNAME", "H36M_PASSWORD") if os.environ.get(name)]
+            where = " and ".join([*variables, str(configuration.path)][:2])
             raise UsageError(
-                f"{self.host}: wrong user name or password; check them in {self.configuration.path} "
+                f"{self.host}: wrong user name or password; check {where} "
                 "(the user name is the e-mail address registered with the site)"
             )
-        if not PHPSESSID_PATTERN.fullmatch(session):
-            raise TaskError(
-                f"{self.host}: login succeeded but returned no PHPSESSID; log in with a browser and copy its PHPSESSID "
-                f"into {self.configuration.path}"
-            )
-        if self._file_browser(session) is None:
-            raise TaskError(f"{self.host}: login succeeded but its session is not valid; try again later")
         self.session = session
         try:
             save_session(self.configuration.path, session)
@@ -155,11 +157,37 @@ class Site:
             reason = f"could not be saved in {self.configuration.path}: {error.strerror}"
             self._say(f"logged in at {self.host}; the session {reason}")
 
+    def _session_of(self, username: str, password: str) -> str | None:
+        """Send user name and password; return the new PHPSESSID, or None if the site says that they are wrong.
+
+        Raises:
+            TemporaryError, TaskError: the site said something else, such as HTTP 403, or that it is down.
+        """
+        url, form = self.base_url + "checklogin.php", {"username": username, "password": password}
+        with self._send("POST", url, {}, data=form) as response:
+            self._raise_for_failure(response, "login")
+            session = {cookie.name: cookie.value or "" for cookie in response.cookies}.get("PHPSESSID", "")
+            target = urljoin(url, response.headers["Location"]) if response.is_redirect else url
+            page = next(read_chunks(response, "login", self.host, PAGE_BYTES, decode=True), b"")
+        if not response.is_redirect and response.status_code != 200:
+            raise TaskError(f"login: HTTP {response.status_code} {response.reason}; try to log in with a browser")
+        if urlsplit(target).path.endswith("checklogin.php"):
+            if page != self._file_browser(None):
+                return None
+            text = f"login: {self.host} sends one page for all requests: it {page_fault(page) or 'is empty'}"
+            raise TemporaryError(self._without_secrets(text))
+        if not PHPSESSID_PATTERN.fullmatch(session) or self._file_browser(session) is None:
+            raise TaskError(
+                f"login: {self.host} redirected to {urlsplit(target).path} without a valid session; log in with a "
+                f"browser and copy its PHPSESSID into {self.configuration.path}"
+            )
+        return session
+
     def _credentials(self) -> tuple[str, str]:
         """Return user name and password, asking at the terminal for what is missing."""
         configuration = self.configuration
         if not (configuration.username and configuration.password):
-            if not (sys.stdin and sys.stdin.isatty()):
+            if not _is_at_terminal():
                 raise UsageError(
                     f"no valid session for {self.host}, and no user name and password to log in; put them into "
                     f"{configuration.path}, or into H36M_USERNAME and H36M_PASSWORD"
@@ -188,13 +216,11 @@ class Site:
         return f"{self.base_url}filebrowser.php?{urlencode(query, safe='/')}"
 
     def open_archive(
-        self, archive: Archive, start: int, end: int | None, version: Version, seconds: float | None = None
+        self, archive: Archive, start: int, end: int | None, seconds: float | None = None
     ) -> ArchiveResponse:
         """Request an archive's bytes from `start` to before `end` (None: to its end). The caller closes the response.
 
         Args:
-            version: of the earlier bytes; if the server has another one now, it is asked to send that from
-                the beginning.
             seconds: to wait for each byte; None for as long as for any other response.
 
         Raises:
@@ -203,13 +229,9 @@ class Site:
         """
         name = archive.file_name
         headers = {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
-        if start and version.etag and not version.etag.startswith("W/"):  # a weak one may not be used for ranges
-            headers["If-Range"] = version.etag
-        elif start and version.last_modified:
-            headers["If-Range"] = version.last_modified
         response = self._get(self.archive_url(archive), self.session, headers, seconds)
         try:
-            self._raise_for_failure(response, f"requesting {name}")
+            self._raise_for_failure(response, name)
             return read_response(response, archive, self.host, self._is_own(response.url))
         except NotAnArchiveError as error:
             response.close()
@@ -219,7 +241,7 @@ class Site:
             raise
 
     def _without_secrets(self, text: str) -> str:
-        """Return a line that may quote a page of the site without secrets; some pages repeat what they were sent."""
+        """Return a line that may quote a page of the site without secrets: some pages repeat what they were sent."""
         secrets = (self.session, self.configuration.password)
         # Their beginnings, since a quotation may end within one.
         if any(secret and secret[:SECRET_BEGINNING] in text for secret in secrets):
@@ -275,7 +297,11 @@ class Site:
         if is_temporary(status):
             wait = seconds_to_wait(response.headers.get("Retry-After", ""))
             error = TooManyError if status in (429, 503) else TemporaryError
-            raise error(f"{doing}: {self.host} returned HTTP {status} {response.reason}", wait, status)
+            raise error(f"{doing}: HTTP {status} {response.reason}", wait, status)
+
+
+def _is_at_terminal() -> bool:
+    return bool(sys.stdin and sys.stdin.isatty())
 
 
 def _ask(question: str) -> str:

@@ -65,17 +65,13 @@ def check_archive(path: Path, archive: Archive, expected_md5: str | None) -> Ver
     fault = beginning_fault(path, archive)
     if fault:
         return Verdict(fault)
-    if expected_md5 is None:
-        fault = archive_fault(path, archive)
-        return Verdict(fault, is_whole=fault is None)
-    md5 = md5_of(path)
-    if md5 == expected_md5:
+    md5 = md5_of(path) if expected_md5 else None
+    if md5 and md5 == expected_md5:
         return Verdict(None, md5, is_whole=True)
     # A truncated or damaged file differs too; only a complete one can be a new version of the archive.
     fault = archive_fault(path, archive)
-    return Verdict(
-        fault or f"has a checksum mismatch (expected {expected_md5}, got {md5})", md5, is_whole=fault is None
-    )
+    mismatch = f"has a checksum mismatch (expected {expected_md5}, got {md5})" if md5 else None
+    return Verdict(fault or mismatch, md5, is_whole=fault is None)
 
 
 def beginning_fault(path: Path, archive: Archive) -> str | None:

@@ -9,6 +9,7 @@ A plan is a function that is asked at every request for the fault to commit, by 
 """
 
 import contextlib
+import email.utils
 import gzip
 import io
 import re
@@ -133,8 +134,9 @@ class FaultyHandler(Handler):
             self.send_page(b"", HTTPStatus.MOVED_PERMANENTLY, {"Location": f"https://{host}{self.path}"})
         elif fault and fault[:3] in ("404", "429", "500", "503"):
             status, _, wait = fault.partition(" after ")
+            wait = email.utils.formatdate(time.time() + 2, usegmt=True) if wait == "a date" else wait
             self.send_page(b"<html>not now</html>", HTTPStatus(int(status)), {"Retry-After": wait} if wait else None)
-        elif fault in PAGES:
+        elif fault in (*PAGES, "maintenance", "page 405", "page 451"):
             self.send_page_of(fault)
         elif fault == "other host":
             self.redirect(self.server.other_host + self.path.removeprefix(BASE_PATH))
@@ -178,7 +180,8 @@ class FaultyHandler(Handler):
             self.close_connection = True
         else:
             status = re.search(r"\d+", name)
-            self.send_page(LOGIN_PAGE, HTTPStatus(int(status[0])) if status else HTTPStatus.OK)
+            page = b"<html><body>Down for maintenance</body></html>" if name == "maintenance" else LOGIN_PAGE
+            self.send_page(page, HTTPStatus(int(status[0])) if status else HTTPStatus.OK)
 
     def ask_to_log_in(self) -> None:
         self.send_page_of(self.server.expired)
@@ -225,15 +228,16 @@ class FaultyHandler(Handler):
             return
         if fault and "sets a cookie" in fault:
             headers = headers | {"Set-Cookie": "PHPSESSID=another; path=/"}
+        number = self.request_record.number
+        if fault and "ETag alternates" in fault:
+            headers = headers | {"ETag": f'"{number % 2}"'}
+        if fault and "ETag weak and strong" in fault:
+            headers = headers | {"ETag": "W/" * (number % 2) + headers["ETag"]}
+        if fault and "date now" in fault:
+            headers = headers | {"Last-Modified": email.utils.formatdate(1e9 + number, usegmt=True)}
         hidden = {name for name, words in (("ETag", "no ETag"), ("Last-Modified", "no date")) if words in (fault or "")}
         headers = {name: value for name, value in headers.items() if name not in hidden}
         super().send_file(file, size, headers)
-
-    def send_headers(self, status: HTTPStatus, headers: dict[str, str]) -> None:
-        if self.request_fault and "too long" in self.request_fault and status in (200, 206):
-            headers = headers | {"Content-Length": str(int(headers["Content-Length"]) + 1000)}
-            self.close_connection = True
-        super().send_headers(status, headers)
 
     def send_archive(self, query: dict[str, str]) -> None:
         with self.server.lock:

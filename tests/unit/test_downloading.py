@@ -1,6 +1,7 @@
 """The parts of downloading that need no script: checks, responses, retries, errors, the numbers in docs/."""
 
 import contextlib
+import email.utils
 import functools
 import gzip
 import hashlib
@@ -10,6 +11,7 @@ import re
 import socket
 import tarfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,6 @@ from helpers.scripts import PROJECT
 from h36m.dataset import ARCHIVES, KINDS, POSES_2D, VERIFIED_RECORD, VIDEOS, Archive, archive_file
 from h36m.download import (
     archive,
-    axel,
     complete,
     config,
     partial,
@@ -34,8 +35,6 @@ from h36m.download import (
     transfer,
     verify,
 )
-from h36m.download.partial import Version
-from h36m.download.response import ResponseFit
 from h36m.errors import RunStoppedError, TaskError, UsageError
 from h36m.storage import Record
 
@@ -168,76 +167,25 @@ def test_two_faults_of_one_kind_in_two_files_are_two(tmp_path):
     assert verify.check_archive(path, Archive(VIDEOS, "S1"), MD5) == verdicts[1]
 
 
-# -- the response and the partial download -----------------------------------------------------------------------------
-
-
-def responded(start: int, size: int | None, is_past_end: bool = False, etag: str | None = None, date=None):
-    return response.ArchiveResponse(
-        start=start,
-        size=size,
-        is_past_end=is_past_end,
-        has_ranges=True,
-        version=Version(size, etag, date),
-        url="https://host/",
-        is_own_host=True,
-        chunks=iter(()),
-    )
-
-
-NONE_YET, REST = [(0, None)], [(50, 100)]
-HOLES = [(50, 60), (80, 100)]
-
-
-@pytest.mark.parametrize(
-    "missing, version, answered, fit",
-    [
-        (NONE_YET, Version(), responded(0, 100), ResponseFit.USABLE),
-        (NONE_YET, Version(), responded(0, None), ResponseFit.USABLE),
-        (REST, Version(100), responded(50, 100), ResponseFit.USABLE),
-        (HOLES, Version(100), responded(50, 100), ResponseFit.USABLE),
-        ([(50, None)], Version(), responded(50, 100), ResponseFit.USABLE),
-        (REST, Version(100, "a", "x"), responded(50, 100, etag="a", date="x"), ResponseFit.USABLE),
-        (REST, Version(100, "a"), responded(50, 100), ResponseFit.USABLE),
-        (REST, Version(100), responded(50, None, etag="a"), ResponseFit.USABLE),
-        (None, Version(100), responded(0, 100), ResponseFit.USABLE),
-        ([(100, None)], Version(), responded(100, 100, is_past_end=True), ResponseFit.COMPLETE),
-        ([(100, 120)], Version(120), responded(100, 100, is_past_end=True), ResponseFit.COMPLETE),
-        ([(100, 120), (130, 140)], Version(140), responded(100, 100, is_past_end=True), ResponseFit.CHANGED),
-        ([(120, None)], Version(), responded(100, 100, is_past_end=True), ResponseFit.CHANGED),
-        ([(90, None)], Version(), responded(100, 100, is_past_end=True), ResponseFit.CHANGED),
-        (None, Version(), responded(100, 100, is_past_end=True), ResponseFit.CHANGED),
-        (REST, Version(100), responded(50, 101), ResponseFit.CHANGED),
-        (REST, Version(100), responded(0, 101), ResponseFit.CHANGED),
-        (REST, Version(100, "a"), responded(50, 100, etag="b"), ResponseFit.CHANGED),
-        (REST, Version(100, "a"), responded(0, 100, etag="b"), ResponseFit.CHANGED),
-        (REST, Version(100, "a", "x"), responded(50, 100, etag="a", date="y"), ResponseFit.CHANGED),
-        (REST, Version(100), responded(0, 100), ResponseFit.NO_RANGES),
-        ([(50, None)], Version(), responded(0, None), ResponseFit.NO_RANGES),
-        (REST, Version(100), responded(40, 100), ResponseFit.OTHER_RANGE),
-        (HOLES, Version(100), responded(80, 100), ResponseFit.OTHER_RANGE),
-        (NONE_YET, Version(), responded(10, 100), ResponseFit.OTHER_RANGE),
-    ],
-)
-def test_a_response_and_a_partial_download_are_reconciled(missing, version, answered, fit):
-    assert response.reconcile(missing, version, answered) is fit
-
-
 # -- retries -----------------------------------------------------------------------------------------------------------
 
 
 def test_each_pause_is_twice_as_long_unless_the_server_asks_for_another():
     assert [retry.pause_seconds(number, None) for number in range(6)] == [5, 10, 20, 40, 80, 160]
-    assert [retry.pause_seconds(number, 7) for number in range(3)] == [7, 7, 7]
-    assert retry.pause_seconds(3, 0) == 0
+    assert [retry.pause_seconds(number, 7) for number in range(3)] == [7, 10, 20]
+    assert [retry.pause_seconds(number, 0) for number in range(3)] == [5, 10, 20]
 
 
 @pytest.mark.parametrize(
     "header, seconds",
     [("0", 0), ("30", 30), ("600", 600), ("601", 600), ("999999999999", 600)]
-    + [(text, None) for text in ("", "-1", "1.5", "Wed, 21 Oct 2015 07:28:00 GMT", "²")],
+    + [(text, None) for text in ("", "-1", "1.5", "Wed, 21 Okt 2015", "²")]
+    + [("Wed, 21 Oct 2015 07:28:00 GMT", 0), ("Wed, 21 Oct 2099 07:28:00 GMT", 600)],
 )
 def test_retry_after_is_respected_up_to_ten_minutes(header, seconds):
     assert retry.seconds_to_wait(header) == seconds
+    in_five_minutes = email.utils.formatdate(time.time() + 300, usegmt=True)
+    assert retry.seconds_to_wait(in_five_minutes) == pytest.approx(300, abs=60)
 
 
 def test_what_fails_for_a_while_is_tried_seven_times(monkeypatch):
@@ -519,7 +467,6 @@ def numbers_in_docs(pattern: str) -> set[int]:
         (r"no progress after (\w+) attempts", lambda: retry.TRIES_WITHOUT_PROGRESS),
         (r"`Retry-After`, at most (\w+) minutes", lambda: retry.LONGEST_RETRY_AFTER / 60),
         (r"restarts this archive, at most (\w+) times", lambda: complete.MOST_RESTARTS),
-        (r"retries with (\d+) connections", lambda: axel.FEW_CONNECTIONS),
         (r"over one connection, up to (\w+) times in all", lambda: archive.MOST_DOWNLOADS),
     ],
 )
@@ -529,7 +476,7 @@ def test_docs_have_the_numbers_of_the_code(pattern, value):
 
 def test_docs_have_the_pauses_of_the_code():
     pauses = [retry.pause_seconds(number, None) for number in range(retry.TRIES_WITHOUT_PROGRESS - 1)]
-    assert f"else {', '.join(f'{seconds:g}' for seconds in pauses)} s;" in docs_page("reliability.md")
+    assert f"| waits {', '.join(f'{seconds:g}' for seconds in pauses)} s, or longer" in docs_page("reliability.md")
 
 
 def test_docs_have_the_defaults_of_the_options():

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from h36m.download.partial import PartialDownload, Version
+from h36m.download.partial import PartialDownload
 
 SIZE = 200
 CONTENT = bytes(number % 255 + 1 for number in range(SIZE))  # without a zero, which is what holes are read as
@@ -20,7 +20,7 @@ CONTENT = bytes(number % 255 + 1 for number in range(SIZE))  # without a zero, w
 
 def partial_at(folder: Path, size: int | None = SIZE) -> PartialDownload:
     partial = PartialDownload(folder / "Videos_S1.tgz.part")
-    partial.set_version(Version(size))
+    partial.set_size(size)
     return partial
 
 
@@ -145,11 +145,11 @@ def test_axels_own_ranges_stay_as_they_are_in_a_short_file(tmp_path):
 def test_a_state_of_another_size_is_not_trusted(tmp_path, partial):
     write(partial, 100, 120)
     partial.note()
-    partial.set_version(Version(SIZE + 1))
+    partial.set_size(SIZE + 1)
     assert partial.missing is None
-    partial.set_version(Version(None))
+    partial.set_size(None)
     assert partial.missing is None
-    partial.set_version(Version(SIZE))
+    partial.set_size(SIZE)
     assert partial.missing == [(0, 100), (120, SIZE)]
 
 
@@ -226,26 +226,16 @@ def test_bytes_that_are_not_missing_are_not_written(partial, start, end):
 
 
 @pytest.mark.parametrize(
-    "missing_from, count, lengths",
-    [(0, 1, [200]), (0, 2, [100, 100]), (0, 3, [66, 67, 67]), (100, 4, [25] * 4), (198, 24, [1, 1]), (200, 4, [])],
-)
-def test_missing_ranges_are_cut_evenly(tmp_path, missing_from, count, lengths):
-    (tmp_path / "Videos_S1.tgz.part").write_bytes(CONTENT[:missing_from])
-    partial = partial_at(tmp_path)
-    partial.split(count)
-    assert sorted(end - start for start, end in partial.missing) == lengths
-    ends = [missing_from, *(end for _, end in partial.missing)]
-    assert ends[:-1] == [start for start, _ in partial.missing] and ends[-1] == SIZE, "the same bytes, in order"
-
-
-@pytest.mark.parametrize(
     "holes, count, smallest, lengths",
     [
         ([(0, 200)], 24, 50, [50] * 4),
         ([(0, 200)], 24, 200, [200]),
-        ([(0, 10), (20, 200)], 4, 1, [10, 60, 60, 60]),
+        ([(0, 10), (20, 200)], 4, 1, [10, 45, 45, 90]),
         ([(0, 10), (20, 30), (40, 50)], 2, 1, [10, 10, 10]),
         ([(0, 100), (140, 200)], 3, 1, [50, 50, 60]),
+        ([(0, 200)], 1, 1, [200]),
+        ([(198, 200)], 24, 1, [1, 1]),
+        ([], 4, 1, []),
     ],
 )
 def test_holes_are_cut_where_the_parts_are_largest(tmp_path, holes, count, smallest, lengths):
@@ -270,7 +260,7 @@ def test_an_archive_of_unknown_size_grows_until_its_end_is_known(tmp_path):
         partial.note()
     with pytest.raises(ValueError, match="size"):
         partial.write(SIZE + 1, b"x")
-    partial.set_version(Version(SIZE))
+    partial.set_size(SIZE)
     assert partial.is_complete and partial.path.read_bytes() == CONTENT
 
 
@@ -305,39 +295,23 @@ def test_threads_write_different_ranges(tmp_path):
 # -- the files beside it -----------------------------------------------------------------------------------------------
 
 
-def test_the_version_is_recorded(tmp_path, partial):
-    version = Version(SIZE, '"etag"', "Wed, 21 Oct 2015 07:28:00 GMT")
-    partial.set_version(version)
-    assert reloaded(partial).version == version
+def test_the_size_is_recorded(tmp_path, partial):
+    partial.set_size(SIZE + 1)
+    assert reloaded(partial).size == SIZE + 1
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"size": "200"}', '{"sizes": 200}'])
-def test_a_record_that_cannot_be_read_is_of_no_known_version(partial, text):
+def test_a_record_that_cannot_be_read_is_of_no_known_size(partial, text):
     write(partial, 0, 50)
     partial.path.with_name(partial.path.name + ".about").write_text(text)
-    assert reloaded(partial).version == Version() and reloaded(partial).missing == [(50, None)]
-
-
-@pytest.mark.parametrize(
-    "one, other, expected",
-    [
-        (Version(1, "a", "x"), Version(1, "a", "x"), False),
-        (Version(1, "a", "x"), Version(2, "a", "x"), True),
-        (Version(1, "a", "x"), Version(1, "b", "x"), True),
-        (Version(1, "a", "x"), Version(1, "a", "y"), True),
-        (Version(1, None, "x"), Version(1, "a", None), False),
-        (Version(), Version(1, "a", "x"), False),
-    ],
-)
-def test_versions_contradict_each_other_in_what_both_know(one, other, expected):
-    assert one.contradicts(other) == other.contradicts(one) == expected
+    assert reloaded(partial).size is None and reloaded(partial).missing == [(50, None)]
 
 
 def test_discard_removes_the_file_and_what_is_recorded(tmp_path, partial):
     write(partial, 100, 120)
     assert len(names_in(tmp_path)) == 3
     partial.discard()
-    assert names_in(tmp_path) == [] and partial.missing == [(0, None)] and partial.version == Version()
+    assert names_in(tmp_path) == [] and partial.missing == [(0, None)] and partial.size is None
 
 
 def test_the_complete_file_moves_alone(tmp_path, partial):
@@ -383,7 +357,7 @@ class AnyInterleaving(RuleBasedStateMachine):
         self.partial = reloaded(self.partial)
         if self.partial.missing is None:
             self.partial.discard()
-            self.partial.set_version(Version(SIZE))
+            self.partial.set_size(SIZE)
 
     @initialize(length=st.integers(0, SIZE))
     def begin(self, length):

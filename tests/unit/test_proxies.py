@@ -293,18 +293,9 @@ def test_axel_runs_without_proxy_in_that_environment(environment, tmp_path):
         environment.setenv(name, f"http://{SECRET}:1")
     for name, value in {"H36M_PASSWORD": SECRET, "LD_PRELOAD": "", "LANG": "de_DE.UTF-8"}.items():
         environment.setenv(name, value)
-    axel.run_axel(
-        "https://host/",
-        tmp_path / "part",
-        cookie="deadbeef",
-        connections=4,
-        verify_tls=True,
-        stall_seconds=30,
-        check_seconds=30,
-        stop=threading.Event(),
-        progress=print,
-        is_useless=lambda is_quiet: False,
-    )
+    fake = Mock(axel_connections=4, stop=threading.Event())
+    fake.partial.path = tmp_path / "part"
+    axel.run_axel(fake, "https://host/", "deadbeef", Mock(), lambda is_quiet: False)
     text = seen.read_text().replace('"', "'")
     assert " --no-proxy " in text and f"HOME='{axel.HOME}'" in text and "LANG='C'" in text and "LD_PRELOAD=" in text
     assert SECRET not in text and text.count("deadbeef") == 1
