@@ -27,7 +27,7 @@ from h36m.sequences import file_names
 pytestmark = needs_proc
 
 MEGABYTES = 64  # of the disk
-MOMENTS = 20  # of a run, its end among them; for each another run follows, of a second or two
+MOMENTS = 10  # of a run, its end among them; for each another run follows, of a second or two
 FILES = 4  # of an archive
 BYTES = 40_000  # of an unpacked file: several blocks
 RECORDINGS = [Recording("S1", "Walking-1", 4), Recording("S1", "Greeting-2", 4)]

@@ -18,7 +18,6 @@ from h36m.errors import BadArchiveError
 from h36m.extract.unpack import unpacked
 
 PAGE = b"<!DOCTYPE html><html><body>Please <b>log in</b></body></html>"
-LONG_PAGE = b"<html><head><title>Human3.6M</title></head><body>" + b"<p>Please log in</p>" * 500
 FOLDER = tarfile.DIRTYPE
 
 
@@ -93,36 +92,22 @@ def test_ways_to_write_the_archive_have_no_fault(content):
         assert fault_in_beginning(pieces, Archive(VIDEOS, "S1")) is None
 
 
-def test_gzip_header_with_name_and_comment_is_accepted():
-    file = io.BytesIO()
-    with gzip.GzipFile("Videos_S1.tar", "wb", fileobj=file, mtime=0) as zipped:
-        zipped.write(tar(VIDEO))
-    for length in (4, 12, 20, 40, 2000):
-        assert fault_in_beginning(file.getvalue()[:length], Archive(VIDEOS, "S1")) is None
-
-
 @pytest.mark.parametrize(
     ("beginning", "fault"),
     [
         (PAGE, "is not a gzip file; it looks like an HTML page: 'Please log in'"),
-        (b"<", "is not a gzip file; it begins with b'<'"),
         (b"\x1f<", r"is not a gzip file; it begins with b'\x1f<'"),
         (b"PK\3\4 a zip file", r"is not a gzip file; it begins with b'PK\x03\x04 a z'"),
         (tar(VIDEO), "is not a gzip file; it is a tar archive that is not compressed"),
         (gzip.compress(PAGE), "is a compressed HTML page: 'Please log in'"),
-        (gzip.compress(LONG_PAGE, 0)[:200], "is a compressed HTML page: 'Human3.6M"),
         (gzip.compress(b"no tar"), "is gzip, but contains no tar archive; it begins with b'no tar'"),
-        (gzip.compress(b"x" * 5000, 0)[:600], "is gzip, but contains no tar archive"),
         (gzip.compress(b""), "is gzip, but contains no tar archive; it is empty"),
         (gzip.compress(gzip.compress(tar(VIDEO))), "is compressed twice"),
-        (gzip.compress(b"\1" + tar(VIDEO)[1:]), "is gzip, but contains no tar archive"),
-        (gzip.compress(tar()), "contains no file"),
         (gzip.compress(bytes(10**8)), "contains no file"),
         (b"\x1f\x8bnothing of a gzip file", "is damaged: its gzip stream cannot be decompressed"),
         (gzip.compress(PAGE)[:-8] + bytes(8), "is damaged: its gzip stream cannot be decompressed"),
         (gzip.compress(tar(("S11", FOLDER))), "contains the folder S11, but its name says S1"),
         (gzip.compress(tar((OTHERS_LONG_NAME, b""))), "contains the folder S11, but its name says S1"),
-        (gzip.compress(tar(("S1", FOLDER), ("S5/a", b""))), "contains the folder S5, but its name says S1"),
         (
             gzip.compress(tar((inner_file(POSES_3D), b"abc"))),
             "contains S1/MyPoseFeatures/D3_Positions_mono, but its name says Videos",
@@ -131,9 +116,8 @@ def test_gzip_header_with_name_and_comment_is_accepted():
     ],
     # The bytes would be in the tests' names.
     ids=[
-        *["page", "one byte", "half magic", "zip", "tar", "compressed page", "cut compressed page", "small gzip"],
-        *["cut gzip", "empty gzip", "gzip twice", "bad checksum", "empty tar", "zeros that grow", "damaged", "CRC"],
-        *["subject's folder", "GNU long name", "second member", "kind", "outside"],
+        *["page", "half magic", "zip", "tar", "compressed page", "small gzip", "empty gzip", "gzip twice"],
+        *["zeros that grow", "damaged", "CRC", "subject's folder", "GNU long name", "kind", "outside"],
     ],
 )
 def test_beginning_of_something_else_has_a_fault(beginning, fault):
@@ -164,22 +148,14 @@ def test_member_of_another_kind_is_a_fault(kind, other):
     ("name", "kinds"),
     [
         ("README", KINDS),
-        (".", KINDS),
-        ("./", KINDS),
-        ("S1", KINDS),
-        ("S1/readme.txt", KINDS),
         ("S1/a new folder/a", KINDS),
         ("Videos/x.mp4", KINDS),
-        ("S12x/Videos/x.mp4", KINDS),
         ("S1/MyPoseFeatures", [POSES_2D, POSES_WORLD, POSES_3D, POSES_3D_UNIVERSAL]),
         ("S1/MyPoseFeatures/D3_Positions_monochrome/a", [POSES_2D, POSES_WORLD, POSES_3D, POSES_3D_UNIVERSAL]),
         ("S1/MyPoseFeatures/D3_Positions/a", [POSES_WORLD]),
-        ("S1/MyPoseFeatures/D3_Positions_mono/a", [POSES_3D]),
         ("S1/MyPoseFeatures/D3_Positions_mono_universal/a", [POSES_3D_UNIVERSAL]),
         ("S1/MySegmentsMat", [BOXES, PART_LABELS]),
-        ("S1/MySegmentsMat/ground_truth_bb", [BOXES]),
         # It is not published which of the two another folder belongs to.
-        ("S1/MySegmentsMat/ground_truth_pl/a.mat", [BOXES, PART_LABELS]),
         ("S1/MySegmentsMat/PartLabels/a.mat", [BOXES, PART_LABELS]),
         ("S1/Videos", [VIDEOS]),
     ],
@@ -247,20 +223,14 @@ ARCHIVE = gzip.compress(tar(VIDEO))
     [
         (ARCHIVE, None),
         (ARCHIVE + bytes(3000), None),
-        (ARCHIVE + b"\r\n", None),
         (ARCHIVE + bytes(700) + b"<!-- served in 0.2 s -->", None),
         (ARCHIVE + b"garbage" * 100_000, None),
-        (ARCHIVE + b"\x1f", None),
         (gzip.compress(tar(VIDEO)[:-1024]) + gzip.compress(bytes(400)) + gzip.compress(bytes(624)) + b"\n", None),
         (gzip.compress(tar(VIDEO)[:9000]) + b"\n", "is damaged: its gzip stream contains no complete tar archive"),
-        (gzip.compress(tar(VIDEO)[:-9500]) + b"\n", "is damaged: its gzip stream contains no complete tar archive"),
-        (ARCHIVE + b"\x1f\x8b", "is truncated"),
         (ARCHIVE + b"\x1f\x8b garbage", "is damaged"),
         (ARCHIVE[:-1], "is truncated"),
         (ARCHIVE[:-5] + b"\x55" + ARCHIVE[-4:], "is damaged"),
         (b"", "is empty"),
-        (PAGE, "is not a gzip file"),
-        (gzip.compress(PAGE), "is a compressed HTML page"),
         (gzip.compress(tar(VIDEO)[:9000]), "is not a complete tar archive"),
         (gzip.compress(tar(("S1/a", b""), pax={"GNU.sparse.size": "many"})), "is not a complete tar archive"),
         (gzip.compress(tar(("S1/a", b""), size=1 << 70)), "is not a complete tar archive"),
@@ -269,9 +239,9 @@ ARCHIVE = gzip.compress(tar(VIDEO))
         (gzip.compress(tar(("S1", FOLDER))), "contains no file"),
     ],
     ids=[
-        *["good", "zeros", "CRLF", "zeros and comment", "long garbage", "half a magic", "small members and newline"],
-        *["cut tar and newline", "no end of tar", "magic", "other member", "cut off", "wrong CRC", "empty", "page"],
-        *["compressed page", "cut tar", "not a number", "huge number", "subject", "kind", "folder only"],
+        *["good", "zeros", "zeros and comment", "long garbage", "small members and newline", "cut tar and newline"],
+        *["other member", "cut off", "wrong CRC", "empty", "cut tar", "not a number", "huge number", "subject"],
+        *["kind", "folder only"],
     ],
 )
 def test_download_and_extract_judge_a_file_alike(tmp_path, content, fault):
