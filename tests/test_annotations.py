@@ -11,7 +11,6 @@ from helpers.releases import contents, linked, make_extracted, times_of_files
 from helpers.scripts import PROJECT, process, run_script
 from PIL import Image
 
-from demo.figure import COLOURS
 from demo.release import DEMO, Recording, add_cell, open_mat
 from h36m.files.cdf import pycdf
 from h36m.process.annotations import DATASETS, describe, markdown_table
@@ -122,20 +121,6 @@ def test_part_labels_equal_the_cells_of_their_files_one_image_a_frame(demo_run, 
             assert image.mode == "P"
             np.testing.assert_array_equal(np.asarray(image), cell(int(label.stem[-6:]) - 1))
             assert image.getpalette()[: 3 * 25] == [value for colour in PALETTE for value in colour]
-
-
-def test_part_labels_cover_the_figure_in_the_images(folder):
-    labels = sorted(folder.glob("partLabels/*/*.png"))
-    assert labels
-    for file in labels[::7]:
-        image = folder / "imageSequence" / file.parent.name / f"{file.stem}.jpg"
-        with Image.open(file) as part_labels, Image.open(image) as picture:
-            part, colours = np.asarray(part_labels), np.asarray(picture.convert("RGB")).astype(int)
-        person = part > 0
-        difference = abs(colours - COLOURS[part].astype(int)).max(axis=-1)
-        # The edges are blurred by two lossy codecs.
-        assert np.mean(difference[person] < 30) > 0.9
-        assert np.mean(difference[~person] < 30) < 0.1
 
 
 def test_attributes_tell_rule_skeleton_units_and_version(folder):
