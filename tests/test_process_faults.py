@@ -21,7 +21,7 @@ from helpers.scripts import PROJECT, Ended, finish, run_script, start_script, wa
 from helpers.videos import make_packed_video, make_video
 
 from demo.release import write_cdf
-from h36m.dataset import POSES_2D, POSES_3D, POSES_3D_UNIVERSAL, POSES_3D_WORLD, VIDEOS
+from h36m.dataset import POSES_2D, POSES_3D, POSES_3D_UNIVERSAL, POSES_3D_WORLD, UNFINISHED_SEQUENCE, VIDEOS
 from h36m.metadata import load_metadata
 from h36m.parallel import cores
 from h36m.parallel.cores import available_cores
@@ -31,7 +31,6 @@ CAMERAS = load_metadata().camera_ids
 CAMERA = CAMERAS[1]
 POSES = 60  # the videos have two frames more
 SIZE = (320, 242)  # width, height
-MAKING = ".making"  # in a sequence's folder, until it is complete
 SEQUENCES = {"Walking-1": "Walking 1", "Walking-2": "Walking", "Greeting-2": "Greeting"}  # and their base names
 ALL = ("--subjects", "S1", "--actions", *SEQUENCES, "--all-frames")
 ONE = ("--subjects", "S1", "--actions", "Walking-1", "--all-frames")
@@ -97,48 +96,40 @@ def assert_all_there(root: Path, made: Path) -> None:
 # --- broken files ---
 
 
-def damaged_video(video: Path, how: str) -> None:
-    content = bytearray(video.read_bytes())
-    if how == "truncated":
-        content = content[: len(content) * 2 // 3]
-    elif how == "empty":
-        content = b""
-    elif how == "without its index":
-        content = content[: content.index(b"moov") - 4]
-    elif how == "with overwritten bytes":
-        middle = (content.index(b"mdat") + content.index(b"moov")) // 2
-        content[middle : middle + 3000] = random.Random(0).randbytes(3000)
-    elif how == "missing":
-        video.unlink()
-        return
-    elif how == "no video":
-        content = b"<html>Please log in</html>"
-    video.write_bytes(content)
+def overwritten(content: bytes) -> bytes:
+    """Overwrite some bytes of the pictures."""
+    middle = (content.index(b"mdat") + content.index(b"moov")) // 2
+    return content[:middle] + random.Random(0).randbytes(3000) + content[middle + 3000 :]
 
 
-def damaged_cdf(file: Path, how: str) -> None:
-    poses = some_poses(7)
+DAMAGES = {
+    "truncated": lambda content: content[: len(content) * 2 // 3],
+    "empty": lambda content: b"",
+    "without its index": lambda content: content[: content.index(b"moov") - 4],
+    "overwritten": overwritten,
+    "a page": lambda content: b"<html>Please log in</html>",
+}
+# What replaces some_poses(7).
+OTHER_POSES = {
+    "of another shape": lambda poses: poses[..., :2],
+    "of another length": lambda poses: poses[:-5],
+    "not all numbers": lambda poses: np.where(np.arange(POSES)[:, None, None] == 40, np.nan, poses),
+}
+
+
+def damage(file: Path, how: str) -> None:
     content = file.read_bytes()
     file.unlink()
-    if how == "truncated":
-        file.write_bytes(content[: len(content) // 2])
-    elif how == "empty":
-        file.write_bytes(b"")
-    elif how == "of another shape":
-        write_cdf(file, poses[..., :2])
-    elif how == "with numbers that are none":
-        poses[40, 3, 1] = np.nan
-        write_cdf(file, poses)
-    elif how == "of another length":
-        write_cdf(file, poses[:-5])
-    else:
-        assert how == "missing"
+    if how in OTHER_POSES:
+        write_cdf(file, OTHER_POSES[how](some_poses(7)))
+    elif how != "missing":
+        file.write_bytes(DAMAGES[how](content))
 
 
 # (Sequence, which of its views) -> kind of its file, what is done to it, what the message says.
 FAULTS = {
     ("Walking-1", 0): (VIDEOS, "truncated", "cannot be read"),
-    ("Walking-1", 1): (VIDEOS, "with overwritten bytes", "damage"),
+    ("Walking-1", 1): (VIDEOS, "overwritten", "damage"),
     ("Walking-1", 2): (VIDEOS, "without its index", "cannot be read"),
     ("Walking-2", 0): (VIDEOS, "empty", "cannot be read"),
     ("Walking-2", 1): (VIDEOS, "missing", "No such file"),
@@ -147,9 +138,9 @@ FAULTS = {
 MORE_FAULTS = {
     ("Walking-1", 0): (POSES_3D_UNIVERSAL, "empty", "cannot be read as CDF"),
     ("Walking-1", 2): (POSES_3D, "of another shape", f"found (1, {POSES}, 64)"),
-    ("Walking-1", 3): (POSES_3D, "with numbers that are none", "the first is pose 40"),
+    ("Walking-1", 3): (POSES_3D, "not all numbers", "the first is pose 40"),
     ("Walking-2", 1): (POSES_3D, "of another length", f"found {POSES} in Poses_D2_Positions, {POSES - 5} in"),
-    ("Walking-2", 2): (VIDEOS, "no video", "cannot be read"),
+    ("Walking-2", 2): (VIDEOS, "a page", "cannot be read"),
     ("Walking-2", 3): (POSES_2D, "truncated", "cannot be read as CDF"),
 }
 
@@ -164,7 +155,7 @@ def test_broken_file_costs_its_view_only_and_is_named_once(root, made, faults):
         file = input_file(root, kind, f"{SEQUENCES[name]}.{CAMERAS[view]}.{'mp4' if kind == VIDEOS else 'cdf'}")
         kept[file] = root / f"kept {len(kept)}"
         shutil.copy2(file, kept[file])
-        (damaged_video if kind == VIDEOS else damaged_cdf)(file, how)
+        damage(file, how)
         assert not file.exists() or file.read_bytes() != kept[file].read_bytes()
 
     ended = process(root, *ALL)
@@ -304,7 +295,7 @@ def assert_next_run_completes(root: Path, made: Path) -> None:
     expected, found = contents(made / "processed"), contents(root / "processed")
     for name in SEQUENCES:
         if (root / "processed" / "S1" / name / "annot.h5").exists():
-            of_one = {key: value for key, value in found.items() if key.startswith(f"S1/{name}/") and MAKING not in key}
+            of_one = {key: value for key, value in found.items() if key.startswith(f"S1/{name}/")}
             assert of_one == {key: value for key, value in expected.items() if key.startswith(f"S1/{name}/")}
     ended = process(root, *ALL)
     assert (ended.returncode, ended.errors) == (0, [])
@@ -382,7 +373,7 @@ def test_second_ctrl_c_is_one_line_too(root, made, seconds):
 
 def test_folder_that_a_stop_left_is_removed_and_nothing_repeated(root, made):
     shutil.copytree(made / "processed", root / "processed")
-    left = root / "processed" / "S1" / "Walking-1" / MAKING
+    left = root / "processed" / "S1" / "Walking-1" / UNFINISHED_SEQUENCE
     (left / "old").mkdir(parents=True)
     before = times_of_files(root / "processed")
     ended = process(root, *ALL)
@@ -492,13 +483,11 @@ def version_1(group: str, quota: int) -> dict[str, str]:
     [
         ("0::/\n", {"cpu.max": "150000 100000\n"}, 1.5),
         ("0::/\n", {"cpu.max": "max 100000\n"}, None),
-        ("0::/\n", {}, None),
         # As Slurm and systemd do it: the limit is somewhere between the process and the root.
         ("0::/a/b\n", {"a/cpu.max": "200000 100000\n", "a/b/cpu.max": "max 100000\n"}, 2),
         ("0::/a/b\n", {"a/cpu.max": "200000 100000\n", "a/b/cpu.max": "50000 100000\n"}, 0.5),
         ("5:cpu,cpuacct:/x\n", version_1("cpu,cpuacct/x", 300000), 3),
         ("5:cpu:/not/seen/in/here\n", version_1("cpu", 300000), 3),
-        ("5:cpu:/\n", version_1("cpu", -1), None),
         ("4:memory:/m\n", {"memory/m/cpu.max": "100000 100000\n"}, None),
     ],
 )

@@ -43,16 +43,6 @@ def test_a_cell_whose_compressed_bytes_are_damaged_costs_that_frame_only(tmp_pat
     assert len(problems) == 1 and "frame 1" in problems[0]
 
 
-def test_damaged_or_missing_part_labels_are_named(tmp_path):
-    file = write_mat(tmp_path / "a.mat", "Feat", [mask_with(1, 2, 3, 4)] * 40)
-    file.write_bytes(file.read_bytes()[:3000])
-    problems, notices = write_part_labels(file, np.array([0]), SIZE, tmp_path / "labels")
-    assert len(problems) == 1 and str(file) in problems[0] and notices == []
-    problems, notices = write_part_labels(tmp_path / "b.mat", np.array([0]), SIZE, tmp_path / "labels")
-    assert problems == [] and len(notices) == 1 and "b.mat" in notices[0]
-    assert not (tmp_path / "labels").exists()
-
-
 def test_part_labels_are_palette_png_upright_with_their_ids(tmp_path):
     labels = np.arange(SIZE[0] * SIZE[1], dtype=np.uint16).reshape(SIZE) % 25
     other = np.flipud(labels)

@@ -180,15 +180,6 @@ def test_frames_that_grow_to_any_size_are_not_decoded(tmp_path):
 
 
 @pytest.mark.parametrize("shape", DAMAGED_SHAPES)
-def test_a_video_whose_index_is_cut_off_is_a_problem(tmp_path, shape):
-    video = make_video(tmp_path / "v.mp4", shape, FRAMES, SIZE)
-    content = video.read_bytes()
-    for length in (content.index(b"moov") - 4, content.index(b"moov") + 200, len(content) // 2):
-        video.write_bytes(content[:length])
-        problem_of(video, [0], tmp_path)
-
-
-@pytest.mark.parametrize("shape", DAMAGED_SHAPES)
 def test_a_truncated_video_is_a_problem_wherever_it_ends(videos, tmp_path, shape):
     content, places = videos[shape].read_bytes(), packet_places(videos[shape])
     video = tmp_path / "v.mp4"

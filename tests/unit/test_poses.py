@@ -89,11 +89,6 @@ def test_poses_that_are_not_numbers_are_counted(tmp_path):
         read_poses(tmp_path / "a.cdf", coordinates=3)
 
 
-def test_missing_file_of_poses_is_an_error(tmp_path):
-    with pytest.raises(TaskError, match=r"a\.cdf is missing"):
-        read_poses(tmp_path / "a.cdf", coordinates=3)
-
-
 @pytest.mark.parametrize("damage", ["empty", "text", "another variable"])
 def test_file_without_poses_is_an_error_in_one_line(tmp_path, damage):
     file = tmp_path / "a.cdf"

@@ -49,15 +49,6 @@ def test_script_takes_the_options_of_all_scripts(script):
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
-def test_help_names_every_option(script, capsys):
-    with pytest.raises(SystemExit) as ended:
-        script.build_parser().parse_args(["--help"])
-    shown = capsys.readouterr().out
-    assert ended.value.code == 0
-    assert all(option in shown for option in ("--root", "--subjects", "--quiet", "--debug", "--jobs", "--version"))
-
-
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
 def test_version_is_printed_with_the_scripts_name(script, capsys, monkeypatch):
     """Also where the other options are wrong, such as a root that does not exist."""
     monkeypatch.setattr(sys, "argv", [f"somewhere/{script.__name__}.py", "--root", "nowhere", "--version"])

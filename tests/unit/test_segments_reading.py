@@ -213,14 +213,6 @@ def test_boxes_are_one_row_for_each_frame_asked_for(tmp_path):
     assert len(notices) == 1 and notices[0].startswith("3 of 5 frames have no box; the first is frame 2")
 
 
-def test_missing_file_of_boxes_is_a_notice_and_a_broken_one_a_problem(tmp_path):
-    boxes, problems, notices = read_boxes(tmp_path / "a.mat", np.array([0, 1]), SIZE)
-    assert boxes.tolist() == [list(NO_BOX)] * 2 and (len(problems), len(notices)) == (0, 1)
-    (tmp_path / "a.mat").write_bytes(b"no HDF5")
-    boxes, problems, notices = read_boxes(tmp_path / "a.mat", np.array([0, 1]), SIZE)
-    assert boxes.tolist() == [list(NO_BOX)] * 2 and (len(problems), len(notices)) == (1, 0)
-
-
 def test_missing_cells_are_summed_up_by_kind():
     without = [Cell(4, None, notice="an empty cell"), Cell(5, None, problem="broken"), Cell(6, None, notice="another")]
     problems, notices = summarize_missing("box", without, 9)
