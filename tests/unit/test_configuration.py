@@ -114,6 +114,7 @@ def test_environment_overrides_the_file_and_is_used_unchanged(path):
     [
         pytest.param("Password = hunter2\n", 1, id="before a section"),
         pytest.param("[General]\n\n; comment\nPassword hunter2\n", 4, id="no delimiter"),
+        pytest.param("[General]\nPassword hunter=2\n", 2, id="delimiter in the password"),
         pytest.param("[General]\n= hunter2\n", 2, id="no key"),
         pytest.param("[General]\nPassword = a\n[Other]\nx = y\n[General]\nPASSWORD: hunter2\n", 6, id="twice"),
         pytest.param("[General] ; hunter2\n", 1, id="comment after a section"),
@@ -199,6 +200,8 @@ SAVED = {
     "key absent, CRLF": (b"\r\n[General]\r\n  a = b\r\n", b"\r\n[General]\r\nPHPSESSID = new\r\n  a = b\r\n"),
     "section absent": (b"[Other]\nPHPSESSID = old\n", b"[Other]\nPHPSESSID = old\n[General]\nPHPSESSID = new\n"),
     "second part of the section": (b"[General]\n[General]\nphpsessid=1\n", b"[General]\n[General]\nphpsessid=new\n"),
+    "other section last": (b"[General]\nPHPSESSID=1\n[x]\nPHPSESSID=1", b"[General]\nPHPSESSID=new\n[x]\nPHPSESSID=1"),
+    "in a comment": (b"[General]\n;PHPSESSID=1\n", b"[General]\nPHPSESSID = new\n;PHPSESSID=1\n"),
     "other encoding": (b"[General]\n# gr\xfc\xdfe\nPHPSESSID = old\n", b"[General]\n# gr\xfc\xdfe\nPHPSESSID = new\n"),
     "separators of unicode": (
         "[General]\n; a\x0bPHPSESSID=1\x85PHPSESSID=2\u2028\nPHPSESSID=3".encode(),
