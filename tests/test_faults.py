@@ -27,7 +27,7 @@ class Fault(NamedTuple):
 
 
 STORAGE, SEQUENCE, WORKERS = "h36m/storage.py", "h36m/process/sequence.py", "h36m/parallel/workers.py"
-RENAMED = "unit/test_storage.py::test_renamed_file_is_synced_first_and_its_folder_last"
+RENAMED = "unit/test_storage.py::test_new_file_is_synced_first_and_its_folder_last"
 IMAGES_FIRST = "unit/test_sequence.py::test_images_are_on_the_disk_before_their_annotations"
 SLEEPING = "test_workers.py::test_sleeping_workers_end_with_their_run"
 FAULTS = {
