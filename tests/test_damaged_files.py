@@ -81,4 +81,4 @@ def test_damaged_file_is_read_right_or_refused(kind, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_hundreds_of_damaged_files_are_read_right_or_refused(kind, tmp_path):
-    assert_read_or_refused(kind, 500, tmp_path)
+    assert_read_or_refused(kind, 200, tmp_path)

@@ -25,8 +25,8 @@ REQUESTS_OF_A_SESSION = {"requests": 24, "axel": 24, "in turns": 48}  # some fou
 EXPIRED = ("to login page", "login page", "compressed page", "page with ranges", "page 403")
 KILLED_RUNS = 4  # of each script, where the downloaders take turns: then many partial downloads are left to the other
 MOST_RUNS = 20  # of each script; most seeds need two or three
-SEEDS = 10
-FAULTS_OF_A_SEED = 3  # at least; all of them happen over the ten seeds
+SEEDS = 2
+FAULTS_OF_A_SEED = 13  # at least; all of them happen over the seeds
 
 # No pages: after logging in they would mean a wrong password.
 EVERYWHERE = ("500", "503", "503 after 1", "429", "429 after 1", "disconnect", "stall before", "session ends")

@@ -26,22 +26,13 @@ class Fault(NamedTuple):
     test: str  # that fails then, below tests/
 
 
-STORAGE, SEQUENCE, PARTIAL, WORKERS = (
-    "h36m/storage.py",
-    "h36m/process/sequence.py",
-    "h36m/download/partial.py",
-    "h36m/parallel/workers.py",
-)
+STORAGE, SEQUENCE, WORKERS = "h36m/storage.py", "h36m/process/sequence.py", "h36m/parallel/workers.py"
+RENAMED = "unit/test_storage.py::test_new_file_is_synced_first_and_its_folder_last"
+IMAGES_FIRST = "unit/test_sequence.py::test_images_are_on_the_disk_before_their_annotations"
+SLEEPING = "test_workers.py::test_sleeping_workers_end_with_their_run"
 FAULTS = {
-    "a file is renamed before its bytes are on the disk": Fault(
-        STORAGE, "sync(source)", "pass", "unit/test_storage.py::test_renamed_file_is_synced_first_and_its_folder_last"
-    ),
-    "a name is not on the disk": Fault(
-        STORAGE,
-        "sync(target.parent)",
-        "pass",
-        "unit/test_storage.py::test_renamed_file_is_synced_first_and_its_folder_last",
-    ),
+    "a file is renamed before its bytes are on the disk": Fault(STORAGE, "sync(source)", "pass", RENAMED),
+    "a name is not on the disk": Fault(STORAGE, "sync(target.parent)", "pass", RENAMED),
     "an archive is recorded before it is on the disk": Fault(
         STORAGE, "sync(archive)", "pass", "unit/test_storage.py::test_archive_is_synced_before_its_record"
     ),
@@ -58,19 +49,13 @@ FAULTS = {
         "unit/test_sequence.py::test_annotations_are_never_seen_without_their_images",
     ),
     "annot.h5 has its name before its images are on the disk": Fault(
-        SEQUENCE,
-        "sync_tree(unfinished)",
-        "pass",
-        "unit/test_sequence.py::test_images_are_on_the_disk_before_their_annotations",
+        SEQUENCE, "sync_tree(unfinished)", "pass", IMAGES_FIRST
     ),
     "annot.h5 has its name before its images have theirs on the disk": Fault(
-        SEQUENCE,
-        "sync_parents(folder)",
-        "pass",
-        "unit/test_sequence.py::test_images_are_on_the_disk_before_their_annotations",
+        SEQUENCE, "sync_parents(folder)", "pass", IMAGES_FIRST
     ),
     "a hole is not noted": Fault(
-        PARTIAL,
+        "h36m/download/partial.py",
         "if position > missing[0][0] and not self._is_noted:",
         "if False:",
         "unit/test_partial.py::test_a_hole_is_noted_before_it_is_there",
@@ -81,15 +66,8 @@ FAULTS = {
         "handler = signal.SIG_DFL",
         "test_process_faults.py::test_a_stop_leaves_no_sequence_half_in_place",
     ),
-    "a worker outlives its run": Fault(
-        WORKERS,
-        "wait([parent.sentinel])",
-        "threading.Event().wait()",
-        "test_workers.py::test_sleeping_workers_end_with_their_run",
-    ),
-    "a stop leaves the workers running": Fault(
-        WORKERS, "process.terminate()", "pass", "test_workers.py::test_sleeping_workers_end_with_their_run"
-    ),
+    "a worker outlives its run": Fault(WORKERS, "wait([parent.sentinel])", "threading.Event().wait()", SLEEPING),
+    "a stop leaves the workers running": Fault(WORKERS, "process.terminate()", "pass", SLEEPING),
     "a killed worker ends the run": Fault(
         WORKERS,
         "except (EOFError, OSError):  # the process ended without a message, or within one",
@@ -103,10 +81,8 @@ def copy_of_project(folder: Path) -> Path:
     """Copy what the tests of the table need."""
     for name in ("h36m", "tests", "demo"):
         shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in [
-        *PROJECT.glob("*.py"),
-        *(PROJECT / name for name in ("pyproject.toml", "metadata.xml", "requirements.txt")),
-    ]:
+    names = ("pyproject.toml", "metadata.xml", "requirements.txt")
+    for file in (*PROJECT.glob("*.py"), *(PROJECT / name for name in names)):
         shutil.copy(file, folder)
     return folder
 

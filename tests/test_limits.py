@@ -72,7 +72,7 @@ def assert_limit_is_named(ended, cause: str) -> None:
     assert cause in ended.stderr.splitlines()[-1].lower(), ended.text
 
 
-@pytest.mark.parametrize("threads", [0, 1, 2])
+@pytest.mark.parametrize("threads", [0, 1])
 def test_download_without_the_threads_it_needs_is_one_line(tmp_path, release, few_threads, threads):
     with faulty_site(release) as site:
         downloads = Downloads(tmp_path / "root", site)

@@ -27,9 +27,9 @@ SUBJECTS = ("S1", "S5")
 NAMES = [Archive(kind, subject).name for subject in SUBJECTS for kind in (BOXES, PART_LABELS)]
 PLACED_BY_HAND = NAMES[2]
 MEGABYTES = 32  # of the disk
-SECOND_RUNS = 6  # of the moments of a run; each takes a second or two
+SECOND_RUNS = 3  # of the moments of a run; each takes a second or two
 LARGE = 4_000_000  # some five seconds of download with two connections of 400 kB/s
-SEEDS = 4
+SEEDS = 2
 
 # Stops the process before each of the things it does to the folder: opening, renaming or removing a file.
 STOP_BEFORE_EACH_STEP = """

@@ -121,14 +121,6 @@ def test_each_image_shows_the_frame_that_its_name_says(demo_run, sequence):
             assert image.size == (width, height)
 
 
-def test_rows_are_of_four_cameras_in_order_one_for_each_image(demo_run, sequence):
-    folder = demo_run.joinpath("data", "processed", *sequence)
-    with h5py.File(folder / "annot.h5") as annotations:
-        cameras = annotations["camera"][...]
-    assert list(dict.fromkeys(cameras.tolist())) == [int(camera) for camera in CAMERAS]
-    assert len(cameras) == len(list(folder.glob("imageSequence/*/*.jpg")))
-
-
 @pytest.mark.slow
 def test_another_directory_with_root_gives_the_same(demo_run, root, tmp_path):
     elsewhere = tmp_path / "elsewhere"

@@ -21,9 +21,7 @@ from helpers.scripts import PROJECT, Ended, finish, run_script, start_script, wa
 from helpers.videos import make_packed_video, make_video
 
 from demo.release import write_cdf
-from h36m.dataset import POSES_2D, POSES_3D, POSES_3D_UNIVERSAL, POSES_3D_WORLD, VIDEOS
-from h36m.errors import TaskError
-from h36m.files.poses import read_poses
+from h36m.dataset import POSES_2D, POSES_3D, POSES_3D_UNIVERSAL, POSES_3D_WORLD, UNFINISHED_SEQUENCE, VIDEOS
 from h36m.metadata import load_metadata
 from h36m.parallel import cores
 from h36m.parallel.cores import available_cores
@@ -33,7 +31,6 @@ CAMERAS = load_metadata().camera_ids
 CAMERA = CAMERAS[1]
 POSES = 60  # the videos have two frames more
 SIZE = (320, 242)  # width, height
-MAKING = ".making"  # in a sequence's folder, until it is complete
 SEQUENCES = {"Walking-1": "Walking 1", "Walking-2": "Walking", "Greeting-2": "Greeting"}  # and their base names
 ALL = ("--subjects", "S1", "--actions", *SEQUENCES, "--all-frames")
 ONE = ("--subjects", "S1", "--actions", "Walking-1", "--all-frames")
@@ -99,72 +96,40 @@ def assert_all_there(root: Path, made: Path) -> None:
 # --- broken files ---
 
 
-def damaged_video(video: Path, how: str) -> None:
-    content = bytearray(video.read_bytes())
-    if how == "truncated":
-        content = content[: len(content) * 2 // 3]
-    elif how == "empty":
-        content = b""
-    elif how == "without its index":
-        content = content[: content.index(b"moov") - 4]
-    elif how == "with a flipped bit":
-        # In the middle of the pictures' data; which bit shows is not the same for each encoder, so the first that does.
-        for at in range(content.index(b"mdat") + (content.index(b"moov") - content.index(b"mdat")) // 2, len(content)):
-            content[at] ^= 16
-            video.write_bytes(content)
-            decoded = subprocess.run(
-                [sys.executable, "-c", COUNT_FRAMES, video], capture_output=True, text=True, check=False
-            )
-            if decoded.stdout.split() != [str(POSES + 2), "0"]:
-                return
-            content[at] ^= 16
-    elif how == "missing":
-        video.unlink()
-        return
-    elif how == "no video":
-        content = b"<html>Please log in</html>"
-    video.write_bytes(content)
+def overwritten(content: bytes) -> bytes:
+    """Overwrite some bytes of the pictures."""
+    middle = (content.index(b"mdat") + content.index(b"moov")) // 2
+    return content[:middle] + random.Random(0).randbytes(3000) + content[middle + 3000 :]
 
 
-# Prints the frames that come out of a decoder and how often it complained.
-COUNT_FRAMES = """
-import sys, av
-av.logging.set_level(av.logging.ERROR)
-frames = complaints = 0
-with av.logging.Capture() as reports, av.open(sys.argv[1]) as container:
-    try:
-        for frame in container.decode(video=0):
-            frames += 1
-            complaints += frame.is_corrupt
-    except av.FFmpegError:
-        complaints += 1
-print(frames, complaints + len(reports))
-"""
+DAMAGES = {
+    "truncated": lambda content: content[: len(content) * 2 // 3],
+    "empty": lambda content: b"",
+    "without its index": lambda content: content[: content.index(b"moov") - 4],
+    "overwritten": overwritten,
+    "a page": lambda content: b"<html>Please log in</html>",
+}
+# What replaces some_poses(7).
+OTHER_POSES = {
+    "of another shape": lambda poses: poses[..., :2],
+    "of another length": lambda poses: poses[:-5],
+    "not all numbers": lambda poses: np.where(np.arange(POSES)[:, None, None] == 40, np.nan, poses),
+}
 
 
-def damaged_cdf(file: Path, how: str) -> None:
-    poses = some_poses(7)
+def damage(file: Path, how: str) -> None:
     content = file.read_bytes()
     file.unlink()
-    if how == "truncated":
-        file.write_bytes(content[: len(content) // 2])
-    elif how == "empty":
-        file.write_bytes(b"")
-    elif how == "of another shape":
-        write_cdf(file, poses[..., :2])
-    elif how == "with numbers that are none":
-        poses[40, 3, 1] = np.nan
-        write_cdf(file, poses)
-    elif how == "of another length":
-        write_cdf(file, poses[:-5])
-    else:
-        assert how == "missing"
+    if how in OTHER_POSES:
+        write_cdf(file, OTHER_POSES[how](some_poses(7)))
+    elif how != "missing":
+        file.write_bytes(DAMAGES[how](content))
 
 
 # (Sequence, which of its views) -> kind of its file, what is done to it, what the message says.
 FAULTS = {
     ("Walking-1", 0): (VIDEOS, "truncated", "cannot be read"),
-    ("Walking-1", 1): (VIDEOS, "with a flipped bit", "damage"),
+    ("Walking-1", 1): (VIDEOS, "overwritten", "damage"),
     ("Walking-1", 2): (VIDEOS, "without its index", "cannot be read"),
     ("Walking-2", 0): (VIDEOS, "empty", "cannot be read"),
     ("Walking-2", 1): (VIDEOS, "missing", "No such file"),
@@ -173,9 +138,9 @@ FAULTS = {
 MORE_FAULTS = {
     ("Walking-1", 0): (POSES_3D_UNIVERSAL, "empty", "cannot be read as CDF"),
     ("Walking-1", 2): (POSES_3D, "of another shape", f"found (1, {POSES}, 64)"),
-    ("Walking-1", 3): (POSES_3D, "with numbers that are none", "the first is pose 40"),
+    ("Walking-1", 3): (POSES_3D, "not all numbers", "the first is pose 40"),
     ("Walking-2", 1): (POSES_3D, "of another length", f"found {POSES} in Poses_D2_Positions, {POSES - 5} in"),
-    ("Walking-2", 2): (VIDEOS, "no video", "cannot be read"),
+    ("Walking-2", 2): (VIDEOS, "a page", "cannot be read"),
     ("Walking-2", 3): (POSES_2D, "truncated", "cannot be read as CDF"),
 }
 
@@ -190,7 +155,7 @@ def test_broken_file_costs_its_view_only_and_is_named_once(root, made, faults):
         file = input_file(root, kind, f"{SEQUENCES[name]}.{CAMERAS[view]}.{'mp4' if kind == VIDEOS else 'cdf'}")
         kept[file] = root / f"kept {len(kept)}"
         shutil.copy2(file, kept[file])
-        (damaged_video if kind == VIDEOS else damaged_cdf)(file, how)
+        damage(file, how)
         assert not file.exists() or file.read_bytes() != kept[file].read_bytes()
 
     ended = process(root, *ALL)
@@ -216,10 +181,7 @@ def test_broken_file_costs_its_view_only_and_is_named_once(root, made, faults):
     # The next run says the same and does nothing.
     before = times_of_files(root / "processed")
     again = process(root, *ALL)
-    assert (again.returncode, sorted(again.errors)) == (
-        1,
-        sorted(lines),
-    ) and "nothing to do" in again.stdout
+    assert (again.returncode, sorted(again.errors)) == (1, sorted(lines)) and "nothing to do" in again.stdout
     assert before == times_of_files(root / "processed")
 
     # Repaired, with the size and time that it had: only those sequences are done.
@@ -263,28 +225,6 @@ def test_sequence_without_a_good_view_leaves_nothing(root, made):
     assert not (root / "processed" / "S1" / "Walking-1").exists()
 
 
-def test_damaged_cdf_header_is_a_problem_or_poses_of_the_shape(tmp_path):
-    """Whatever size the damage makes of the poses, no memory is asked for that the machine does not have."""
-    file = tmp_path / "a.cdf"
-    poses = some_poses(0)
-    write_cdf(file, poses)
-    whole = file.read_bytes()
-    shapes, problems, right = set(), 0, 0
-    for seed in range(60):
-        content, chance = bytearray(whole), random.Random(seed)
-        content[chance.randrange(1200)] ^= 1 << chance.randrange(8)  # where its shape is stored
-        file.write_bytes(content)
-        try:
-            found = read_poses(file, coordinates=3)
-        except TaskError:
-            problems += 1
-        else:
-            shapes.add(found.shape)
-            right += np.array_equal(found, poses.astype(np.float32))
-    assert shapes == {poses.shape}
-    assert problems >= 5 and right >= 25  # 10 and 33 of 60; a CDF file has no checksum
-
-
 @pytest.mark.slow
 def test_debug_shows_the_workers_reasons_for_decoding_everything(root):
     target = input_file(root, VIDEOS, f"Walking 1.{CAMERA}.mp4")
@@ -292,8 +232,6 @@ def test_debug_shows_the_workers_reasons_for_decoding_everything(root):
     ended = process(root, *ONE[:-1], "--every", "64", "--debug")
     lines = [line for line in ended.errors if "decoding everything" in line]
     assert ended.returncode == 0 and len(lines) == 1 and str(target) in lines[0], ended.stderr
-    shutil.rmtree(root / "processed")
-    assert process(root, *ONE[:-1], "--every", "64").errors == []
 
 
 # --- a second run ---
@@ -357,7 +295,7 @@ def assert_next_run_completes(root: Path, made: Path) -> None:
     expected, found = contents(made / "processed"), contents(root / "processed")
     for name in SEQUENCES:
         if (root / "processed" / "S1" / name / "annot.h5").exists():
-            of_one = {key: value for key, value in found.items() if key.startswith(f"S1/{name}/") and MAKING not in key}
+            of_one = {key: value for key, value in found.items() if key.startswith(f"S1/{name}/")}
             assert of_one == {key: value for key, value in expected.items() if key.startswith(f"S1/{name}/")}
     ended = process(root, *ALL)
     assert (ended.returncode, ended.errors) == (0, [])
@@ -365,7 +303,7 @@ def assert_next_run_completes(root: Path, made: Path) -> None:
 
 
 @needs_proc
-@pytest.mark.parametrize("images", [*map(slow, MOMENTS[:5:2]), MOMENTS[5], *map(slow, MOMENTS[7::2])])
+@pytest.mark.parametrize("images", [slow(MOMENTS[0]), MOMENTS[5], slow(MOMENTS[9])])
 def test_killed_run_leaves_no_worker_and_the_next_does_the_rest(root, made, images):
     run = Run(root)
     run.wait_for_images(images)
@@ -376,7 +314,7 @@ def test_killed_run_leaves_no_worker_and_the_next_does_the_rest(root, made, imag
 
 
 @needs_proc
-@pytest.mark.parametrize("images", [*map(slow, MOMENTS[1:5:2]), MOMENTS[5], *map(slow, MOMENTS[7::2])])
+@pytest.mark.parametrize("images", [slow(MOMENTS[1]), MOMENTS[5], slow(MOMENTS[9])])
 def test_killed_worker_costs_its_sequence_only(root, made, images):
     run = Run(root)
     run.wait_for_images(images)
@@ -398,32 +336,27 @@ def test_killed_worker_costs_its_sequence_only(root, made, images):
 
 
 @needs_proc
-@pytest.mark.parametrize("images", [*map(slow, MOMENTS[:5]), MOMENTS[5], *map(slow, MOMENTS[6:])])
-def test_ctrl_c_leaves_no_worker_and_the_next_run_does_the_rest(root, made, images):
-    """It reaches every process of a terminal."""
+@pytest.mark.parametrize(
+    ("images", "stop"),
+    [
+        (MOMENTS[5], os.killpg),
+        slow(MOMENTS[5], os.kill),
+        *[slow(moment, os.killpg) for moment in (*MOMENTS[:5], *MOMENTS[6:])],
+    ],
+)
+def test_stop_leaves_no_worker_and_the_next_run_does_the_rest(root, made, images, stop):
+    """Ctrl-C reaches every process of a terminal, SIGTERM only one."""
     run = Run(root)
     run.wait_for_images(images)
-    os.killpg(run.session, signal.SIGINT)
+    stop(run.session, signal.SIGINT if stop is os.killpg else signal.SIGTERM)
     ended = run.end()
-    assert ended.returncode == 130
-    assert ended.errors == ["process_all.py: interrupted; run again to resume"]
+    assert (ended.returncode, ended.errors) == (130, ["process_all.py: interrupted; run again to resume"])
     assert contents(root / "processed") != contents(made / "processed")
     assert_next_run_completes(root, made)
 
 
 @needs_proc
-@pytest.mark.slow
-def test_sigterm_stops_a_run_as_ctrl_c_does(root, made):
-    run = Run(root)
-    run.wait_for_images(MOMENTS[5])
-    run.process.terminate()
-    ended = run.end()
-    assert (ended.returncode, ended.errors) == (130, ["process_all.py: interrupted; run again to resume"])
-    assert_next_run_completes(root, made)
-
-
-@needs_proc
-@pytest.mark.parametrize("seconds", [slow(0), slow(0.01), 0.03, slow(0.1)])
+@pytest.mark.parametrize("seconds", [slow(0), 0.03, slow(0.1)])
 def test_second_ctrl_c_is_one_line_too(root, made, seconds):
     """The first one may still be ending the workers, or Python itself."""
     run = Run(root)
@@ -440,7 +373,7 @@ def test_second_ctrl_c_is_one_line_too(root, made, seconds):
 
 def test_folder_that_a_stop_left_is_removed_and_nothing_repeated(root, made):
     shutil.copytree(made / "processed", root / "processed")
-    left = root / "processed" / "S1" / "Walking-1" / MAKING
+    left = root / "processed" / "S1" / "Walking-1" / UNFINISHED_SEQUENCE
     (left / "old").mkdir(parents=True)
     before = times_of_files(root / "processed")
     ended = process(root, *ALL)
@@ -475,7 +408,7 @@ def test_a_stop_leaves_no_sequence_half_in_place(root, made, tmp_path, number):
 
 
 # The free share of what a sequence needs: from nothing to everything but the end of annot.h5.
-@pytest.mark.parametrize("share", [slow(0.0), slow(0.5), slow(0.97), 0.999])
+@pytest.mark.parametrize("share", [slow(0.0), slow(0.5), 0.999])
 def test_full_disk_costs_what_does_not_fit_and_the_next_run_does_it(root, made, small_disk, share):
     disk = small_disk(64)
     (root / "processed").symlink_to(disk)
@@ -546,7 +479,6 @@ def test_no_more_cores_are_counted_than_the_process_may_use():
         ("0::/\n", {"cpu.max": "150000 100000\n"}, [1.5]),
         ("0::/not/seen/in/here\n", {"cpu.max": "150000 100000\n"}, [1.5]),
         ("0::/\n", {"cpu.max": "max 100000\n"}, []),
-        ("0::/\n", {}, []),
         # As Slurm and systemd do it: the limit is somewhere between the process and the root.
         ("0::/a/b\n", {"a/cpu.max": "200000 100000\n", "a/b/cpu.max": "max 100000\n"}, [2]),
         ("0::/a/b\n", {"a/cpu.max": "200000 100000\n", "a/b/cpu.max": "50000 100000\n"}, [0.5, 2]),

@@ -6,33 +6,20 @@ import re
 import h5py
 import numpy as np
 import pytest
-from helpers.pages import OPTION
+from helpers.pages import OPTION, PARSERS
 from helpers.releases import make_extracted
-from helpers.scripts import PROJECT, process, run_script
+from helpers.scripts import PROJECT, process
 from PIL import Image
 
 from demo.release import DEMO
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 OPTIONS = (PROJECT / "docs" / "options.md").read_text(encoding="utf-8")
-SCRIPTS = ("download_all.py", "download_seg_mat_gt_pl.py", "extract_all.py", "process_all.py", "export_all.py")
 
 
 def section(title: str) -> str:
     """Return a section of docs/options.md, from its heading to the next one of its level."""
     return re.search(rf"^## {re.escape(title)}$(.*?)(?=^## |\Z)", OPTIONS, re.MULTILINE | re.DOTALL)[1]
-
-
-@pytest.fixture(scope="module")
-def options():
-    """The options in the --help of each script."""
-    found = {}
-    for script in SCRIPTS:
-        ended = run_script(script, "--help")
-        assert (ended.returncode, ended.errors) == (0, [])
-        found[script] = set(OPTION.findall(ended.stdout))
-        assert found[script] >= {"--help", "--root", "--subjects", "--quiet"}
-    return found
 
 
 def test_readme_loader_is_ten_lines_and_yields_each_frame(demo_run):
@@ -56,19 +43,19 @@ def test_readme_loader_is_ten_lines_and_yields_each_frame(demo_run):
                 np.testing.assert_array_equal(values, annotations[f"{dataset}/{camera_id}"][...])
 
 
-def test_options_table_has_every_option_of_every_script(options):
+def test_options_table_has_every_option_of_every_script():
     introduction, _, table = section("Options").partition("\n| ")
     common = set(OPTION.findall(introduction))
-    documented = {script: set(common) for script in SCRIPTS}
+    documented = {script: set(common) for script in PARSERS}
     which = ""
     for row in table.splitlines():
         cells = [cell.strip() for cell in row.strip("| ").split("|")]
         if not row.startswith("|"):
             continue
         which = re.sub(r"`", "", cells[0]) if cells[0].startswith("`") and ".py" in cells[0] else which
-        for script in fnmatch.filter(SCRIPTS, which):
+        for script in fnmatch.filter(PARSERS, which):
             documented[script] |= set(OPTION.findall(row))
-    assert documented == options
+    assert documented == {script: set(OPTION.findall(parser.format_help())) for script, parser in PARSERS.items()}
 
 
 @pytest.mark.slow

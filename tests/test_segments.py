@@ -30,13 +30,6 @@ def write_mat(file: Path, variable: str, cells: list) -> Path:
     return file
 
 
-def test_a_made_up_file_is_hdf5_behind_512_bytes_of_matlab_text(tmp_path):
-    file = write_mat(tmp_path / "a.mat", "Masks", [mask_with(0, 1, 0, 1)])
-    start = file.read_bytes()[:520]
-    assert start.startswith(b"MATLAB 7.3 MAT-file") and start[124:128] == b"\x00\x02IM"
-    assert start[512:520] == b"\x89HDF\r\n\x1a\n"
-
-
 def test_a_cell_whose_compressed_bytes_are_damaged_costs_that_frame_only(tmp_path):
     masks = [mask_with(1, 2, 3, 4 + number) for number in range(3)]
     file = write_mat(tmp_path / "a.mat", "Masks", masks)
@@ -48,16 +41,6 @@ def test_a_cell_whose_compressed_bytes_are_damaged_costs_that_frame_only(tmp_pat
     boxes, problems, _ = read_boxes(file, np.array([0, 1, 2]), SIZE)
     assert boxes.tolist() == [[3, 1, 4, 2], [*NO_BOX], [3, 1, 6, 2]]
     assert len(problems) == 1 and "frame 1" in problems[0]
-
-
-def test_damaged_or_missing_part_labels_are_named(tmp_path):
-    file = write_mat(tmp_path / "a.mat", "Feat", [mask_with(1, 2, 3, 4)] * 40)
-    file.write_bytes(file.read_bytes()[:3000])
-    problems, notices = write_part_labels(file, np.array([0]), SIZE, tmp_path / "labels")
-    assert len(problems) == 1 and str(file) in problems[0] and notices == []
-    problems, notices = write_part_labels(tmp_path / "b.mat", np.array([0]), SIZE, tmp_path / "labels")
-    assert problems == [] and len(notices) == 1 and "b.mat" in notices[0]
-    assert not (tmp_path / "labels").exists()
 
 
 def test_part_labels_are_palette_png_upright_with_their_ids(tmp_path):
@@ -72,13 +55,6 @@ def test_part_labels_are_palette_png_upright_with_their_ids(tmp_path):
             assert image.mode == "P" and image.size == SIZE[::-1]
             np.testing.assert_array_equal(np.asarray(image), expected)
             assert image.getpalette()[: 3 * 25] == [value for colour in PALETTE for value in colour]
-
-
-def test_the_25_colours_of_part_labels_are_well_apart():
-    colours = np.array(PALETTE, dtype=float)
-    assert colours.shape == (25, 3)
-    distances = np.linalg.norm(colours[:, None] - colours[None], axis=-1) + 999 * np.eye(25)
-    assert distances.min() > 40
 
 
 MEASURE = """

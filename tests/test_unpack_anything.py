@@ -9,7 +9,6 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-import pytest
 from helpers.archives import unpacked
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
@@ -149,15 +148,3 @@ def test_archive_of_files_in_folders_is_accepted_only_whole(files, tar_format, d
     assert found[1] is None
     # Some bits mean nothing, such as the age in gzip's header or those that fill up the last byte.
     assert found[2] in (None, found[0])
-
-
-def test_folder_that_cannot_be_made_is_an_error_and_leaves_nothing(tmp_path):
-    (tmp_path / "Videos_S1.tgz").write_bytes(packed([(tarfile.REGTYPE, "S1/a.mp4", b"a")], tarfile.PAX_FORMAT))
-    (tmp_path / "S1").write_bytes(b"a file where the subject's folder belongs")
-    with (
-        pytest.raises(OSError),
-        unpacked(tmp_path / "Videos_S1.tgz", tmp_path / "S1" / "Videos", Archive(VIDEOS, "S1")),
-    ):
-        pass
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["S1", "Videos_S1.tgz"]
-    assert (tmp_path / "S1").is_file()

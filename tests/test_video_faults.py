@@ -65,25 +65,6 @@ def test_video_shorter_than_its_poses_is_an_error_whatever_is_wanted(tmp_path, e
         write_images(video, [0, 40], tmp_path, poses=FRAMES + 1)
 
 
-def test_damage_beyond_the_poses_costs_nothing_without_a_plan(videos, tmp_path):
-    """As with a plan, which never decodes it."""
-    shape = "h264 with a B-pyramid"
-    raw = tmp_path / "v.h264"
-    with av.open(str(videos[shape])) as source, av.open(str(raw), "w", format="h264") as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        packets = [packet for packet in source.demux(video=0) if packet.size]
-        for packet in packets:
-            packet.stream = stream
-            target.mux(packet)
-    content = raw.read_bytes()
-    cut = len(content) - packets[-1].size - packets[-2].size // 2
-    raw.write_bytes(content[:cut])
-    found, _ = write_images(raw, [0, 20], tmp_path, poses=40)
-    assert 50 < found < FRAMES
-    with pytest.raises(TaskError):
-        write_images(raw, [0, 20], tmp_path, poses=FRAMES)
-
-
 @pytest.mark.parametrize("shape", DAMAGED_SHAPES)
 def test_video_of_another_size_names_both(videos, tmp_path, shape):
     width, height = SIZE
@@ -184,15 +165,6 @@ def test_frames_that_grow_to_any_size_are_not_decoded(tmp_path):
     # FFmpeg's libraries may see the larger size on opening or on decoding.
     with pytest.raises(TaskError, match=r"video is damaged|found 2304 x 2048; unpack it again"):
         list(decode_frames(small, [1]))
-
-
-@pytest.mark.parametrize("shape", DAMAGED_SHAPES)
-def test_a_video_whose_index_is_cut_off_is_a_problem(tmp_path, shape):
-    video = make_video(tmp_path / "v.mp4", shape, FRAMES, SIZE)
-    content = video.read_bytes()
-    for length in (content.index(b"moov") - 4, content.index(b"moov") + 200, len(content) // 2):
-        video.write_bytes(content[:length])
-        problem_of(video, [0], tmp_path)
 
 
 @pytest.mark.parametrize("shape", DAMAGED_SHAPES)

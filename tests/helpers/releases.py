@@ -11,7 +11,7 @@ from helpers.scripts import PROJECT
 
 from demo import release
 from demo.release import Recording
-from h36m.dataset import KIND_FACTS, KINDS, SEQUENCE_LOCKS, SEQUENCE_RECORD
+from h36m.dataset import KIND_FACTS, KINDS, SEQUENCE_LOCKS, SEQUENCE_RECORD, UNFINISHED_SEQUENCE
 
 
 def make_extracted(root: Path, recordings: Sequence[Recording]) -> Path:
@@ -89,11 +89,13 @@ def leftovers_in_processed(root: Path) -> list[Path]:
 def contents(processed: Path) -> dict[str, object]:
     """Return each file's bytes by its path; of each annot.h5 its datasets' types, shapes and bytes.
 
-    Records are left out: they hold the time stamps of the files that were read.
+    Records are left out, which hold the time stamps of the files that were read, and what a stop left unfinished.
     """
     found = {}
     for file in sorted(processed.rglob("*")):
         name = file.relative_to(processed).as_posix()
+        if {SEQUENCE_LOCKS, SEQUENCE_RECORD, UNFINISHED_SEQUENCE} & {*file.parts}:
+            continue
         if file.name == "annot.h5":
             with h5py.File(file) as annotations:
 
@@ -102,6 +104,6 @@ def contents(processed: Path) -> dict[str, object]:
                         found[f"{name}/{key}"] = (item.dtype.str, item.shape, item[...].tobytes())
 
                 annotations.visititems(add)
-        elif file.is_file() and not {SEQUENCE_LOCKS, SEQUENCE_RECORD} & {*file.parts}:
+        elif file.is_file():
             found[name] = file.read_bytes()
     return found

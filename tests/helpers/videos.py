@@ -175,29 +175,6 @@ def join_with_settings(first: Path, second: Path, joined: Path) -> Path:
     return joined
 
 
-def join_with_settings_inside(first: Path, second: Path, joined: Path) -> Path:
-    """Join two MP4 files of MPEG-4 without B-frames; the settings of the second are in its first packet only."""
-    with av.open(str(joined), "w") as target:
-        stream, count = None, 0
-        for video in (first, second):
-            with av.open(str(video)) as source:
-                settings = source.streams.video[0].codec_context.extradata
-                packets = [packet for packet in source.demux(video=0) if packet.size]
-                stream = stream or target.add_stream_from_template(source.streams.video[0])
-                for number, packet in enumerate(packets):
-                    new = av.Packet((settings if video == second and number == 0 else b"") + bytes(packet))
-                    new.pts = new.dts = count
-                    new.duration = 1  # else PyAV 17 writes an edit list that hides the last frame
-                    new.is_keyframe, new.time_base, new.stream = (
-                        packet.is_keyframe,
-                        Fraction(1, FRAMES_PER_SECOND),
-                        stream,
-                    )
-                    target.mux(new)
-                    count += 1
-    return joined
-
-
 def box(name: bytes, payload: bytes) -> bytes:
     """Return a box of an MP4 file."""
     return struct.pack(">I4s", len(payload) + 8, name) + payload

@@ -38,9 +38,8 @@ def error_of(path, text: str | bytes, environment=None) -> str:
 @pytest.mark.parametrize(
     "password",
     [
-        *(";hunter2", "#hunter2", ";", "hunter2 ; not a comment", "hunter2 # not a comment", "%(hunter)s 100%%"),
-        *("=hunter=2", ":hunter:2", '"hunter2"', "[hunter2]", "\\hunter\\n2", "hunter  2\t3", "gr\u00fc\u00dfe"),
-        *("\u00a0hunter2\u00a0", "\u3000hunter\u20282\u2003", "control\x1c2\x85\x0b3", "\ufeffhunter2"),
+        *("#hunter2", "hunter2 ; not a comment", "%(hunter)s 100%%", "=hunter:2", '"hunter2"', "[hunter2]"),
+        *("\\hunter\\n2", "hunter  2\t3", "\u00a0gr\u00fc\u00dfe\u00a0", "control\x1c2\x85\x0b3", "\ufeffhunter2"),
     ],
 )
 def test_password_is_used_unchanged(path, password):
@@ -92,10 +91,8 @@ def test_lines_are_read_in_any_common_form(path):
     assert "abc" not in repr(found) and "p%ss" not in repr(found)
 
 
-@pytest.mark.parametrize(
-    "url", ["https://host", "http://index.php:8000", "https://host/human3.6m", "https://host/a.php/b"]
-)
-@pytest.mark.parametrize("page", ["", "//", "/index.php", "/INDEX.PHP", "/filebrowser.php/"])
+@pytest.mark.parametrize("url", ["http://index.php:8000", "https://host/a.php/b"])
+@pytest.mark.parametrize("page", ["//", "/INDEX.PHP", "/filebrowser.php/"])
 def test_page_at_the_end_of_base_url_is_left_out(path, url, page):
     """As copied from a browser."""
     assert configured(path, f"[General]\nBaseURL = {url}{page}\n").base_url == f"{url}/"
@@ -118,12 +115,9 @@ def test_environment_overrides_the_file_and_is_used_unchanged(path):
         pytest.param("Password = hunter2\n", 1, id="before a section"),
         pytest.param("[General]\n\n; comment\nPassword hunter2\n", 4, id="no delimiter"),
         pytest.param("[General]\nPassword hunter=2\n", 2, id="delimiter in the password"),
-        pytest.param("[General]\nPassword\u00a0= hunter2\n", 2, id="no-break space after the key"),
         pytest.param("[General]\n= hunter2\n", 2, id="no key"),
         pytest.param("[General]\nPassword = a\n[Other]\nx = y\n[General]\nPASSWORD: hunter2\n", 6, id="twice"),
-        pytest.param("[General]\nPassword = a\n[hunter2", 3, id="bracket not closed"),
         pytest.param("[General] ; hunter2\n", 1, id="comment after a section"),
-        pytest.param("[Other]\nhunter2\n", 2, id="in another section"),
         pytest.param("[General]\r\nPassword = a\r\n  hunter2\r\n", 3, id="continuation line"),
     ],
 )
@@ -148,16 +142,8 @@ def test_wrong_value_is_named_with_its_line(path, key, values, expected):
 @pytest.mark.parametrize(
     "value",
     [
-        *(
-            "vision.imar.ro",
-            "ftp://host/",
-            "https:///path",
-            "https://[::1",
-            "https://host/ ; the site",
-            "https://ho st/",
-        ),
-        *("https://host/?a=b", "https://host/#part", "https://user:hunter2@host/", "http://hunter2@host/"),
-        *("https://:@host/", "user:hunter2@host", "ftp://user:hunter2@host/", "https://user:hunter2@[::1"),
+        *("vision.imar.ro", "ftp://host/", "https:///path", "https://host/ ; the site", "https://host/?a=b"),
+        *("https://user:hunter2@host/", "http://hunter2@host/", "user:hunter2@host", "https://user:hunter2@[::1"),
     ],
 )
 def test_wrong_base_url_is_refused_and_not_shown(path, value):
@@ -206,15 +192,10 @@ def test_what_is_not_known_is_named_in_a_warning(path):
 SAVED = {
     "value": (b"[General]\nPHPSESSID = old\nUsername = a\n", b"[General]\nPHPSESSID = new\nUsername = a\n"),
     "spacing": (b"[General]\n\tphpsessid\t:  old \t\r\n", b"[General]\n\tphpsessid\t:  new \t\r\n"),
-    "no spacing": (b"[General]\nPHPSESSID=old", b"[General]\nPHPSESSID=new"),
     "empty value": (b"[General]\r\nPHPSESSID =\r\n", b"[General]\r\nPHPSESSID = new\r\n"),
     "pasted cookie": (b"[General]\nPHPSESSID = old; path=/ ; mine\n", b"[General]\nPHPSESSID = new\n"),
-    "key absent": (b"[General]\nUsername = a", b"[General]\nPHPSESSID = new\nUsername = a"),
     "key absent, CRLF": (b"\r\n[General]\r\n  a = b\r\n", b"\r\n[General]\r\nPHPSESSID = new\r\n  a = b\r\n"),
-    "section only": (b"[General]", b"[General]\nPHPSESSID = new\n"),
     "section absent": (b"[Other]\nPHPSESSID = old\n", b"[Other]\nPHPSESSID = old\n[General]\nPHPSESSID = new\n"),
-    "section absent, CRLF": (b"; mine\r\n[x]", b"; mine\r\n[x]\r\n[General]\r\nPHPSESSID = new\r\n"),
-    "other section first": (b"[x]\nPHPSESSID=1\n[General]\n", b"[x]\nPHPSESSID=1\n[General]\nPHPSESSID = new\n"),
     "second part of the section": (b"[General]\n[General]\nphpsessid=1\n", b"[General]\n[General]\nphpsessid=new\n"),
     "other section last": (b"[General]\nPHPSESSID=1\n[x]\nPHPSESSID=1", b"[General]\nPHPSESSID=new\n[x]\nPHPSESSID=1"),
     "in a comment": (b"[General]\n;PHPSESSID=1\n", b"[General]\nPHPSESSID = new\n;PHPSESSID=1\n"),
@@ -224,7 +205,6 @@ SAVED = {
         "[General]\n; a\x0bPHPSESSID=1\x85PHPSESSID=2\u2028\nPHPSESSID=new".encode(),
     ),
     "byte order mark": (b"\xef\xbb\xbf[General]\nPHPSESSID=", b"\xef\xbb\xbf[General]\nPHPSESSID=new"),
-    "byte order mark only": (b"\xef\xbb\xbf", b"\xef\xbb\xbf[General]\nPHPSESSID = new\n"),
     "no file": (None, b"[General]\nPHPSESSID = new\n"),
 }
 
@@ -241,43 +221,6 @@ def test_session_is_saved_and_all_else_is_kept(path, before, after):
     assert read_configuration(path, {}).sessions == ["new"]
     save_session(path, "newer")
     assert path.read_bytes() == after.replace(b"new", b"newer")
-
-
-PIECES = [
-    b"[General]",
-    b"[Other]",
-    b"PHPSESSID=1",
-    b"phpsessid :\t2 ;x",
-    b" PHPSESSID =",
-    b"; x",
-    b"\xef\xbb\xbf",
-    b"\r",
-]
-
-
-@settings(derandomize=True, deadline=None, max_examples=100)
-@given(
-    st.lists(st.one_of(st.binary(max_size=8), st.sampled_from(PIECES)), max_size=6), st.sampled_from([b"\n", b"\r\n"])
-)
-def test_saving_changes_one_place_of_any_file(tmp_path_factory, lines, end):
-    """Either the value of one line, or one or two lines more."""
-    path = tmp_path_factory.mktemp("any file") / "config.ini"
-    before = end.join(lines).replace(b"\0", b"")
-    path.write_bytes(before)
-    save_session(path, "NEW")
-    after = path.read_bytes()
-    [line] = [line for line in config.lines_of(after.decode(errors="surrogateescape")) if line.value == "NEW"]
-    assert (line.section, line.key.lower()) == ("General", "phpsessid")
-    is_added = before in [
-        after.replace(newline + header + b"PHPSESSID = NEW" + end, b"", 1)
-        for end in (b"\n", b"\r\n")
-        for newline in (b"", end)
-        for header in (b"", b"[General]" + end)
-    ]
-    head, tail = after.split(b"NEW")
-    head = head if before.startswith(head) else head.removesuffix(b" ")
-    old = before[len(head) : len(before) - len(tail)]
-    assert is_added or (before == head + old + tail and b"\n" not in old)
 
 
 def test_session_is_saved_in_the_file_that_a_link_leads_to(tmp_path, path):

@@ -7,12 +7,8 @@ import pytest
 from helpers.scripts import PROJECT
 
 from h36m.dataset import (
-    KIND_FACTS,
     KINDS,
-    MOVING_JOINTS,
     POSES_3D_WORLD,
-    SITE_SUBJECT_NUMBERS,
-    SUBJECTS_WITH_GROUND_TRUTH,
     VIDEOS,
     Archive,
     Sequence,
@@ -83,17 +79,3 @@ def test_each_kind_is_downloaded_by_one_script():
     assert [len(kinds) for kinds in by_script] == [5, 2]
     assert sorted(sum(by_script, ())) == sorted(KINDS)
     assert kinds_of_script("extract_all.py") == ()
-
-
-def test_boxes_and_part_labels_are_the_optional_kinds():
-    optional = [kind for kind, facts in KIND_FACTS.items() if facts.is_optional]
-    assert optional == ["Segments_mat_gt_bb", "Segments_mat_gt_pl"]
-
-
-def test_each_subject_has_a_number_of_its_own_at_the_site():
-    assert set(SITE_SUBJECT_NUMBERS) == set(SUBJECTS_WITH_GROUND_TRUTH)
-    assert sorted(SITE_SUBJECT_NUMBERS.values()) == list(range(1, 8))
-
-
-def test_seventeen_joints_move_on_their_own():
-    assert len(set(MOVING_JOINTS)) == 17 and list(MOVING_JOINTS) == sorted(MOVING_JOINTS)

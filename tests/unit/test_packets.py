@@ -179,20 +179,15 @@ def flat_frame(values: tuple[int, int, int], color_range: int | None = None) -> 
 
 
 @pytest.mark.parametrize(
-    ("limited", "full"),
+    ("color_range", "values", "full"),
     [
-        ((16, 128, 128), (0, 128, 128)),
-        ((235, 16, 240), (255, 0, 255)),
-        ((126, 72, 184), (128, 64, 192)),
-        ((0, 0, 255), (0, 0, 255)),
+        (None, (16, 128, 128), (0, 128, 128)),
+        (1, (235, 16, 240), (255, 0, 255)),
+        (1, (126, 72, 184), (128, 64, 192)),
+        (1, (0, 0, 255), (0, 0, 255)),
+        (2, (16, 100, 200), (16, 100, 200)),  # it is the full range already
     ],
 )
-@pytest.mark.parametrize("color_range", [None, 1])
-def test_video_range_becomes_the_full_range_of_jpeg(limited, full, color_range):
-    frame = with_full_range(flat_frame(limited, color_range))
+def test_video_range_becomes_the_full_range_of_jpeg(color_range, values, full):
+    frame = with_full_range(flat_frame(values, color_range))
     assert tuple(frame.to_ndarray()[row, 0] for row in (0, 16, 20)) == full
-
-
-def test_full_range_stays_as_it_is():
-    frame = with_full_range(flat_frame((16, 100, 200), color_range=2))
-    assert tuple(frame.to_ndarray()[row, 0] for row in (0, 16, 20)) == (16, 100, 200)

@@ -81,17 +81,11 @@ def test_numbers_that_float32_cannot_hold_are_no_poses(tmp_path, value):
         read_poses(tmp_path / "a.cdf", coordinates=3)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_poses_that_are_no_numbers_are_counted(tmp_path, value):
+def test_poses_that_are_not_numbers_are_counted(tmp_path):
     poses = random_poses(6, 3)
-    poses[3, 31, 2] = poses[5, 0, 0] = value
+    poses[3, 31, 2], poses[5, 0, 0] = np.nan, -np.inf
     write_cdf(tmp_path / "a.cdf", poses)
     with pytest.raises(TaskError, match=r"\b2 of 6 poses .* 3; unpack it again"):
-        read_poses(tmp_path / "a.cdf", coordinates=3)
-
-
-def test_missing_file_of_poses_is_an_error(tmp_path):
-    with pytest.raises(TaskError, match=r"a\.cdf is missing"):
         read_poses(tmp_path / "a.cdf", coordinates=3)
 
 

@@ -3,7 +3,6 @@
 import io
 import os
 import socket
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -12,7 +11,6 @@ from unittest.mock import Mock
 import pytest
 import requests
 from helpers.faulty_site import faulty_site, made_certificate
-from helpers.marks import needs_axel
 from helpers.proxy import recording_proxy
 
 from h36m.download import axel
@@ -21,7 +19,7 @@ from h36m.download.proxies import CA_VARIABLES, check_proxy, find_proxy
 from h36m.download.request import send
 from h36m.download.retry import TemporaryError, UnreachableError
 from h36m.download.site import Site
-from h36m.errors import TaskError, UsageError
+from h36m.errors import TaskError
 
 SITE = "https://vision.imar.ro/human3.6m/"
 SECRET = "hunter2"
@@ -69,10 +67,7 @@ def failure(url: str, kind: type[Exception], **options) -> str:
         ({"http_proxy": "http://p:1"}, None),
         ({"HTTPS_PROXY": "http://p:1"}, "proxy p:1 (from HTTPS_PROXY)"),
         ({"HTTPS_PROXY": "http://other:1", "https_proxy": "http://p:1"}, "proxy p:1 (from https_proxy)"),
-        ({"Https_Proxy": "p:1"}, "proxy p:1 (from Https_Proxy)"),
         ({"ALL_PROXY": "socks5://p:1", "http_proxy": "http://other:1"}, "proxy p:1 (from ALL_PROXY)"),
-        ({"ALL_PROXY": "http://p:1", "https_proxy": "http://p:1"}, "proxy p:1 (from https_proxy)"),
-        ({"https_proxy": ""}, None),
         ({"https_proxy": "http://p:1", "no_proxy": "imar.ro"}, None),
         ({"https_proxy": "http://p:1", "NO_PROXY": "*"}, None),
         ({"https_proxy": f"user:{SECRET}@[::1]:1"}, "proxy [::1]:1 (from https_proxy)"),
@@ -94,14 +89,6 @@ def test_proxy_of_the_system_is_named_so(environment):
     assert str(find_proxy(SITE)) == "proxy p:1 (from the system's settings)"
 
 
-def test_proxy_of_a_plain_http_site_is_wrong_use(environment):
-    environment.setenv("ALL_PROXY", f"http://user:{SECRET}@p:1")
-    with pytest.raises(UsageError, match=r"host:80: proxy p:1 \(from ALL_PROXY\) could read .* add host to no_proxy"):
-        check_proxy("http://host:80/", "requests")
-    environment.setenv("no_proxy", "host")
-    assert check_proxy("http://host:80/", "requests") is None
-
-
 def test_proxy_changes_the_downloader_only_where_axel_would_be_it(environment):
     environment.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
     assert check_proxy(SITE, "auto") is None
@@ -114,31 +101,14 @@ def test_proxy_changes_the_downloader_only_where_axel_would_be_it(environment):
 # -- what a request carries --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("place", [".netrc", "NETRC"])
-def test_no_request_has_a_password_of_netrc(environment, tmp_path, place):
-    file = tmp_path / place
-    file.write_text(f"default login me password {SECRET}\n")
-    file.chmod(0o600)
-    if place == "NETRC":
-        environment.setenv("NETRC", str(file))
+def test_no_request_has_a_password_of_netrc(environment, tmp_path):
+    (tmp_path / ".netrc").write_text(f"default login me password {SECRET}\n")
+    (tmp_path / ".netrc").chmod(0o600)
     with faulty_site(tmp_path) as site, requests.Session() as session:
         assert requests.utils.get_netrc_auth(site.base_url) == ("me", SECRET), "requests would take it"
         ask(site.base_url).close()
         ask(site.base_url, session=session).close()
         assert [request.authorization for request in site.requests] == [None, None]
-
-
-def test_tunnel_shows_the_proxy_the_host_only(environment, tmp_path, certificate):
-    tls, file = certificate
-    environment.setenv("REQUESTS_CA_BUNDLE", str(file))
-    with faulty_site(tmp_path, tls=tls) as site, recording_proxy(credentials=f"user:{SECRET}") as proxy:
-        environment.setenv("https_proxy", f"http://user:{SECRET}@{proxy.address}")
-        ask(site.base_url + "filebrowser.php", headers={"Cookie": "PHPSESSID=deadbeef"}).close()
-        assert proxy.targets == [f"CONNECT 127.0.0.1:{site.server_port}"]
-        assert site.requests[0].cookie == "PHPSESSID=deadbeef" and b"deadbeef" not in proxy.received
-        environment.setenv("no_proxy", "127.0.0.1")
-        ask(site.base_url).close()
-        assert len(proxy.targets) == 1 and len(site.requests) == 2
 
 
 # -- how a proxy fails -------------------------------------------------------------------------------------------------
@@ -149,15 +119,9 @@ def test_tunnel_shows_the_proxy_the_host_only(environment, tmp_path, certificate
     [
         ("socks5://{user}@127.0.0.1:1", TaskError, "SOCKS needs another package; run: pip install 'requests[socks]'"),
         ("foo://{user}@127.0.0.1:1", TaskError, INVALID),
-        ("socks://{user}@127.0.0.1:1", TaskError, INVALID),
         ("http://{user}@127.0.0.1:99999", TaskError, INVALID),
-        ("http://{user}#@127.0.0.1:1", TaskError, INVALID),
-        ("http://{user}@", TaskError, INVALID),
-        ("http://{user}@[::1", TaskError, INVALID),
         ("{user}@127.0.0.1:1", TaskError, INVALID),
         ("http://{user}@127.0.0.1:1", UnreachableError, REFUSED),
-        ("https://{user}@127.0.0.1:1", UnreachableError, REFUSED),
-        ("127.0.0.1:1", UnreachableError, REFUSED),
         ("http://{user}@no-such-host.invalid:3128", UnreachableError, "host not found; check ALL_PROXY"),
     ],
 )
@@ -176,12 +140,8 @@ def test_wrong_proxy_is_named_with_its_variable(environment, value, kind, words)
     [
         ("https", "403", TaskError, "refused with HTTP 403 Forbidden; check ALL_PROXY"),
         ("https", "407", TaskError, "refused with HTTP 407 Proxy Authentication Required; check ALL_PROXY"),
-        ("http", "407", TaskError, "refused with HTTP 407 Proxy Authentication Required; check ALL_PROXY"),
-        ("https", "429", TemporaryError, "refused with HTTP 429 Too Many Requests"),
         ("https", "502", TemporaryError, "refused with HTTP 502 Bad Gateway"),
         ("https", "disconnect", TemporaryError, "connection closed"),
-        ("http", "disconnect", TemporaryError, "connection closed"),
-        ("https", "stall", TemporaryError, "timed out"),
         ("http", "stall", TemporaryError, "timed out"),
     ],
 )
@@ -208,7 +168,7 @@ def test_proxy_that_replaces_the_certificate_is_named(environment, tmp_path, cer
         assert b"deadbeef" not in proxy.received and not site.requests
 
 
-@pytest.mark.parametrize("url", ["ftp://site.example/", "http://.site/", "javascript:alert(1)"])
+@pytest.mark.parametrize("url", ["ftp://site.example/", "http://.site/"])
 def test_wrong_address_is_not_blamed_on_the_proxy(environment, url):
     environment.setenv("ALL_PROXY", "http://127.0.0.1:1")
     assert failure(url, TaskError).endswith(": invalid URL; check BaseURL")
@@ -222,7 +182,7 @@ def test_failure_without_a_proxy_names_the_site(environment):
         assert message == f"127.0.0.1:{port}: cannot be reached (connection refused); check BaseURL and the network"
 
 
-@pytest.mark.parametrize("text", [None, "", "no certificate", "-----BEGIN CERTIFICATE-----\nx\n"])
+@pytest.mark.parametrize("text", [None, "no certificate"])
 def test_missing_certificates_are_named_with_their_variable(environment, tmp_path, certificate, text):
     file = tmp_path / "some.pem"
     if text is not None:
@@ -300,20 +260,3 @@ def test_axel_runs_without_proxy_in_that_environment(environment, tmp_path):
     assert " --no-proxy " in text and f"HOME='{axel.HOME}'" in text and "LANG='C'" in text and "LD_PRELOAD=" in text
     assert SECRET not in text and text.count("deadbeef") == 1
     assert "save_state_interval = 1\n" in (axel.HOME / ".axelrc").read_text()
-
-
-@needs_axel
-def test_axel_with_no_proxy_ignores_its_settings(tmp_path):
-    """Those of /etc/axelrc stay in force next to our own file, so that the option is needed, too."""
-    (tmp_path / "site").mkdir()
-    with faulty_site(tmp_path / "site") as site, recording_proxy() as proxy:
-        (tmp_path / ".axelrc").write_text(f"http_proxy = {proxy.url}\n")
-        for options, is_asked in (["--no-proxy"], False), ([], True):
-            subprocess.run(
-                ["axel", "--quiet", "--num-connections=1", *options, f"--output={tmp_path / 'page'}", site.base_url],
-                env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
-                timeout=30,
-                check=False,
-            )
-            assert bool(proxy.targets) == is_asked
-            (tmp_path / "page").unlink(missing_ok=True)

@@ -10,7 +10,6 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-DOCS = {file.name: file.read_text(encoding="utf-8") for file in (PROJECT / "README.md", *PROJECT.glob("docs/*.md"))}
 MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
 PYTHONS = re.search(r"^PYTHONS = (.*)$", MAKEFILE, re.MULTILINE)[1].split()
 GROUPS = (
@@ -100,16 +99,3 @@ def test_lock_is_for_the_pythons_of_the_makefile_and_names_no_registry(lock):
     text = (PROJECT / lock).read_text(encoding="utf-8")
     assert re.search(r"make lock, for Python ([\d. ]+)$", text, re.MULTILINE)[1].split() == PYTHONS
     assert "://" not in text and "index" not in text
-
-
-@pytest.mark.parametrize("page", ["README.md", "installation.md"])
-def test_docs_name_the_pythons_of_the_locks(page):
-    assert set(re.findall(r"Python (3\.\d+) to (3\.\d+)", DOCS[page])) == {(PYTHONS[0], PYTHONS[-1])}
-
-
-def test_docs_and_image_install_the_locks():
-    names = re.findall(r"pip install .*?-[rc] (requirements[\w.-]*)", "\n".join(DOCS.values()))
-    assert {"requirements.lock", "requirements-dev.lock"} <= set(names)
-    assert all((PROJECT / name).is_file() for name in names)
-    assert "pip install -r requirements.lock" in DOCS["README.md"]
-    assert "-r requirements.lock" in (PROJECT / "Dockerfile").read_text(encoding="utf-8")

@@ -45,22 +45,10 @@ SEQUENCES = [sequence for subject in SUBJECTS_WITH_GROUND_TRUTH for sequence in 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
 def test_script_takes_the_options_of_all_scripts(script):
-    arguments = script.build_parser().parse_args(["--root", "x", "--subjects", "S9", "S1", "--quiet", "--debug"])
-    assert (arguments.root, arguments.subjects, arguments.quiet, arguments.debug) == (
-        Path("x"),
-        ["S9", "S1"],
-        True,
-        True,
-    )
-
-
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
-def test_help_names_every_option(script, capsys):
-    with pytest.raises(SystemExit) as ended:
-        script.build_parser().parse_args(["--help"])
-    shown = capsys.readouterr().out
-    assert ended.value.code == 0
-    assert all(option in shown for option in ("--root", "--subjects", "--quiet", "--debug", "--jobs", "--version"))
+    """A subject that is named twice is one subject."""
+    arguments = script.build_parser().parse_args(["--root", "x", "--subjects", "S9", "S1", "S9", "--quiet", "--debug"])
+    assert (arguments.root, arguments.subjects) == (Path("x"), ["S9", "S1"])
+    assert arguments.quiet and arguments.debug
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
@@ -71,11 +59,6 @@ def test_version_is_printed_with_the_scripts_name(script, capsys, monkeypatch):
         run(script.main, script.build_parser())
     assert ended.value.code == 0
     assert capsys.readouterr() == (f"{script.__name__}.py {__version__} (h36m-fetch)\n", "")
-
-
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
-def test_subject_named_twice_is_one_subject(script):
-    assert script.build_parser().parse_args(["--subjects", "S9", "S1", "S9"]).subjects == ["S9", "S1"]
 
 
 DOWNLOAD_SCRIPTS = (download_all, download_seg_mat_gt_pl)
@@ -109,46 +92,21 @@ def test_unknown_kind_is_wrong_use_and_the_known_ones_are_named(script, kinds, c
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
 @pytest.mark.parametrize(
     "options",
-    [
-        ["--no-such-option"],
-        ["S1"],
-        ["--root"],
-        ["--subjects"],
-        ["--subjects", "S2"],
-        ["--subjects", "S1", "s9"],
-        ["--quiet=yes"],
-        ["--jobs", "0"],
-        ["--jobs", "two"],
-        ["--jobs=-1"],
-    ],
-    ids=" ".join,
+    ["--no-such-option", "S1", "--root", "--subjects", "--subjects S1 s9", "--quiet=yes", "--jobs 0"],
 )
 def test_wrong_command_line_exits_2_in_one_line(script, options, capsys):
-    assert_wrong(script, options, capsys)
+    assert_wrong(script, options.split(), capsys)
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        ["--every", "0"],
-        ["--every", "1.5"],
-        ["--every", "2", "--all-frames"],
-        ["--movement", "0"],
-        ["--movement", "nan"],
-        ["--movement", "far"],
-        ["--movement", "40", "--every", "64"],
-        ["--slice", "0/3"],
-        ["--slice", "4/3"],
-        ["--slice", "1"],
-        ["--actions"],
-        ["--cameras"],
-        ["--scheduler"],
-        ["--describe"],
+        *("--every 0", "--every 2 --all-frames", "--movement nan", "--movement 40 --every 64", "--slice 4/3"),
+        *("--actions", "--cameras", "--scheduler", "--describe"),
     ],
-    ids=" ".join,
 )
 def test_wrong_option_of_process_all_exits_2_in_one_line(options, capsys):
-    assert_wrong(process_all, options, capsys)
+    assert_wrong(process_all, options.split(), capsys)
 
 
 def assert_wrong(script, options, capsys) -> str:
@@ -170,13 +128,8 @@ def test_options_that_choose_frames(options, every, movement):
     assert (arguments.every, arguments.movement) == (every, movement)
 
 
-@pytest.mark.parametrize(("text", "value"), [("40", 40), ("0.5", 0.5), ("1e2", 100), (" 3 ", 3)])
-def test_millimetres_are_read(text, value):
-    assert process_all.millimetres(text) == value
-
-
-@pytest.mark.parametrize("text", ["", "0", "-1", "-0.0", "nan", "inf", "1e999", "40 mm", "4,5"])
-def test_other_texts_are_no_millimetres(text):
+@pytest.mark.parametrize("text", ["", "0", "-1", "inf", "1e999", "40 mm"])
+def test_texts_that_are_not_millimetres_are_refused(text):
     with pytest.raises(argparse.ArgumentTypeError):
         process_all.millimetres(text)
 
@@ -184,15 +137,9 @@ def test_other_texts_are_no_millimetres(text):
 # -- shares ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("text", "expected"), [("1/1", (1, 1)), ("1/3", (1, 3)), ("3/3", (3, 3)), ("10/20", (10, 20))])
-def test_shares_are_read(text, expected):
-    assert process_all.share(text) == expected
-
-
-@pytest.mark.parametrize(
-    "text", ["", "1", "/", "1/", "/3", "0/3", "4/3", "1/0", "-1/3", "1/3/5", "a/b", "1.0/3", "²/3"]
-)
-def test_other_texts_are_no_shares(text):
+@pytest.mark.parametrize("text", ["", "1", "1/", "/3", "0/3", "1/0", "-1/3", "1/3/5", "a/b", "²/3"])
+def test_texts_that_are_not_shares_are_refused(text):
+    assert process_all.share("10/20") == (10, 20)
     with pytest.raises(argparse.ArgumentTypeError):
         process_all.share(text)
 
@@ -207,12 +154,6 @@ def test_shares_make_up_the_whole_and_do_not_overlap(count, length, seed):
         shares.append(share_of(shuffled, (which, count)))
     assert sorted(sequence for share in shares for sequence in share) == sorted(sequences)
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
-
-
-def test_share_depends_on_the_names_and_not_on_their_order():
-    shuffled = random.Random(0).sample(SEQUENCES, len(SEQUENCES))
-    assert share_of(shuffled, (2, 7)) == share_of(SEQUENCES, (2, 7))
-    assert share_of(shuffled, None) == shuffled
 
 
 # -- chosen_sequences --------------------------------------------------------------------------------------------------
@@ -262,11 +203,6 @@ def test_options_of_a_run_are_those_of_its_command_line(tmp_path):
 def test_cameras_are_used_in_the_order_of_the_metadata(tmp_path):
     first, second = METADATA.camera_ids[:2]
     assert options_of(tmp_path, "--cameras", second, first, second).cameras == (first, second)
-
-
-def test_camera_that_does_not_exist_is_an_error(tmp_path):
-    with pytest.raises(UsageError, match="unknown 12345; choose from 54138969"):
-        options_of(tmp_path, "--cameras", "54138969", "12345")
 
 
 @pytest.mark.parametrize(
@@ -324,11 +260,6 @@ def test_plan_with_all_sequences_done_does_not_look_into_folders(tmp_path, monke
     assert process_all.plan_run(SEQUENCES[:2], options_of(tmp_path)) == ({}, 2, [])
 
 
-def test_plan_without_unpacked_files_is_an_error(tmp_path):
-    with pytest.raises(UsageError, match=r"extract_all\.py"):
-        process_all.plan_run(SEQUENCES, options_of(tmp_path))
-
-
 def test_what_sequences_come_without_is_said_once_for_each_subject(tmp_path):
     put_files(tmp_path, SEQUENCES[0])
     unpacked_folder(tmp_path, Archive("Segments_mat_gt_bb", "S1")).mkdir()
@@ -338,14 +269,6 @@ def test_what_sequences_come_without_is_said_once_for_each_subject(tmp_path):
     said.clear()
     process_all.announce(SEQUENCES[:3], options_of(tmp_path, "--no-segments"), METADATA, said.append)
     assert [line.rpartition(" ")[2] for line in said] == ["pose/3d-world"]
-
-
-def test_shifted_sequences_are_named_unless_corrected(tmp_path):
-    greeting = chosen_sequences(METADATA, ["S9"], ["Greeting-2", "Walking-1"])
-    for options, expected in (((), 1), (("--correct-s9",), 0)):
-        said = []
-        process_all.announce(greeting, options_of(tmp_path, *options), METADATA, said.append)
-        assert sum("S9 Greeting-2: " in line and "--correct-s9" in line for line in said) == expected
 
 
 def test_report_adds_up_and_returns_what_failed(tmp_path, capsys):

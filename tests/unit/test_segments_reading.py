@@ -48,12 +48,6 @@ def test_box_of_a_mask_is_the_box_that_was_drawn(left, top, width, height):
     assert box_of_mask(mask(*box)) == box
 
 
-def test_box_of_single_pixels_surrounds_them_all():
-    pixels = np.zeros(SIZE, dtype=np.uint8)
-    pixels[1, 7] = pixels[4, 2] = 255
-    assert box_of_mask(pixels) == (2, 1, 8, 5)
-
-
 def test_box_of_an_empty_mask_is_no_box():
     assert box_of_mask(np.zeros(SIZE, dtype=np.uint8)) == NO_BOX == (-1, -1, -1, -1)
 
@@ -141,11 +135,6 @@ NO_CELL_ARRAYS = {
     "struct": (put_struct, "a struct or group"),
     "type": (lambda mat, parent, name: parent.__setitem__(name, np.dtype("u1")), "a type without values"),
     "nothing": (lambda mat, parent, name: parent.__setitem__(name, h5py.Empty("f8")), "float64 None"),
-    "text": (lambda mat, parent, name: parent.__setitem__(name, "text"), "object ()"),
-    "two columns": (
-        lambda mat, parent, name: parent.create_dataset(name, (3, 2), h5py.ref_dtype),
-        "a cell array of shape (3, 2)",
-    ),
     "10^12 cells": (put_huge_cells, "a cell array of shape (1000000000000, 1)"),
 }
 
@@ -212,12 +201,6 @@ def test_many_cells_more_or_fewer_than_poses_are_reported(tmp_path, cells, repor
     assert not reported or (notices[0].startswith(f"a.mat has {cells} cell") and "for 120 poses" in notices[0])
 
 
-def test_broken_file_has_no_count_to_compare(tmp_path):
-    (tmp_path / "a.mat").write_bytes(b"MATLAB 5.0 MAT-file")
-    assert compare_count(tmp_path / "a.mat", BOX_VARIABLE, 120) == []
-    assert compare_count(tmp_path / "b.mat", BOX_VARIABLE, 120) == []
-
-
 # -- read_boxes --------------------------------------------------------------------------------------------------------
 
 
@@ -228,14 +211,6 @@ def test_boxes_are_one_row_for_each_frame_asked_for(tmp_path):
     assert boxes.tolist() == [[1, 2, 4, 6], list(NO_BOX), [3, 1, 4, 2], list(NO_BOX), list(NO_BOX)]
     assert boxes.dtype == np.int32 and problems == []
     assert len(notices) == 1 and notices[0].startswith("3 of 5 frames have no box; the first is frame 2")
-
-
-def test_missing_file_of_boxes_is_a_notice_and_a_broken_one_a_problem(tmp_path):
-    boxes, problems, notices = read_boxes(tmp_path / "a.mat", np.array([0, 1]), SIZE)
-    assert boxes.tolist() == [list(NO_BOX)] * 2 and (len(problems), len(notices)) == (0, 1)
-    (tmp_path / "a.mat").write_bytes(b"no HDF5")
-    boxes, problems, notices = read_boxes(tmp_path / "a.mat", np.array([0, 1]), SIZE)
-    assert boxes.tolist() == [list(NO_BOX)] * 2 and (len(problems), len(notices)) == (1, 0)
 
 
 def test_missing_cells_are_summed_up_by_kind():

@@ -64,23 +64,6 @@ def test_movement_by_exactly_the_distance_is_kept():
     assert frames_with_movement(poses, 40).tolist() == [0, 1]
 
 
-@pytest.mark.parametrize("at", [1, *(FRAMES_COMPARED_AT_ONCE + offset for offset in (-1, 0, 1, 2)), 99])
-def test_movement_is_found_wherever_a_block_ends(at):
-    places = np.zeros(100)
-    places[at:] = 50
-    assert frames_with_movement(poses_of_places(places), 40).tolist() == [0, at]
-
-
-def test_movement_counts_from_the_last_kept_frame():
-    assert frames_with_movement(poses_of_places([0, 30, 60, 30, 0, 20, 10]), 40).tolist() == [0, 2, 4]
-
-
-def test_movement_adds_up_over_blocks():
-    """Slower than the distance in a block: the frame to compare with is still the last kept one."""
-    places = np.arange(4 * FRAMES_COMPARED_AT_ONCE) / 2
-    assert frames_with_movement(poses_of_places(places), 40).tolist() == [0, 80]
-
-
 @settings(deadline=None)
 @given(st.integers(1, 200), st.one_of(st.integers(1, 250), st.just(10**30)))
 def test_every_frame_chooses_0_and_each_step_after_it(count, step):
