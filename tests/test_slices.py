@@ -67,17 +67,17 @@ def test_malformed_share_exits_2(root, wrong):
 
 
 def test_longest_sequence_is_processed_first(root):
-    """By the size of its videos; otherwise one core would work on it after all others have finished."""
+    """By the size of its poses; otherwise one core would work on it after all others have finished."""
 
-    def size_of_videos(folder) -> int:
+    def size_of_poses(folder) -> int:
         stem = {"Greeting-2": "Greeting", "Walking-1": "Walking 1"}[folder.name]
-        videos = list((root / "extracted" / folder.parent.name / "Videos").glob(f"{stem}.*.mp4"))
-        assert len(videos) == 4
-        return sum(video.stat().st_size for video in videos)
+        poses = list((root / "extracted" / folder.parent.name / "Poses_D2_Positions").glob(f"{stem}.*.cdf"))
+        assert len(poses) == 4
+        return sum(file.stat().st_size for file in poses)
 
     options = ["--every", "60", "--jobs", "1", "--no-segments", *SUBJECT_OPTIONS, *ACTION_OPTIONS]
     ended = process(root, *options)
     assert ended.returncode == 0, ended.stderr
     made = sorted(root.glob("processed/*/*/annot.h5"), key=lambda file: file.stat().st_mtime_ns)
-    by_size = sorted((file.parent for file in made), key=size_of_videos, reverse=True)
+    by_size = sorted((file.parent for file in made), key=size_of_poses, reverse=True)
     assert [file.parent for file in made] == by_size != sorted(by_size)
