@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 from helpers.archives import small_archive, small_release
+from helpers.downloads import Downloads
 from helpers.faults import failing, needs_faults, obey_modes
+from helpers.faulty_site import faulty_site
 from helpers.releases import leftovers_in_processed, linked, times_of_files
 from helpers.scripts import Ended, process, run_script
 
@@ -428,3 +430,32 @@ def test_file_size_limit_names_each_sequence(unpacked_root):
     ended = process(unpacked_root, *TWO, preexec_fn=limit)
     assert ended.returncode == 1 and len(ended.errors) == 2, ended.text
     assert all("could not be written to " in line and "file size limit exceeded; " in line for line in ended.errors)
+
+
+# -- downloads ---------------------------------------------------------------------------------------------------------
+
+
+@needs_faults
+@pytest.mark.parametrize(
+    ("call", "number", "words"),
+    [
+        ("write", errno.EDQUOT, "your quota on this disk is exceeded; free some space"),
+        ("write", errno.EFBIG, "file size limit exceeded; choose a disk"),
+        ("open", errno.EACCES, "Permission denied; check its permissions"),
+        ("read", errno.EIO, "Input/output error; check the disk"),
+    ],
+)
+def test_file_that_a_download_cannot_use_costs_its_archive(tmp_path, call, number, words):
+    """While an archive is written, and where one that was downloaded by hand is verified."""
+    release = small_release(tmp_path / "site", subjects=["S1"])
+    with faulty_site(release) as site:
+        downloads = Downloads(tmp_path / "root", site, "requests")
+        name = "Videos_S1.tgz.part"
+        if call != "write":
+            downloads.archives.mkdir()
+            shutil.copy(release / "Videos_S1.tgz", downloads.archives)
+            name = "Videos_S1.tgz"
+        ended = downloads.run("--subjects", "S1", **failing(tmp_path, (call, number, f"archives/{name}")))
+        assert ended.returncode == 1 and len(ended.stderr.splitlines()) == 1, ended.text
+        assert "Videos_S1.tgz" in ended.stderr and words in ended.stderr
+        assert downloads.is_right("Poses_D2_Positions_S1") and "5 archives: " in ended.stdout

@@ -13,7 +13,6 @@ from h36m.download.response import STALL_SECONDS, ArchiveResponse
 from h36m.download.retry import TRIES_WITHOUT_PROGRESS, TemporaryError, TooManyError, pause
 from h36m.download.transfer import QUIET_SECONDS, Transfer
 from h36m.errors import RunStoppedError, TaskError
-from h36m.storage import is_disk_full
 
 # How often one archive may change on the server while it is being downloaded.
 MOST_RESTARTS = 5
@@ -39,10 +38,9 @@ def complete(transfer: Transfer, bar: Progress) -> str:
             continue
         except TemporaryError as error:
             trouble = error
-        except OSError as error:
-            if not is_disk_full(error):
-                raise
-            raise _disk_full_error(partial) from None
+        except OSError:  # the caller says which of its causes it is
+            _require_space(partial)
+            raise
         done = partial.bytes_done
         best, fruitless = max(best, done), 0 if done > best else fruitless + 1
         transfer.is_session_renewed &= fruitless > 0
@@ -149,17 +147,11 @@ def _is_usable(transfer: Transfer, response: ArchiveResponse) -> bool:
 
 def _require_space(partial: PartialDownload) -> None:
     """Raise TaskError if the disk lacks space for the bytes that are missing."""
-    size = partial.size
-    if size is not None and shutil.disk_usage(partial.path.parent).free < size - partial.bytes_done:
-        raise _disk_full_error(partial)
-
-
-def _disk_full_error(partial: PartialDownload) -> TaskError:
     size, done, folder = partial.size, partial.bytes_done, partial.path.parent
     free = shutil.disk_usage(folder).free
-    lacks = "an unknown number of" if size is None else f"{size - done:,}"
-    kept = f", the {done:,} bytes already downloaded are kept" if done else ""
-    return TaskError(
-        f"{partial.path.stem}: disk is full: {lacks} more bytes are needed, but {free:,} are free in {folder}; free "
-        f"some space and run again{kept}"
-    )
+    if size is not None and free < size - done:
+        kept = f", the {done:,} bytes already downloaded are kept" if done else ""
+        raise TaskError(
+            f"{partial.path.stem}: disk is full: {size - done:,} more bytes are needed, but {free:,} are free in "
+            f"{folder}; free some space and run again{kept}"
+        )

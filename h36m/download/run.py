@@ -17,7 +17,7 @@ from h36m.download.site import Site
 from h36m.download.verify import Verdict, read_checksums
 from h36m.errors import TaskError, UsageError
 from h36m.locks import only_run_in
-from h36m.storage import Record, is_read_only
+from h36m.storage import Record, is_read_only, reason_of
 
 CHECKSUMS = PROJECT / "checksums.txt"
 
@@ -115,7 +115,7 @@ def _check_and_download(run: Run, wanted: Sequence[Archive], jobs: int) -> list[
         try:
             verdicts = check_existing(run, archive)
         except (TaskError, OSError) as problem:  # such as a file that this user cannot read
-            problems[archive] = str(problem)
+            problems[archive] = _line_of(archive, problem, run.folder)
         else:
             if verdicts is not None:
                 missing[archive] = verdicts
@@ -130,6 +130,10 @@ def _check_and_download(run: Run, wanted: Sequence[Archive], jobs: int) -> list[
     counts = f"{present} already present, {downloaded} downloaded, {len(problems)} failed"
     run.say(f"{count_of(len(wanted), 'archive')}: {counts}")
     return [problems[archive] for archive in wanted if archive in problems]
+
+
+def _line_of(archive: Archive, error: TaskError | OSError, folder: Path) -> str:
+    return f"{archive.file_name}: {reason_of(error, folder)}" if isinstance(error, OSError) else str(error)
 
 
 def _download_in_threads(run: Run, missing: dict[Archive, list[Verdict]], jobs: int) -> dict[Archive, str]:
@@ -161,8 +165,8 @@ def _download_in_threads(run: Run, missing: dict[Archive, list[Verdict]], jobs: 
             if error and not isinstance(error, TaskError | OSError):
                 raise error
             if error:
-                problems[archive] = str(error)
-                run.say(f"failed: {error}")
+                problems[archive] = _line_of(archive, error, run.folder)
+                run.say(f"failed: {problems[archive]}")
     finally:
         run.stop.set()
         for thread in threads:
