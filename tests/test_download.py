@@ -375,7 +375,7 @@ def test_what_axel_left_under_the_archives_name_is_resumed(tmp_path, downloader)
         axel.kill()
         axel.wait()
         ended = run_script("extract_all.py", "--root", downloads.root, "--subjects", "S1")
-        assert f"{name}: an unfinished download (axel's {name}.st is beside it); run download_all.py" in ended.stderr
+        assert f"{name}: an unfinished download (axel's {name}.st is next to it); run download_all.py" in ended.stderr
         site.plan = lambda request: None
         site.requests.clear()
         ended = downloads.run("--subjects", "S1")

@@ -74,7 +74,7 @@ class GzipStream(io.RawIOBase):
         return self._position
 
     def read(self, size: int) -> bytes:  # type: ignore[override]  # tarfile always says how many
-        """Return so many bytes; fewer only at the end of the stream."""
+        """Return `size` bytes; fewer only at the end of the stream."""
         found = []
         while size:
             self._piece = self._piece or memoryview(next(self._pieces, b""))

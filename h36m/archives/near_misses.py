@@ -50,7 +50,7 @@ def unfinished_download(archive: Path, kind: str) -> str | None:
     """Return what an archive is and what to do, if it is an unfinished download; None if it is not."""
     state, script = archive.with_name(archive.name + STATE_EXTENSION), KIND_FACTS[kind].script
     if state.exists():
-        return f"{archive.name}: an unfinished download (axel's {state.name} is beside it); run {script} to finish it"
+        return f"{archive.name}: an unfinished download (axel's {state.name} is next to it); run {script} to finish it"
     return browser_download(archive)
 
 

@@ -48,7 +48,7 @@ def link_images(
     Args:
         missing: of the job: where to note it.
         count: of the view's poses; images of later frames are not linked.
-        every: every so many-th frame is customary.
+        every: N, where every N-th frame is customary.
         beginning: of the links' names, see `numbered`, below images/: `S1/S1_Walking.54138969/S1_Walking.54138969_`.
 
     Returns:

@@ -84,7 +84,7 @@ def connect(scheduler: str, root: Path, modules: tuple[str, ...]) -> distributed
 
 
 def address_in(file: Path) -> str:
-    """Read the scheduler's address from the file that it writes; a ValueError says that it is no such file."""
+    """Read the scheduler's address from the file that it writes; raise ValueError for another file."""
     try:
         return json.loads(file.read_text())["address"]
     except (ValueError, KeyError, TypeError) as error:
@@ -121,7 +121,7 @@ def run_on_cluster(client: distributed.Client, tasks: dict[Any, list[str]], jobs
 
     Args:
         client: from connect().
-        tasks: the options that have the script do a task, beside those of this run; it calls run_for_dask_worker().
+        tasks: the options that have the script do a task, after those of this run; it calls run_for_dask_worker().
         jobs: how many at a time at most; None for as many as the workers have threads.
 
     Raises:

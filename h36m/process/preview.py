@@ -9,7 +9,7 @@ from h36m.dataset import ANNOTATIONS_FILE, IMAGES, MOVING_JOINTS, PART_LABEL_IMA
 from h36m.files.hdf5 import reading
 from h36m.files.segments import NO_BOX
 
-# Four cameras beside each other, three moments below each other: a sheet that fits on a screen.
+# Four cameras next to each other, three moments below each other: a sheet that fits on a screen.
 FRAMES_SHOWN = 3
 # Pixels: the skeleton is clear at this size.
 TILE = 360

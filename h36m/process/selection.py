@@ -50,8 +50,8 @@ def rule_of_options(every: int | None, movement: float | None, edited: Callable)
     """Return the rule of a run: `--every`, `--movement`, or else the function at the top of the script.
 
     Args:
-        every: keep one frame in so many; None if not asked for.
-        movement: keep a frame whenever a joint has moved by so many mm; None if not asked for.
+        every: keep every N-th frame; None if not asked for.
+        movement: keep a frame whenever a joint has moved by this many mm; None if not asked for.
         edited: the script's function.
     """
     if every is not None:
