@@ -75,7 +75,7 @@ lock: .venv/ready  ## the locks again, from the newest releases
 .venv/lowest/ready .venv/newest/ready: .venv/%/ready: .venv/ready requirements.txt pyproject.toml
 	@echo "installing the $* releases that requirements.txt and pyproject.toml allow, into .venv/$*"
 	@$(UV) venv --quiet --clear --python $(WITH) .venv/$* 2>/dev/null || \
-		$(UV) venv --quiet --clear --python $(CURDIR)/$(IN_VENV) .venv/$*
+		{ $(UV) venv --quiet --clear --python "$(CURDIR)/$(IN_VENV)" .venv/$*; }
 	@$(UV) pip install --quiet --python .venv/$*/bin/python --resolution $(RESOLUTION) --only-binary :all: \
 		--requirements requirements.txt --group dev
 	@touch $@

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import errno
 import io
 import os
 import signal
@@ -17,6 +16,7 @@ from tqdm import tqdm
 
 from h36m import __version__
 from h36m.dataset import ARCHIVES, KIND_FACTS, SUBJECTS_WITH_GROUND_TRUTH
+from h36m.done import LIMIT_REMEDY
 from h36m.errors import TaskError, UsageError
 from h36m.storage import reason_of
 
@@ -27,7 +27,6 @@ SECONDS_BETWEEN_PLAIN_LINES = 30
 STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 Say = Callable[[str], None]  # prints a line for the user, see `speaker`
-LIMIT_REMEDY = "end other programs or raise the limits (ulimit -a)"
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -170,9 +169,8 @@ def require_reachable(folder: Path) -> None:
 
 
 def line_of_limit(error: Exception) -> str | None:
-    """Return what to print where the system gives no more memory, threads or open files; None for other errors."""
-    is_of_files = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
-    if is_of_files or isinstance(error, MemoryError) or str(error) == "can't start new thread":
+    """Return what to print where the system gives no more memory or threads; None for other errors."""
+    if isinstance(error, MemoryError) or str(error) == "can't start new thread":
         return f"{str(error) or 'out of memory'}; {LIMIT_REMEDY}"
     return None
 

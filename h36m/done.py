@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-# The remedies of faults that end without a change of the files: what had such a fault is made again.
-CHECK_PERMISSIONS, CHECK_DISK = "check its permissions", "check the disk and run again"
+# Remedies of faults of the system.
+CHECK_PERMISSIONS, CHECK_DISK, RUN_AGAIN = "check its permissions", "check the disk and run again", "run again"
+LIMIT_REMEDY = "end other programs or raise the limits (ulimit -a)"
+# Such faults end without a change of the files: what had one is made again.
+RETRIED = (CHECK_PERMISSIONS, LIMIT_REMEDY, RUN_AGAIN)
 
 # Of a file: its size (bytes), when it was written, and when anything about it was changed (both ns).
 State = list[int]
@@ -44,7 +47,7 @@ class ResultRecord:
         """Return whether the result would be made with the same settings from the same files."""
         return (
             self.settings == settings
-            and not any(remedy in line for remedy in (CHECK_PERMISSIONS, CHECK_DISK) for line in self.problems)
+            and not any(remedy in line for remedy in RETRIED for line in self.problems)
             and self.inputs.keys() == inputs.keys()
             and all(is_unchanged(self.inputs[path], state, bool(self.problems)) for path, state in inputs.items())
         )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from h36m.done import CHECK_DISK, CHECK_PERMISSIONS, is_unchanged, state_of
+from h36m.done import CHECK_DISK, CHECK_PERMISSIONS, LIMIT_REMEDY, RUN_AGAIN, is_unchanged, state_of
 
 PRIVATE = 0o600  # for the owner only
 FOR_EVERYBODY = 0o666  # less the user's umask
@@ -23,6 +23,10 @@ NO_SYNC_ERRNOS = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 FAULTS = {
     errno.EACCES: ("", CHECK_PERMISSIONS),
     errno.EPERM: ("", CHECK_PERMISSIONS),
+    errno.EIO: ("", CHECK_DISK),
+    errno.ESTALE: ("", CHECK_DISK),
+    errno.EMFILE: ("", LIMIT_REMEDY),
+    errno.ENFILE: ("", LIMIT_REMEDY),
     errno.ENOSPC: ("", "free some space and run again"),
     errno.EDQUOT: ("your quota on this disk is exceeded", "free some space and run again"),
     errno.EFBIG: ("file size limit exceeded", "choose a disk that allows larger files, or raise the limit (ulimit -f)"),
@@ -48,7 +52,7 @@ def reason_of(error: OSError, disk: Path) -> str:
     Args:
         disk: a folder that was written to, or is to be.
     """
-    cause, remedy = FAULTS.get(error.errno or 0, ("", CHECK_DISK))
+    cause, remedy = FAULTS.get(error.errno or 0, ("", RUN_AGAIN))
     if error.errno == errno.ENOSPC:
         disk = next(folder for folder in (disk, *disk.parents) if folder.exists())
         free = f"{shutil.disk_usage(disk).free:,} bytes free"

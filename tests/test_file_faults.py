@@ -327,6 +327,7 @@ ALL_VIEWS = {f"{subject}/imageSequence {camera}" for subject in ("S1", "S9") for
         ("Segments_mat_gt_bb", "open", errno.EACCES),
         ("Segments_mat_gt_bb", "stat+open", errno.ESTALE),
         ("Segments_mat_gt_pl", "open", errno.EIO),
+        ("Segments_mat_gt_pl", "open", errno.EMFILE),
         ("Poses_D3_Positions", "open", errno.EACCES),
     ],
     ids=lambda value: errno.errorcode.get(value, value),
@@ -338,7 +339,8 @@ def test_file_of_a_sequence_that_cannot_be_read_costs_itself(unpacked_root, tmp_
     for _ in range(2):
         ended = process(unpacked_root, *TWO, environment=failing(tmp_path, *rules))
         assert ended.returncode == 1 and len(ended.errors) == 1, ended.text
-        remedy = "check its permissions" if number == errno.EACCES else "check the disk and run again"
+        remedies = {errno.EACCES: "check its permissions", errno.EMFILE: "end other programs or raise the limits"}
+        remedy = remedies.get(number, "check the disk and run again")
         assert f"{file}: {os.strerror(number)}; {remedy}" in ended.stderr and "delete" not in ended.stderr
         lost = {f"S1/imageSequence {CAMERA}"} if kind in (VIDEOS, POSES) else set()
         assert processed_views(unpacked_root) == ALL_VIEWS - lost

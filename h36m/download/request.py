@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
-from h36m.cli import LIMIT_REMEDY
+from h36m.done import LIMIT_REMEDY
 from h36m.download.proxies import CA_VARIABLES, Proxy, ca_bundle, find_proxy, host_of
 from h36m.download.retry import TemporaryError, UnreachableError, is_caused_by, is_temporary
 from h36m.errors import TaskError

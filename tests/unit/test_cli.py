@@ -114,8 +114,8 @@ def test_errors_exit_with_their_status_in_one_line(status_of, capsys, error, sta
         (RuntimeError("can't start new thread"), "can't start new thread"),
         (MemoryError(), "out of memory"),
         (MemoryError("Unable to allocate 3. GiB"), "Unable to allocate 3. GiB"),
-        (OSError(errno.EMFILE, "Too many open files", "a/b"), "[Errno 24] Too many open files: 'a/b'"),
-        (OSError(errno.ENFILE, "Too many open files in system"), "[Errno 23] Too many open files in system"),
+        (OSError(errno.EMFILE, "Too many open files", "a/b"), "a/b: Too many open files"),
+        (OSError(errno.ENFILE, "Too many open files in system"), "Too many open files in system"),
     ],
     ids=repr,
 )
