@@ -16,6 +16,7 @@ from h36m.dataset import BOXES, PART_LABELS
 
 DOWNLOAD = "download_seg_mat_gt_pl.py"
 NAMES = ("Segments_mat_gt_bb_S1", "Segments_mat_gt_pl_S1")
+ONE_VIEW = ("--subjects", "S1", "--actions", "Walking-1", "--cameras", "54138969", "--no-segments", "--jobs", "2")
 REMEDY = "; end other programs or raise the limits (ulimit -a)"
 
 # pthread_create() fails as it does at a limit of threads or memory, while as many threads as THREADS says run.
@@ -90,6 +91,14 @@ def test_unpacking_without_the_threads_it_needs_is_one_line(tmp_path, release, f
     assert_limit_is_named(ended, f"can't start new thread{REMEDY}")
 
 
+@pytest.mark.parametrize("threads", [0, 1])
+def test_processing_without_the_threads_it_needs_is_one_line(root, few_threads, threads):
+    variables = {"LD_PRELOAD": str(few_threads), "THREADS": str(threads)}
+    ended = run_script("process_all.py", "--root", root, *ONE_VIEW, environment=variables)
+    assert_limit_is_named(ended, f"s1 walking-1: can't start new thread{REMEDY}")
+    assert len(ended.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize("limit", [8, 9, 10, 11])
 def test_download_with_few_open_files_is_right_or_names_the_limit(tmp_path, release, limit):
     def set_limit() -> None:
@@ -138,6 +147,5 @@ def test_scripts_run_under_the_profiler(root, release, tmp_path):
 
 def test_workers_run_under_the_profiler(root):
     """They run functions of the script, which is not the main module that Python knows then."""
-    options = ("--subjects", "S1", "--actions", "Walking-1", "--cameras", "54138969", "--no-segments", "--jobs", "2")
-    ended = profiled("process_all.py", "--root", root, *options)
+    ended = profiled("process_all.py", "--root", root, *ONE_VIEW)
     assert ended.stderr == "" and "frames of 1 view written" in ended.stdout

@@ -230,7 +230,8 @@ def remove_temporary_files(folder: Path) -> None:
     """Remove the temporary files that killed runs left in `archives/`."""
     for name in (VERIFIED_RECORD, f"*{ARCHIVE_EXTENSION}{PARTIAL_EXTENSION}"):
         for path in folder.glob(f"{name}.*.tmp"):
-            path.unlink()
+            with contextlib.suppress(OSError):  # it may be another user's, and harms nothing
+                path.unlink()
 
 
 def _bytes_in(ranges: Ranges, size: int) -> int:

@@ -1,5 +1,6 @@
 """One request: sent without passwords of `~/.netrc`, and its failure in one line that names the cause."""
 
+import functools
 import http.client
 import os
 import re
@@ -74,6 +75,7 @@ def send(
     return response
 
 
+@functools.cache  # a range is requested many times
 def _is_valid(url: str) -> bool:
     """Return whether requests accepts an address, whatever the proxy; a redirect may lead to any."""
     try:

@@ -15,7 +15,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from h36m.cli import STOP_SIGNALS
+from h36m.cli import STOP_SIGNALS, line_of_limit
 from h36m.dataset import UNPACK_ALL_AGAIN
 from h36m.errors import TaskError
 
@@ -116,14 +116,15 @@ def run_task(work: Callable[[Any], Any], task: Any, send: Callable[[Ending], Any
         send: takes how it ended.
         debug: print what this project's modules log, to standard error.
     """
-    _end_with_parent()
     if debug:
         logging.basicConfig(format="%(message)s")
         logging.getLogger("h36m").setLevel(logging.DEBUG)
     try:
+        _end_with_parent()
         send((work(task), None, None))
-    except Exception as error:  # a bug: sent as this task's failure, so that the others continue
-        send((None, f"unexpected {type(error).__name__}: {error}", traceback.format_exc()))
+    except Exception as error:  # a limit of the machine, or a bug: this task fails, so that the others continue
+        failure = line_of_limit(error) or f"unexpected {type(error).__name__}: {error}"
+        send((None, failure, traceback.format_exc()))
 
 
 def run_for_dask_worker(work: Callable[[Any], Any], task: Any, debug: bool) -> bool:
