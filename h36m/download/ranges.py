@@ -23,6 +23,8 @@ from h36m.errors import RunStoppedError
 # the smallest range takes 0.13 s, a few round trips, and the largest 8 s, which a slow connection may hold up the end.
 SMALLEST_RANGE, LARGEST_RANGE = 1 << 18, 1 << 24
 WATCH_SECONDS = 0.1  # between two checks of the connections
+# Where all are silent, the attempt ends before each connection does, and asks again.
+SHARE_OF_PATIENCE = 0.8
 NOTE_SECONDS = 1  # how much of a download a killed run loses
 SECONDS_TO_GROW = 30  # before a connection that the site refused is tried again; longer each time
 SECONDS_AFTER_REFUSAL = 1  # the same for one that was served before: the site may count its last request for a moment
@@ -131,8 +133,8 @@ def _watch(work: Work, threads: list[threading.Thread], bar: Progress) -> None:
         if partial.has_state and now - noted_at >= NOTE_SECONDS:
             partial.note()
             noted_at = time.monotonic()
-        if now - active_at >= transfer.patience:
-            raise TemporaryError(f"{transfer.file_name}: no data received for {transfer.patience:g} s")
+        if now - active_at >= SHARE_OF_PATIENCE * transfer.patience:
+            raise TemporaryError(f"{transfer.file_name}: no data received for {now - active_at:.0f} s")
     if (error := work.failure or work.trouble) and not partial.is_complete:
         raise error
 
