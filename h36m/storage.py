@@ -190,9 +190,9 @@ def start_writing(handle: int) -> None:
             os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def start_writing_files(folder: Path) -> None:
-    """Make the system start writing all files below a folder to the disk, without waiting."""
-    for file in files_and_folders(folder)[0]:
+def start_writing_files(files: list[Path]) -> None:
+    """Make the system start writing files to the disk, without waiting."""
+    for file in files:
         handle = os.open(file, os.O_RDONLY)
         try:
             start_writing(handle)
@@ -209,8 +209,8 @@ def sync_tree(folder: Path) -> None:
     Raises:
         OSError: the disk failed or is full; it names the path.
     """
-    start_writing_files(folder)
     files, folders = files_and_folders(folder)
+    start_writing_files(files)
     # Several at a time: the file system's journal and file servers handle them together.
     with ThreadPoolExecutor(SYNCS_AT_A_TIME) as pool:
         for _ in pool.map(sync, files):

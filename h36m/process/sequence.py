@@ -143,8 +143,7 @@ def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, fold
             shutil.rmtree(folder / IMAGES / camera, ignore_errors=True)
             continue
         views.append(view)
-        for written in folder.glob(f"*/{camera}"):
-            start_writing_files(written)  # the disk writes while the next view is decoded
+        start_writing_files([*folder.glob(f"*/{camera}/*")])  # the disk writes while the next view is decoded
         problems += [f"{sequence} {camera}: {problem}" for problem in view_problems]
         notices += [f"{sequence} {camera}: {notice}" for notice in view_notices]
     if not views:

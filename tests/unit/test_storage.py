@@ -229,7 +229,7 @@ def test_advice_to_write_that_is_refused_is_no_error(tmp_path, archive):
     start_writing(write)
     os.close(read)
     os.close(write)
-    start_writing_files(tmp_path)
+    start_writing_files([archive])
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
