@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable
@@ -150,7 +151,8 @@ def cleared(path: Path, say: Callable[[str], object] = lambda line: None) -> Pat
 
     A folder that has open files on NFS (`.nfs...`) cannot be removed: it is named and stays, and the path is another.
     """
-    for leftover in sorted(path.parent.glob(f"{path.name}*")):
+    of_runs = re.compile(rf"{re.escape(path.name)}(-\d+)?")  # see free_name()
+    for leftover in sorted(each for each in path.parent.glob(f"{path.name}*") if of_runs.fullmatch(each.name)):
         try:
             shutil.rmtree(leftover)
         except OSError as error:

@@ -12,6 +12,7 @@ from helpers.steps import watch_steps
 from h36m.storage import (
     PRIVATE,
     Record,
+    cleared,
     free_name,
     is_disk_full,
     is_read_only,
@@ -256,3 +257,11 @@ def test_disk_that_fails_to_sync_is_an_error_with_the_name(tmp_path, archive, mo
     assert archive.exists(), "it keeps its name"
     with pytest.raises(OSError, match=tmp_path.name):
         sync(tmp_path)
+
+
+def test_only_leftovers_of_runs_are_removed(tmp_path):
+    """Not a folder of the user whose name begins like theirs."""
+    for name in (".making", ".making-2", ".making-of", ".makings"):
+        (tmp_path / name).mkdir()
+    assert cleared(tmp_path / ".making") == tmp_path / ".making"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".making-of", ".makings"]
