@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-from h36m.cli import Progress, Say, argument_parser, count_of, require_reachable, run, speaker
+from h36m.cli import argument_parser, require_reachable, run
 from h36m.dataset import (
     ANNOTATIONS_FILE,
     EXPORTED,
@@ -43,6 +43,7 @@ from h36m.parallel.cores import available_cores
 from h36m.parallel.workers import run_in_processes
 from h36m.process.annotations import read_attributes
 from h36m.process.s9 import SHIFTED_SUBJECT, is_shifted
+from h36m.progress import Progress, Say, count_of, speaker
 from h36m.storage import cleared, free_name, reason_of, rename_durably
 
 FORMATS: dict[str, ModuleType] = {
@@ -83,7 +84,7 @@ def main(arguments: argparse.Namespace) -> list[str]:
                 out=out,
                 before=before,
                 record=record,
-                progress=Progress(total=total, desc="exporting", unit="sequences", disable=arguments.quiet),
+                progress=Progress("exporting", total, quiet=arguments.quiet),
                 run_tasks=partial(run_in_processes, jobs=available_cores()),
             )
             record = make(job, say)

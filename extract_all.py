@@ -18,17 +18,7 @@ from typing import NamedTuple
 
 from h36m.archives.members import is_in_place, listed
 from h36m.archives.near_misses import near_misses, unfinished_download
-from h36m.cli import (
-    Progress,
-    Say,
-    add_kinds_option,
-    argument_parser,
-    count_of,
-    is_or_are,
-    positive_integer,
-    run,
-    speaker,
-)
+from h36m.cli import add_kinds_option, argument_parser, positive_integer, run
 from h36m.dataset import ARCHIVES, EXTRACTED, KIND_FACTS, KINDS, UNPACKED_RECORD, Archive, archive_file, unpacked_folder
 from h36m.errors import BadArchiveError, OtherArchiveError, RunStoppedError, TaskError, UnsafeArchiveError, UsageError
 from h36m.extract.unpack import (
@@ -41,6 +31,7 @@ from h36m.extract.unpack import (
 )
 from h36m.locks import only_run_in
 from h36m.parallel.cores import available_cores
+from h36m.progress import Progress, Say, count_of, is_or_are, speaker
 from h36m.storage import Record, cleared, free_name, is_absent, reason_of, sync_parents, sync_tree
 
 
@@ -181,7 +172,7 @@ def unpack_all(to_do: list[Task], record: Record, jobs: int, delete_archives: bo
     total = sum(task.file.stat().st_size for task in to_do)
     stop, lock = threading.Event(), threading.Lock()
     problems, left = [], []
-    with Progress(total=total, desc="unpacking", unit="B", unit_scale=True, disable=quiet) as progress:
+    with Progress("unpacking", total, "B", quiet=quiet) as progress:
 
         def on_bytes(count: int) -> None:
             if stop.is_set():

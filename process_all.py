@@ -25,7 +25,8 @@ import numpy as np
 
 from h36m.errors import TaskError, UsageError
 from h36m.archives.members import is_in_place
-from h36m.cli import Progress, Say, argument_parser, count_of, is_or_are, positive_integer, run, speaker
+from h36m.cli import argument_parser, positive_integer, run
+from h36m.progress import Progress, Say, count_of, is_or_are, speaker
 from h36m.dataset import (
     Archive,
     BOXES,
@@ -248,7 +249,7 @@ def announce(sequences: Iterable[Sequence], options: Options, metadata: Metadata
 def report(ended: Iterable[Finished], total: int, root: Path, quiet: bool, debug: bool) -> list[str]:
     """Show progress as sequences end; return a line for each failure."""
     say, problems, views, frames = speaker(quiet), [], 0, 0
-    with Progress(total=total, desc="processing", unit="sequences", disable=quiet) as progress:
+    with Progress("processing", total, quiet=quiet) as progress:
         try:
             for sequence, outcome, failure, trace in ended:
                 progress.update()
@@ -264,9 +265,6 @@ def report(ended: Iterable[Finished], total: int, root: Path, quiet: bool, debug
                     say(notice)
                 views += outcome.views
                 frames += outcome.frames
-                seconds = progress.format_dict["elapsed"] or 1
-                rates = f"{views / seconds:.1f} views/s, {frames / seconds:.0f} frames/s"
-                progress.set_postfix_str(rates, refresh=False)
         except TaskError as problem:  # nothing more can be done, and earlier failures are reported too
             problems.append(str(problem))
     say(f"{count_of(frames, 'frame')} of {count_of(views, 'view')} written to {root / PROCESSED}")

@@ -1,32 +1,25 @@
 """The command-line interface shared by the scripts: options, messages, progress and exit status."""
 
 import argparse
-import contextlib
 import io
 import os
+import shlex
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TextIO
-
-from tqdm import tqdm
+from typing import Any
 
 from h36m import __version__
 from h36m.dataset import ARCHIVES, KIND_FACTS, SUBJECTS_WITH_GROUND_TRUTH
 from h36m.done import LIMIT_REMEDY
 from h36m.errors import TaskError, UsageError
+from h36m.progress import print_line
 from h36m.storage import reason_of
-
-# Without a terminal, an occasional line of progress is enough for a log file.
-SECONDS_BETWEEN_PLAIN_LINES = 30
 
 # Ctrl-C, a batch system's stop, a closed terminal.
 STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-
-Say = Callable[[str], None]  # prints a line for the user, see `speaker`
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -106,6 +99,22 @@ def positive_integer(text: str) -> int:
     return int(text)
 
 
+def next_command(arguments: argparse.Namespace, script: str, *words: str) -> str:
+    """Return the command that runs a script on the same folders and subjects, from the same folder.
+
+    Args:
+        arguments: of the script that is running.
+        script: "extract_all.py"; it is next to the one that is running.
+        words: further arguments.
+    """
+    command = ["python3", str(Path(sys.argv[0]).with_name(script)), *words]
+    if arguments.root != Path():
+        command += ["--root", str(arguments.root)]
+    if set(arguments.subjects) != set(SUBJECTS_WITH_GROUND_TRUTH):
+        command += ["--subjects", *arguments.subjects]
+    return shlex.join(command)
+
+
 def run(main: Callable[[argparse.Namespace], list[str]], parser: argparse.ArgumentParser) -> None:
     """Run a script's `main` and exit with the status that the documentation promises.
 
@@ -183,68 +192,3 @@ def _flush_streams() -> None:
         except OSError:
             with open(os.devnull, "w") as nowhere:  # noqa: PTH123
                 os.dup2(nowhere.fileno(), stream.fileno())
-
-
-def print_line(line: str, stream: TextIO) -> None:
-    """Print a line without breaking a progress bar.
-
-    A run does not fail because nobody reads its output (`| head`) or the disk of its log is full: the line is kept for
-    the next line.
-    """
-    with contextlib.suppress(OSError):
-        tqdm.write(line, file=stream)
-        stream.flush()
-
-
-def speaker(quiet: bool) -> Say:
-    """Return the function that prints a line for the user without breaking a progress bar; nothing with `--quiet`."""
-
-    def say(line: str) -> None:
-        if not quiet:
-            print_line(line, sys.stdout)
-
-    return say
-
-
-def count_of(count: int, noun: str) -> str:
-    """Return a count with its noun: `1 archive`, `2 archives`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def is_or_are(count: int) -> str:
-    """Return the verb that goes with a count."""
-    return "is" if count == 1 else "are"
-
-
-class Progress(tqdm):
-    """tqdm's bar on a terminal; without one, an occasional plain line on standard error."""
-
-    monitor_interval = 0  # no thread of tqdm's: h36m.parallel.workers forks
-
-    def __init__(self, *args, **options):
-        self.plain = not sys.stderr.isatty()
-        self.next_plain_line = time.monotonic() + SECONDS_BETWEEN_PLAIN_LINES
-        if self.plain:
-            options |= {
-                "bar_format": "{desc}: {n_fmt}/{total_fmt} {unit} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
-                "mininterval": SECONDS_BETWEEN_PLAIN_LINES,
-                "maxinterval": SECONDS_BETWEEN_PLAIN_LINES,
-                "delay": SECONDS_BETWEEN_PLAIN_LINES,
-                "leave": False,
-                "file": io.StringIO(),  # for tqdm's cursor movements; the lines go to standard error
-            }
-        super().__init__(*args, miniters=1, **options)  # look at the clock at each update, as there is no monitor
-
-    def start_at(self, done: int, total: int | None) -> None:
-        """Show how much is already done. What was done before the first call does not count for the rate."""
-        if self.total is None or done < self.n:
-            self.initial, self.start_t = done, time.time()  # tqdm's own clock
-        self.total = total
-        self.update(done - self.n)
-
-    def display(self, msg=None, pos=None):
-        if not self.plain:
-            super().display(msg, pos)
-        elif msg is None and time.monotonic() >= self.next_plain_line:  # an empty message clears a bar: there is none
-            self.next_plain_line = time.monotonic() + SECONDS_BETWEEN_PLAIN_LINES
-            print_line(str(self), sys.stderr)

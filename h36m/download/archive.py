@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from h36m.archives.near_misses import browser_download
-from h36m.cli import Progress, Say
 from h36m.dataset import ARCHIVES, CHANGED_EXTENSION, PARTIAL_EXTENSION, REJECTED_EXTENSION, STATE_EXTENSION, Archive
 from h36m.download.complete import complete
 from h36m.download.partial import PartialDownload, unpack_state
@@ -16,6 +15,7 @@ from h36m.download.site import Site
 from h36m.download.transfer import Transfer
 from h36m.download.verify import Verdict, beginning_fault, check_archive
 from h36m.errors import TaskError
+from h36m.progress import Progress, Say
 from h36m.storage import Record, free_name, rename_durably, sync
 
 # A download that fails verification is repeated until two are identical; three different ones are no coincidence.
@@ -137,7 +137,7 @@ def obtain(run: Run, archive: Archive, verdicts: list[Verdict]) -> None:
     )
     for downloads_left in reversed(range(MOST_DOWNLOADS)):
         with (
-            Progress(desc=target.name, unit="B", unit_scale=True, disable=run.quiet) as bar,
+            Progress(target.name, None, "B", quiet=run.quiet) as bar,
             contextlib.closing(partial),
         ):
             by = complete(transfer, bar)

@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from h36m.cli import Progress
 from h36m.download.partial import PartialDownload
 from h36m.download.proxies import ca_bundle, find_proxy
 from h36m.download.ranges import SMALLEST_RANGE
@@ -26,6 +25,7 @@ from h36m.download.response import STALL_SECONDS, ArchiveResponse
 from h36m.download.retry import NotAnArchiveError
 from h36m.download.transfer import QUIET_SECONDS, Transfer
 from h36m.errors import RunStoppedError
+from h36m.progress import Progress
 from h36m.storage import sync
 
 WATCH_SECONDS = 0.2  # interval of checks on a running axel's file

@@ -5,7 +5,6 @@ import queue
 import shutil
 import threading
 
-from h36m.cli import Progress
 from h36m.download.axel import can_axel_continue, download_with_axel
 from h36m.download.partial import PartialDownload
 from h36m.download.ranges import WATCH_SECONDS, download_ranges
@@ -13,6 +12,7 @@ from h36m.download.response import STALL_SECONDS, ArchiveResponse
 from h36m.download.retry import TRIES_WITHOUT_PROGRESS, TemporaryError, TooManyError, pause
 from h36m.download.transfer import QUIET_SECONDS, Transfer
 from h36m.errors import RunStoppedError, TaskError
+from h36m.progress import Progress
 
 # How often one archive may change on the server while it is being downloaded.
 MOST_RESTARTS = 5

@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from h36m.cli import Progress
 from h36m.download.partial import Ranges
 from h36m.download.response import ArchiveResponse
 from h36m.download.retry import (
@@ -18,6 +17,7 @@ from h36m.download.retry import (
 )
 from h36m.download.transfer import Transfer
 from h36m.errors import RunStoppedError
+from h36m.progress import Progress
 
 # A request for fewer bytes takes longer to send than it saves: at the 2 MB/s that a site may allow each connection,
 # the smallest range takes 0.13 s, a few round trips, and the largest 8 s, which a slow connection may hold up the end.

@@ -6,8 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from h36m.cli import Say
 from h36m.errors import RunStoppedError, TaskError
+from h36m.progress import Say
 
 # How many attempts in a row may fail without progress, and the first of the pauses between them: 5,
 # 10, 20, 40, 80 and 160 seconds give a server that restarts five minutes. Tests set the first pause lower.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from h36m.archives.near_misses import near_misses
-from h36m.cli import add_kinds_option, argument_parser, count_of, is_or_are, positive_integer, speaker
+from h36m.cli import add_kinds_option, argument_parser, positive_integer
 from h36m.dataset import ARCHIVES, CHANGED_EXTENSION, PROJECT, VERIFIED_RECORD, Archive
 from h36m.download.archive import Run, check_existing, obtain, with_extension
 from h36m.download.config import CONFIGURATION_FILE, read_configuration
@@ -17,6 +17,7 @@ from h36m.download.site import Site
 from h36m.download.verify import Verdict, read_checksums
 from h36m.errors import TaskError, UsageError
 from h36m.locks import only_run_in
+from h36m.progress import count_of, is_or_are, speaker
 from h36m.storage import Record, is_read_only, reason_of
 
 CHECKSUMS = PROJECT / "checksums.txt"

@@ -20,7 +20,6 @@ except ImportError:  # Windows has none
     termios = None  # type: ignore[assignment]
 
 from h36m.archives.content import page_fault
-from h36m.cli import Say
 from h36m.dataset import ARCHIVE_EXTENSION, KIND_FACTS, SITE_SUBJECT_NUMBERS, Archive
 from h36m.download.config import Configuration, save_session
 from h36m.download.proxies import check_proxy, host_of
@@ -28,6 +27,7 @@ from h36m.download.request import send
 from h36m.download.response import STALL_SECONDS, ArchiveResponse, read_chunks, read_response
 from h36m.download.retry import NotAnArchiveError, TemporaryError, TooManyError, is_temporary, seconds_to_wait
 from h36m.errors import TaskError, UsageError
+from h36m.progress import Say
 
 # The characters of PHP's session IDs. Anything else, such as an e-mail address, was entered by mistake.
 PHPSESSID_PATTERN = re.compile(r"[A-Za-z0-9,-]+")

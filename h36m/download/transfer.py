@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 import urllib3
 
-from h36m.cli import Say
 from h36m.dataset import Archive
 from h36m.download.partial import PartialDownload
 from h36m.download.response import ArchiveResponse
 from h36m.download.retry import RefusedArchiveError, TemporaryError, is_caused_by
 from h36m.download.site import Site
 from h36m.errors import TaskError
+from h36m.progress import Say
 
 # After this long without a byte a connection is given up, and the session is checked. Tests set it lower.
 QUIET_SECONDS = float(os.environ.get("H36M_QUIET_SECONDS", "10"))

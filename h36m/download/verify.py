@@ -7,9 +7,9 @@ from pathlib import Path
 
 from h36m.archives.content import BEGINNING_BYTES, fault_in_beginning, read_archive
 from h36m.archives.gzip_stream import CHUNK_BYTES
-from h36m.cli import Say
 from h36m.dataset import ARCHIVE_EXTENSION, ARCHIVES, KINDS, SUBJECTS_WITH_GROUND_TRUTH, Archive
 from h36m.errors import BadArchiveError, UsageError
+from h36m.progress import Say
 
 
 @dataclass(frozen=True)

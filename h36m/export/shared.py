@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from h36m.cameras import Camera
-from h36m.cli import Progress, count_of
 from h36m.dataset import (
     EXTRACTED,
     KIND_FACTS,
@@ -24,6 +23,7 @@ from h36m.errors import TaskError
 from h36m.export.record import ExportRecord
 from h36m.files.poses import read_poses
 from h36m.metadata import Metadata
+from h36m.progress import Progress, count_of
 from h36m.storage import fault_of, is_absent
 
 # The split used by nearly all papers and programs.

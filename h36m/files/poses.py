@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from h36m.cli import count_of, is_or_are
 from h36m.dataset import JOINTS, MOST_FRAMES, UNPACK_AGAIN
 from h36m.errors import TaskError
+from h36m.progress import count_of, is_or_are
 from h36m.storage import fault_of, is_absent
 
 # The dataset has the first; the others are the same and twice as exact.

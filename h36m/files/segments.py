@@ -14,10 +14,10 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from h36m.cli import count_of
 from h36m.dataset import FRAMES_WITHOUT_POSE, MOST_FRAMES, UNPACK_AGAIN
 from h36m.errors import TaskError
 from h36m.files.hdf5 import reading
+from h36m.progress import count_of
 from h36m.storage import fault_of, is_absent
 
 # The box of a missing or empty mask.

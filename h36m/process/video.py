@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import av
 
-from h36m.cli import count_of, is_or_are
 from h36m.dataset import UNFINISHED_IMAGE_EXTENSION, UNPACK_AGAIN, image_name
 from h36m.errors import TaskError
 from h36m.process.jpeg import JPEG_QSCALE, encode_jpeg
@@ -26,6 +25,7 @@ from h36m.process.packets import (
     packets_of,
     read_packet_facts,
 )
+from h36m.progress import count_of, is_or_are
 
 # H.264 that begins with an open group frees pictures that it never had; were one needed, another error would say so.
 HARMLESS_REPORT = "mmco: unref short failure"

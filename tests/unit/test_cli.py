@@ -11,9 +11,10 @@ import pytest
 from helpers.processes import SLEEP
 from helpers.scripts import PROJECT, finish, start_script
 
-from h36m.cli import STOP_SIGNALS, argument_parser, count_of, is_or_are, positive_integer, run, speaker
+from h36m.cli import STOP_SIGNALS, argument_parser, positive_integer, run
 from h36m.dataset import SUBJECTS_WITH_GROUND_TRUTH
 from h36m.errors import TaskError, UsageError
+from h36m.progress import count_of, is_or_are, speaker
 
 
 @pytest.mark.parametrize(

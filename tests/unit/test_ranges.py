@@ -7,7 +7,6 @@ import pytest
 from helpers.archives import small_archive
 from helpers.faulty_site import faulty_site, write_configuration
 
-from h36m.cli import Progress
 from h36m.dataset import BOXES, Archive
 from h36m.download import ranges, transfer
 from h36m.download.config import read_configuration
@@ -17,6 +16,7 @@ from h36m.download.retry import RefusedArchiveError, TemporaryError
 from h36m.download.site import Site
 from h36m.download.transfer import Transfer
 from h36m.errors import TaskError, UsageError
+from h36m.progress import Progress
 
 NAME = "Segments_mat_gt_bb_S1.tgz"
 
@@ -66,7 +66,7 @@ def test_piece_of_a_large_archive_does_not_hold_up_the_end():
 def download(made: Transfer, server) -> None:
     response = made.site.open_archive(Archive(BOXES, "S1"), 0, None)
     made.partial.set_size(response.size)
-    ranges.download_ranges(made, response, Progress(disable=True))
+    ranges.download_ranges(made, response, Progress("", None, "B", quiet=True))
     assert made.partial.path.read_bytes() == (server.archives / NAME).read_bytes()
 
 
@@ -166,7 +166,7 @@ def test_progress_rate_counts_this_run_only(monkeypatch):
     """Bytes of an earlier run do not count, and a restart begins with none."""
     clock = [1000.0]
     monkeypatch.setattr(time, "time", lambda: clock[0])
-    bar = Progress(disable=False, unit="B")
+    bar = Progress("Videos_S1.tgz", None, "B")
     rate = lambda: (bar.n - bar.initial) / (clock[0] - bar.start_t)  # noqa: E731  (as tqdm computes it)
     clock[0] += 100  # logging in took that long
     bar.start_at(600, 1000)
