@@ -86,17 +86,25 @@ def verdict(what: str, value: float, target: float) -> bool:
     return value <= target
 
 
-def read_frame_counts() -> dict[tuple[str, int, int], dict[str, int]]:
-    """Return the frames of each video by camera ("54138969"), for each subject ("S1"), action (2 to 16) and subaction.
+class Counts(NamedTuple):
+    """How long a sequence of the real dataset is: published facts."""
 
-    A published fact about the dataset. Action 1, which has no published poses, is left out.
+    frames: dict[str, int]  # of the video of each camera ("54138969")
+    poses: int  # at most as many as each video has frames
+
+
+def read_frame_counts(divisor: int = 1) -> dict[tuple[str, int, int], Counts]:
+    """Return the counts of each subject ("S1"), action (2 to 16) and subaction, divided for a smaller dataset.
+
+    Action 1, which has no published poses, is left out.
     """
     with (HERE / "frame_counts.tsv").open(newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     return {
-        (row["subject"], int(row["action"]), int(row["subaction"])): {
-            camera: int(count) for camera, count in row.items() if camera.isdecimal()
-        }
+        (row["subject"], int(row["action"]), int(row["subaction"])): Counts(
+            {camera: -(-int(count) // divisor) for camera, count in row.items() if camera.isdecimal()},
+            -(-int(row["poses"]) // divisor),
+        )
         for row in rows
         if int(row["action"]) > 1
     }

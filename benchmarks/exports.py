@@ -47,8 +47,8 @@ for kind in sys.argv[3:]:
 
 
 def frame_counts(divisor: int) -> dict[tuple[str, int, int], int]:
-    """Return how many frames the shortest of a sequence's four videos has, by subject, action and subaction."""
-    return {sequence: -(-min(views.values()) // divisor) for sequence, views in read_frame_counts().items()}
+    """Return how many poses a sequence has, by subject, action and subaction."""
+    return {sequence: counts.poses for sequence, counts in read_frame_counts(divisor).items()}
 
 
 def make_poses(root: Path, counts: dict[tuple[str, int, int], int]) -> None:

@@ -14,10 +14,10 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from common import ROOT, machine, measure
+from common import ROOT, machine, measure, read_frame_counts
 from films import CODECS
 from limited_site import site_process, write_configuration
-from rehearsal_release import SUBJECT_WITH_SEGMENTS, frames_of, make_release
+from rehearsal_release import make_release
 
 from export_all import FORMATS
 from h36m.dataset import PROCESSED, SUBJECTS_WITH_GROUND_TRUTH
@@ -27,7 +27,7 @@ DOWNLOADERS = ("requests", "axel")
 # Bytes for each frame, as measured: of the archives or what is in them, and of the images where one frame in so many is
 # kept.
 ARCHIVE_BYTES_PER_FRAME = {"H.264": 7500, "MPEG-4": 8500}
-IMAGE_BYTES, FRAMES_PER_IMAGE = 170_000, 8
+IMAGE_BYTES, FRAMES_PER_IMAGE = 170_000, 3
 
 
 class Step(NamedTuple):
@@ -41,8 +41,8 @@ class Step(NamedTuple):
 def main(arguments: argparse.Namespace) -> None:
     folder = arguments.folder.resolve()
     site, root = folder / "site", folder / "data"
-    counts = frames_of(arguments.divide)
-    frames = sum(sum(views.values()) for (subject, *_), views in counts.items() if subject in arguments.subjects)
+    counts = read_frame_counts(arguments.divide)
+    frames = sum(sum(each.frames.values()) for (subject, *_), each in counts.items() if subject in arguments.subjects)
     print(f"{machine()}\n{len(arguments.subjects)} subjects, {frames:,} frames of video, {arguments.codec}", flush=True)
     require_disk(folder, frames, arguments.codec)
     shutil.rmtree(site, ignore_errors=True)
@@ -78,22 +78,16 @@ def require_disk(folder: Path, frames: int, codec: str) -> None:
 
 def downloads(root: Path, site: Path, downloader: str, subjects: list[str]) -> list[Step]:
     options = ["--root", root, "--config", root / "config.ini", "--checksums", site / "checksums.txt", "--subjects"]
-    steps = [Step(f"download_all.py with {downloader}", ["download_all.py", *options, *subjects])]
-    if SUBJECT_WITH_SEGMENTS in subjects:
-        script = "download_seg_mat_gt_pl.py"
-        steps.append(Step(f"{script} with {downloader}", [script, *options, SUBJECT_WITH_SEGMENTS]))
-    return steps
+    scripts = ("download_all.py", "download_seg_mat_gt_pl.py")
+    return [Step(f"{script} with {downloader}", [script, *options, *subjects]) for script in scripts]
 
 
 def later_steps(root: Path, arguments: argparse.Namespace) -> list[Step]:
     """Return the steps from archives to exports."""
     options = ["--root", root, "--subjects", *arguments.subjects]
-    # Only one subject has boxes: the others are named, and processed without them.
-    others = len(arguments.subjects) > 1 and SUBJECT_WITH_SEGMENTS in arguments.subjects
-    may_lack_boxes = (0, 1) if others else (0,)
     return [
-        Step("extract_all.py", ["extract_all.py", *options, "--delete-archives"], may_lack_boxes),
-        Step("process_all.py", ["process_all.py", *options, "--jobs", arguments.jobs], may_lack_boxes),
+        Step("extract_all.py", ["extract_all.py", *options, "--delete-archives"]),
+        Step("process_all.py", ["process_all.py", *options, "--jobs", arguments.jobs]),
         # 3dmppe and mmpose read frames that the default rule does not choose: they say so.
         *[Step(f"export_all.py {name}", ["export_all.py", name, *options], (0, 1)) for name in arguments.formats],
     ]

@@ -42,29 +42,27 @@ from h36m.metadata import load_metadata
 
 POSES = (POSES_2D, POSES_3D_WORLD, POSES_3D, POSES_3D_UNIVERSAL)
 SEGMENTS = (BOXES, PART_LABELS)
-SUBJECT_WITH_SEGMENTS = "S11"
 FRAME_SECONDS = Fraction(1, FRAMES_PER_SECOND)
 FILMS = 3
 # Less texture than in process.py: JPEG files of 0.15 MB, so that the frames of all subjects fit on a disk of 100 GB.
 FINE_TEXTURE = 4
 # Frames of the pieces of film that a video is made of: many of the first, then each of the others once at most.
 PIECES = (250, 128, 64, 32, 16, 8, 4, 2, 1)
-# Real poses are a frame or more shorter than the shortest of the four videos.
-FRAMES_WITHOUT_POSE = 1
-# How fast people move, of the demo's walk and of its waving: walking keeps its pace, who sits moves little. Synthetic.
+# How fast people move, of the demo's walk and of its waving: walking keeps its pace, who sits moves little. Synthetic,
+# and so fast that the default rule keeps as many frames as of the real training subjects: 0.4 of them.
 PACE = {
-    "Walking": 0.7,
-    "WalkingTogether": 0.6,
-    "WalkingDog": 0.6,
-    "Greeting": 0.2,
-    "Posing": 0.12,
-    "Directions": 0.12,
-    "Discussion": 0.12,
-    "Purchases": 0.15,
-    "TakingPhoto": 0.1,
-    "Waiting": 0.07,
+    "Walking": 3.7,
+    "WalkingTogether": 3.2,
+    "WalkingDog": 3.2,
+    "Greeting": 1.1,
+    "Posing": 0.64,
+    "Directions": 0.64,
+    "Discussion": 0.64,
+    "Purchases": 0.8,
+    "TakingPhoto": 0.53,
+    "Waiting": 0.37,
 }
-PACE_OF_OTHERS = 0.05  # eating, phoning, sitting, smoking
+PACE_OF_OTHERS = 0.25  # eating, phoning, sitting, smoking
 # Subjects pause and hurry: the pace varies by this share, with a period of so many frames.
 PACE_SWING, SWING_FRAMES = 0.9, 300
 SIZES = {"S1": 1.03, "S5": 0.97, "S6": 1.01, "S7": 1.05, "S8": 1.06, "S9": 1.08, "S11": 0.99}
@@ -78,20 +76,12 @@ class Piece(NamedTuple):
     packets: list[tuple[bytes, int, bool]]  # in decoding order: data, index of the frame, whether it is a key frame
 
 
-def frames_of(divisor: int) -> dict[tuple[str, int, int], dict[str, int]]:
-    """Return the frames of each video as read_frame_counts(), divided for a smaller rehearsal."""
-    return {
-        sequence: {camera: -(-count // divisor) for camera, count in counts.items()}
-        for sequence, counts in read_frame_counts().items()
-    }
-
-
 def make_release(folder: Path, subjects: Iterable[str], codec: str, divisor: int, jobs: int) -> None:
     """Write the archives of some subjects into a folder, and `checksums.txt` next to them.
 
     Args:
         folder: of the archives; a new one.
-        subjects: "S1", ...; S11 gets boxes and part labels too.
+        subjects: "S1", ...
         codec: a key of CODECS.
         divisor: of all frame counts.
         jobs: archives that are made at a time.
@@ -102,7 +92,7 @@ def make_release(folder: Path, subjects: Iterable[str], codec: str, divisor: int
     with ProcessPoolExecutor(jobs) as pool:
         list(pool.map(partial(encode_film, films, codec), range(FILMS)))
         tasks = [pool.submit(make_videos, folder, films, subject, divisor) for subject in subjects]
-        tasks += [pool.submit(make_segments, folder, s, divisor) for s in subjects if s == SUBJECT_WITH_SEGMENTS]
+        tasks += [pool.submit(make_segments, folder, subject, divisor) for subject in subjects]
         tasks += [pool.submit(make_poses, folder, subject, divisor) for subject in subjects]
         for task in tasks:
             task.result()
@@ -195,9 +185,9 @@ def write_video(file: Path, films: Path, height: int, number: int, frames: int) 
 def make_videos(folder: Path, films: Path, subject: str, divisor: int) -> None:
     """Make the archive of a subject's videos."""
     made = start_archive(folder, subject, VIDEOS)
-    metadata, counts = load_metadata(), frames_of(divisor)
+    metadata, counts = load_metadata(), read_frame_counts(divisor)
     for sequence in metadata.sequences_of(subject):
-        for camera, frames in counts[subject, sequence.action, sequence.subaction].items():
+        for camera, frames in counts[subject, sequence.action, sequence.subaction].frames.items():
             height, _ = metadata.image_sizes[subject, camera]
             write_video(file_of(made, sequence, VIDEOS, camera), films, height, sequence.action % FILMS, frames)
     pack(made, folder, subject, VIDEOS)
@@ -225,12 +215,12 @@ def poses_of(sequence: Sequence, frames: int) -> np.ndarray:
 
 def make_poses(folder: Path, subject: str, divisor: int) -> None:
     """Make the four archives of a subject's poses."""
-    metadata, counts = load_metadata(), frames_of(divisor)
+    metadata, counts = load_metadata(), read_frame_counts(divisor)
     made = folder / "making"
     for kind in POSES:  # all four kinds are made from the same movement
         start_archive(folder, subject, kind)
     for sequence in metadata.sequences_of(subject):
-        frames = min(counts[subject, sequence.action, sequence.subaction].values()) - FRAMES_WITHOUT_POSE
+        frames = counts[subject, sequence.action, sequence.subaction].poses
         world = poses_of(sequence, frames)
         write_cdf(file_of(made, sequence, POSES_3D_WORLD), world)
         for camera_id in metadata.camera_ids:
@@ -248,11 +238,11 @@ def make_poses(folder: Path, subject: str, divisor: int) -> None:
 
 def make_segments(folder: Path, subject: str, divisor: int) -> None:
     """Make the archives of a subject's boxes and part labels: each view repeats a few masks, compressed once."""
-    metadata, counts = load_metadata(), frames_of(divisor)
+    metadata, counts = load_metadata(), read_frame_counts(divisor)
     for kind, variable in ((BOXES, "Masks"), (PART_LABELS, "Feat")):
         made = start_archive(folder, subject, kind)
         for sequence in metadata.sequences_of(subject):
-            frames = min(counts[subject, sequence.action, sequence.subaction].values()) - FRAMES_WITHOUT_POSE
+            frames = counts[subject, sequence.action, sequence.subaction].poses
             moments = np.linspace(0, frames - 1, MASKS).astype(int)
             world = poses_of(sequence, frames)[moments].astype(np.float64)
             for camera_id in metadata.camera_ids:
