@@ -7,6 +7,8 @@
 Log in with the account in config.ini, or with H36M_USERNAME and H36M_PASSWORD, or enter it at the prompt.
 """
 
+import h36m  # noqa: F401, I001  (first, see there)
+
 import argparse
 
 from h36m.cli import run

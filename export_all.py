@@ -7,6 +7,8 @@ writes exported/videopose3d/data_3d_h36m.npz and data_2d_h36m_gt.npz. docs/expor
 it again after more was unpacked or processed: without changes it does nothing.
 """
 
+import h36m  # noqa: F401, I001  (first, see there)
+
 import argparse
 import shutil
 from dataclasses import replace

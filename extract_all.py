@@ -8,6 +8,8 @@ A folder such as extracted/S1/Videos/ appears when all of its archive is in it, 
 interruption or after more was downloaded: it does only what is missing or has changed.
 """
 
+import h36m  # noqa: F401, I001  (first, see there)
+
 import argparse
 import shutil
 import threading

@@ -12,7 +12,7 @@ Which frames are kept is decided by select_frame_indices_to_include(), at the to
 an interruption or after more was unpacked: it does only what is missing.
 """
 
-import h36m  # noqa: F401, I001  (before numpy, see there)
+import h36m  # noqa: F401, I001  (first, see there)
 
 import argparse
 import shutil
