@@ -68,7 +68,9 @@ def test_readme_links_every_page_of_the_docs():
 
 
 def test_commands_in_code_blocks_parse():
-    found = [command for page in PAGES.values() for command in commands("\n".join(BLOCK.findall(page)))]
+    texts = ["\n".join(BLOCK.findall(page)) for page in PAGES.values()]
+    texts += [parser.description for parser in PARSERS.values()]
+    found = [command for text in texts for command in commands(text)]
     for script, *words in found:
         PARSERS[script].parse_args([PLACEHOLDERS.get(word, word) for word in words])
     assert {script for script, *_ in found} == set(PARSERS)
@@ -85,6 +87,18 @@ def test_options_in_the_text_exist(name):
         existing = OPTIONS[named[0]] if named else set().union(*OPTIONS.values())
         if named or span.startswith("--"):
             assert set(OPTION.findall(span)) <= existing, f"{name}: {span}"
+
+
+@pytest.mark.parametrize(("script", "parser"), PARSERS.items(), ids=PARSERS)
+def test_help_has_sentences_defaults_and_examples_in_80_columns(script, parser, monkeypatch):
+    for action in parser._actions:
+        assert re.fullmatch(r"[A-Z].*\.", action.help), action.help
+        is_default_told = "Default: " in action.help or action.help.endswith(" and end.")
+        assert is_default_told or not action.option_strings, action.help
+    assert len(re.findall(rf"^    python3 {script}\b.*$", parser.description, re.MULTILINE)) == 2
+    for columns in (40, 80, 200):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        assert max(map(len, parser.format_help().splitlines())) <= 80
 
 
 def test_docs_have_the_defaults_of_config_ini():
