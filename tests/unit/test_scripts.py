@@ -240,7 +240,7 @@ def test_options_of_a_run_are_those_of_its_command_line(tmp_path):
 
 def test_cameras_are_used_in_the_order_of_the_metadata(tmp_path):
     first, second = METADATA.camera_ids[:2]
-    assert options_of(tmp_path, "--cameras", second, first, second).cameras == (first, second)
+    assert options_of(tmp_path, "--cameras", f"{second},{first}", second).cameras == (first, second)
 
 
 @pytest.mark.parametrize(
