@@ -21,7 +21,7 @@ def _print_without_traceback(kind: type, error: BaseException, trace) -> None:
     """
     if kind is KeyboardInterrupt:
         _print_error("interrupted")
-    elif issubclass(kind, ImportError) and "--debug" not in sys.argv:
+    elif isinstance(error, ImportError) and "h36m" not in str(error.name) and "--debug" not in sys.argv:
         reason = str(error).strip().partition("\n")[0]
         _print_error(f"{reason}, for {sys.executable}; {_how_to_find_packages()}")
         raise SystemExit(2)

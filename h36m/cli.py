@@ -102,7 +102,7 @@ def argument_parser(description: str, folders: Sequence[str] = (ARCHIVES,)) -> a
         refused={text: f"{each} {unpublished}" for each in SUBJECTS_WITHOUT_POSES for text in (each, each[1:])},
         default=list(SUBJECTS_WITH_GROUND_TRUTH),
         metavar="S1",
-        help=f"Take these subjects only. Default: all with published poses, {subjects}.",
+        help=f"Limit the run to these subjects. Default: all with published poses, {subjects}.",
     )
     parser.set_defaults(folders=folders)
     parser.add_argument("--dry-run", action="store_true", help="Print the plan and end. Default: carry it out.")
@@ -127,7 +127,7 @@ def add_kinds_option(parser: argparse.ArgumentParser, kinds: Sequence[str]) -> N
         names=kinds,
         refused={kind: f"{kind}: downloaded by {script}; use that script" for kind, script in others.items()},
         metavar="KIND",
-        help=f"Take these kinds of archive only. Default: {' '.join(kinds)}.",
+        help=f"Limit the run to these kinds of archive. Default: {' '.join(kinds)}.",
     )
 
 

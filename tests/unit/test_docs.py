@@ -1,6 +1,7 @@
 """README.md, CONTRIBUTING.md and docs/: length, links, options; CHANGELOG.md; the workflow of .github."""
 
 import re
+import signal
 
 import pytest
 from helpers.pages import OPTION, PARSERS, commands
@@ -8,6 +9,8 @@ from helpers.scripts import PROJECT
 
 from h36m import __version__
 from h36m.download.config import DEFAULTS
+from h36m.metadata import load_metadata
+from h36m.parallel.workers import how_it_ended
 
 MOST_WORDS = 1200
 PAGES = {
@@ -104,6 +107,20 @@ def test_help_has_sentences_defaults_and_examples_in_80_columns(script, parser, 
 def test_docs_have_the_defaults_of_config_ini():
     rows = re.findall(r"^\| `(\w+)` \| (?:`(.*?)`)? ?\|", PAGES["docs/options.md"].partition("## config.ini")[2], re.M)
     assert dict(rows) == DEFAULTS
+
+
+def test_docs_have_the_names_of_the_metadata(capsys):
+    """The numbers of the cameras, and the command that looks up how a sequence's files are called."""
+    page = PAGES["docs/annotations.md"]
+    [cameras] = re.findall(r"^\| ID \| (.+) \|$", page, re.MULTILINE)
+    assert tuple(cameras.split(" | ")) == load_metadata(with_cameras=False).camera_ids
+    [command] = re.findall(r'^python3 -c "(.+)"$', page, re.MULTILINE)
+    exec(command)
+    assert f"`{capsys.readouterr().out.strip()}`:\n" in page
+
+
+def test_readme_has_the_message_of_a_killed_process():
+    assert f"| `{how_it_ended(-signal.SIGKILL)}` |" in PAGES["README.md"]
 
 
 def test_changelog_has_the_newest_version_first():
