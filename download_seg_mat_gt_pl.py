@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""Download the boxes and part labels of Human3.6M into archives/, verified; resume where an earlier run stopped.
+"""Download the boxes and part labels of Human3.6M into archives/ and verify them.
 
     python3 download_seg_mat_gt_pl.py
     python3 download_seg_mat_gt_pl.py --subjects S1 S9 --root /data/h36m
 
-Log in with the account in config.ini, or with H36M_USERNAME and H36M_PASSWORD, or enter it at the prompt.
+Log in with the account in config.ini, or with H36M_USERNAME and H36M_PASSWORD,
+or enter it at the prompt. Run it again to resume where an earlier run stopped.
 """
+
+import h36m  # noqa: F401, I001  (first, see there)
 
 import argparse
 

@@ -1,20 +1,25 @@
 #!/usr/bin/env python3
-"""Write what other projects' trainers read, from extracted/ and processed/:
+"""Write what other projects' trainers read, from extracted/ and processed/.
 
     python3 export_all.py videopose3d
+    python3 export_all.py mmpose --out ../mmpose/data/h36m
 
-writes exported/videopose3d/data_3d_h36m.npz and data_2d_h36m_gt.npz. docs/exports.md says what each format is for. Run
-it again after more was unpacked or processed: without changes it does nothing.
+The first command writes data_3d_h36m.npz and data_2d_h36m_gt.npz into
+exported/videopose3d/. docs/exports.md says what each format is for. Run it
+again after more was unpacked or processed: without changes it does nothing.
 """
+
+import h36m  # noqa: F401, I001  (first, see there)
 
 import argparse
 import shutil
+import textwrap
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-from h36m.cli import argument_parser, require_reachable, run
+from h36m.cli import StoreNames, argument_parser, require_reachable, run
 from h36m.dataset import (
     ANNOTATIONS_FILE,
     EXPORTED,
@@ -219,10 +224,16 @@ def notices_of(job: Job) -> list[str]:
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argument_parser(__doc__, (EXTRACTED, PROCESSED, EXPORTED))
-    formats = "\n".join(f"  {name:24} {module.READ_BY}" for name, module in FORMATS.items())
-    parser.epilog = f"formats, and who reads them:\n{formats}"
-    parser.add_argument("format", choices=FORMATS, metavar="FORMAT", help="one of the formats below")
-    parser.add_argument("--out", type=Path, metavar="DIR", help=f"default: {EXPORTED}/FORMAT in --root")
+    wrap = partial(textwrap.fill, width=78, subsequent_indent=" " * 27, break_on_hyphens=False)
+    formats = [wrap(f"  {name:24} {module.READ_BY}") for name, module in FORMATS.items()]
+    parser.epilog = "\n".join(["formats, and who reads them:", *formats])
+    parser.usage = "%(prog)s FORMAT [options]"  # options may take all the words that follow
+    parser.add_argument(
+        "format", action=StoreNames, names=[*FORMATS], metavar="FORMAT", help="Write this format, see the list below."
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help=f"Write into DIR. Default: {EXPORTED}/FORMAT in --root."
+    )
     return parser
 
 

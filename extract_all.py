@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
-"""Unpack archives/ into extracted/, one folder per archive:
+"""Unpack archives/ into extracted/, one folder per archive.
 
     python3 extract_all.py
     python3 extract_all.py --subjects S1 S9 --delete-archives
 
-A folder such as extracted/S1/Videos/ appears when all of its archive is in it, or not at all. Run it again after an
-interruption or after more was downloaded: it does only what is missing or has changed.
+A folder such as extracted/S1/Videos/ appears when all of its archive is in it,
+or not at all. Run it again after an interruption or after more was downloaded:
+it does only what is missing or has changed.
 """
+
+import h36m  # noqa: F401, I001  (first, see there)
 
 import argparse
 import shutil
@@ -279,10 +282,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argument_parser(__doc__, (ARCHIVES, EXTRACTED))
     add_kinds_option(parser, KINDS)
     parser.add_argument(
-        "--jobs", type=positive_integer, default=available_cores(), metavar="N", help="default: the number of cores"
+        "--jobs",
+        type=positive_integer,
+        default=available_cores(),
+        metavar="N",
+        help="Unpack N archives at a time. Default: the number of cores.",
     )
     parser.add_argument(
-        "--delete-archives", action="store_true", help="delete each archive once it has been unpacked, to save disk"
+        "--delete-archives",
+        action="store_true",
+        help="Delete each archive once it has been unpacked, to save disk. Default: keep it.",
     )
     return parser
 

@@ -1,18 +1,20 @@
 #!/usr/bin/env python3
-"""Turn the unpacked archives into frames and annotations:
+"""Turn the unpacked archives into frames and annotations.
 
-    python3 process_all.py --root DIR
+    python3 process_all.py
+    python3 process_all.py --subjects S9 --actions Walking --preview
 
-reads DIR/extracted/ and writes, for each sequence of each subject,
+It reads extracted/ and writes, for each sequence of each subject,
 
-    DIR/processed/S1/Walking-1/imageSequence/54138969/img_000001.jpg ...
-    DIR/processed/S1/Walking-1/annot.h5
+    processed/S1/Walking-1/imageSequence/54138969/img_000001.jpg ...
+    processed/S1/Walking-1/annot.h5
 
-Which frames are kept is decided by select_frame_indices_to_include(), at the top of this script. Run it again after
-an interruption or after more was unpacked: it does only what is missing.
+Which frames are kept is decided by select_frame_indices_to_include(), at the
+top of this script. Run it again after an interruption or after more was
+unpacked: it does only what is missing.
 """
 
-import h36m  # noqa: F401, I001  (before numpy, see there)
+import h36m  # noqa: F401, I001  (first, see there)
 
 import argparse
 import shutil
@@ -50,6 +52,7 @@ from h36m.process.resume import Options, Outcome, done_before, input_files
 from h36m.process.s9 import is_shifted
 from h36m.process.selection import frames_with_movement, rule_of_options
 from h36m.sequences import chosen_sequences, share_of
+from h36m.spelling import read_names
 from h36m.storage import fault_of, is_absent
 
 
@@ -121,16 +124,12 @@ def read_options(arguments: argparse.Namespace, metadata: Metadata) -> Options:
     Raises:
         UsageError: it asks for a camera that does not exist, or for a correction without calibration.
     """
-    unknown = set(arguments.cameras) - set(metadata.camera_ids)
-    if unknown:
-        raise UsageError(
-            f"--cameras: unknown {', '.join(sorted(unknown))}; choose from {', '.join(metadata.camera_ids)}"
-        )
+    cameras = read_names("--cameras", arguments.cameras or metadata.camera_ids, metadata.camera_ids)
     if arguments.correct_s9 and not metadata.cameras:
         raise UsageError("--correct-s9 needs the cameras' calibration, and metadata.xml has none (<w0>)")
     return Options(
         root=arguments.root.resolve(),
-        cameras=tuple(camera for camera in metadata.camera_ids if camera in (arguments.cameras or metadata.camera_ids)),
+        cameras=tuple(camera for camera in metadata.camera_ids if camera in cameras),
         rule=rule_of_options(arguments.every, arguments.movement, select_frame_indices_to_include),
         correct_s9=arguments.correct_s9,
         segments=not arguments.no_segments,
@@ -276,31 +275,29 @@ def report(ended: Iterable[Finished], total: int, root: Path, quiet: bool, debug
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argument_parser(__doc__, (EXTRACTED, PROCESSED))
-    parser.add_argument("--actions", nargs="+", default=[], metavar="Walking-1", help="default: all")
-    parser.add_argument("--cameras", nargs="+", default=[], metavar="54138969", help="default: all four")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--every", type=positive_integer, metavar="N", help="keep every N-th frame, from the first")
-    which.add_argument("--all-frames", dest="every", action="store_const", const=1, help="keep every frame")
-    which.add_argument(
-        "--movement",
-        type=millimetres,
-        metavar="MM",
-        help="keep a frame when any joint has moved at least MM mm since the last kept frame",
-    )
-    parser.add_argument(
-        "--jobs",
-        type=positive_integer,
-        metavar="N",
-        help="default: the number of cores, or the threads of the Dask workers",
-    )
-    parser.add_argument(
-        "--scheduler", metavar="ADDRESS", help="run on a Dask cluster: tcp://HOST:8786 or a scheduler file"
-    )
-    parser.add_argument("--correct-s9", action="store_true", help="correct the offset poses of three S9 sequences")
-    parser.add_argument("--no-segments", action="store_true", help="leave out boxes and part labels")
-    parser.add_argument("--preview", action="store_true", help="draw preview.jpg next to each annot.h5")
-    parser.add_argument("--slice", type=share, metavar="K/N", help="process the K-th of N equal shares of the work")
-    parser.add_argument("--describe", type=Path, metavar="FILE.h5", help="print a table of an annot.h5 and exit")
+    add = parser.add_argument
+    processed = "Process these sequences only; Walking means Walking-1 and Walking-2. Default: all."
+    add("--actions", nargs="+", default=[], metavar="Walking-1", help=processed)
+    add("--cameras", nargs="+", default=[], metavar="54138969", help="Process these cameras only. Default: all four.")
+    which, rule = parser.add_mutually_exclusive_group(), "Default: the rule at the top of this script."
+    every = f"Keep every N-th frame, from the first. {rule}"
+    which.add_argument("--every", type=positive_integer, metavar="N", help=every)
+    which.add_argument("--all-frames", dest="every", action="store_const", const=1, help=f"Keep every frame. {rule}")
+    movement = f"Keep a frame when any joint has moved at least MM mm since the last kept frame. {rule}"
+    which.add_argument("--movement", type=millimetres, metavar="MM", help=movement)
+    jobs = "Process N sequences at a time. Default: the number of cores, or the threads of the Dask workers."
+    add("--jobs", type=positive_integer, metavar="N", help=jobs)
+    cluster = "Run on the Dask cluster at tcp://HOST:8786, or of a scheduler file. Default: run on this machine."
+    add("--scheduler", metavar="ADDRESS", help=cluster)
+    s9 = "Correct the offset poses of three S9 sequences. Default: keep them as published."
+    add("--correct-s9", action="store_true", help=s9)
+    segments = "Leave out boxes and part labels. Default: write those that are unpacked."
+    add("--no-segments", action="store_true", help=segments)
+    add("--preview", action="store_true", help="Draw preview.jpg next to each annot.h5. Default: draw none.")
+    slice_ = "Process the K-th of N equal shares of the sequences. Default: all of them."
+    add("--slice", type=share, metavar="K/N", help=slice_)
+    table = "Print the content of an annot.h5 or of a sequence's folder, and end."
+    add("--describe", type=Path, metavar="FILE", help=table)
     return parser
 
 

@@ -3,38 +3,68 @@
 import argparse
 import io
 import os
+import re
 import shlex
+import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from h36m import __version__
-from h36m.dataset import ARCHIVES, KIND_FACTS, SUBJECTS_WITH_GROUND_TRUTH
+from h36m.dataset import ARCHIVES, KIND_FACTS, SUBJECTS_WITH_GROUND_TRUTH, SUBJECTS_WITHOUT_POSES
 from h36m.done import LIMIT_REMEDY
 from h36m.errors import TaskError, UsageError
 from h36m.progress import print_line
+from h36m.spelling import did_you_mean, read_names
 from h36m.storage import reason_of
 
 # Ctrl-C, a batch system's stop, a closed terminal.
 STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """argparse's, with the line breaks of the description, and no wider than 80 columns."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog, width=min(80, shutil.get_terminal_size().columns) - 2)
+
+
 class OneLineParser(argparse.ArgumentParser):
-    """argparse's parser, with errors in one line, without the usage."""
+    """argparse's parser, with errors in one line, without the usage, and with the nearest option for a mistyped one."""
+
+    def parse_args(self, args=None, namespace=None):
+        words = sys.argv[1:] if args is None else [*args]
+        options = {option.lstrip("-"): option for option in self._option_string_actions}
+        for option in (word.partition("=")[0] for word in words):
+            # argparse takes the beginning of an option for the option, and reports others after what they seem to lack.
+            if re.match("--?[A-Za-z]", option) and not any(known.startswith(option) for known in options.values()):
+                self.error(f"unknown option {option}{did_you_mean(option.lstrip('-'), options)}")
+        return super().parse_args(words, namespace)
 
     def error(self, message: str):
         print(f"{self.prog}: {message} (see --help)", file=sys.stderr)
         raise SystemExit(2)
 
 
-class StoreOnce(argparse.Action):
-    """Store a list of values in the given order, each once: two threads never work on one archive."""
+class StoreNames(argparse.Action):
+    """Store names, see `h36m.spelling.read_names`: a list, each once, or one name where `nargs` is not given."""
+
+    def __init__(self, *args, names: Mapping[str, str] | Iterable[str], refused=None, **options):
+        super().__init__(*args, **options)
+        self.names, self.refused = names, refused
 
     def __call__(self, parser, namespace, values, option_string=None):
-        setattr(namespace, self.dest, list(dict.fromkeys(values)))
+        option, words = option_string or self.metavar, values if self.nargs else [values]
+        try:
+            found = read_names(option, words, self.names, refused=self.refused)
+        except UsageError as error:
+            parser.error(str(error))
+        if not self.nargs and len(found) > 1:
+            parser.error(f"{option}: {values!r} is more than one; run the script for each")
+        setattr(namespace, self.dest, found if self.nargs else found[0])
 
 
 def argument_parser(description: str, folders: Sequence[str] = (ARCHIVES,)) -> argparse.ArgumentParser:
@@ -44,27 +74,35 @@ def argument_parser(description: str, folders: Sequence[str] = (ARCHIVES,)) -> a
         description: what the script does; usually its docstring, whose line breaks are kept.
         folders: of the root, that the script uses; a link in the place of one must lead to a folder.
     """
-    parser = OneLineParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=description, formatter_class=HelpFormatter, add_help=False)
+    parser.add_argument("-h", "--help", action="help", help="Print this help and end.")
+    version = f"%(prog)s {__version__} (h36m-fetch)"
+    parser.add_argument("--version", action="version", version=version, help="Print the version and end.")
     parser.add_argument(
         "--root",
         type=Path,
         default=Path(),
         metavar="DIR",
-        help="folder that contains archives/, extracted/, processed/ and exported/ (default: the current folder)",
+        help="Use archives/, extracted/, processed/ and exported/ in DIR. Default: the current folder.",
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__} (h36m-fetch)")
+    subjects = " ".join(SUBJECTS_WITH_GROUND_TRUTH)
+    unpublished = f"has no published poses; choose from {subjects}"
     parser.add_argument(
         "--subjects",
         nargs="+",
-        action=StoreOnce,
-        choices=SUBJECTS_WITH_GROUND_TRUTH,
+        action=StoreNames,
+        names={text: subject for subject in SUBJECTS_WITH_GROUND_TRUTH for text in (subject, subject[1:])},
+        refused={text: f"{each} {unpublished}" for each in SUBJECTS_WITHOUT_POSES for text in (each, each[1:])},
         default=list(SUBJECTS_WITH_GROUND_TRUTH),
         metavar="S1",
-        help=f"default: {' '.join(SUBJECTS_WITH_GROUND_TRUTH)}",
+        help=f"Limit the run to these subjects. Default: all with published poses, {subjects}.",
     )
     parser.set_defaults(folders=folders)
-    parser.add_argument("--quiet", action="store_true", help="print errors only")
-    parser.add_argument("--debug", action="store_true", help="print more, tracebacks included")
+    parser.add_argument("--dry-run", action="store_true", help="Print the plan and end. Default: carry it out.")
+    parser.add_argument("--quiet", action="store_true", help="Print errors only. Default: progress and results too.")
+    parser.add_argument(
+        "--debug", action="store_true", help="Print details and tracebacks. Default: one line for each error."
+    )
     return parser
 
 
@@ -74,21 +112,15 @@ def add_kinds_option(parser: argparse.ArgumentParser, kinds: Sequence[str]) -> N
     Args:
         kinds: of `h36m.dataset.KINDS`, those that the script handles.
     """
-
-    def kind(text: str) -> str:
-        if text in kinds:
-            return text
-        if text in KIND_FACTS:
-            raise argparse.ArgumentTypeError(f"{text}: downloaded by {KIND_FACTS[text].script}; use that script")
-        raise argparse.ArgumentTypeError(f"unknown kind {text!r}; choose from {', '.join(kinds)}")
-
+    others = {kind: facts.script for kind, facts in KIND_FACTS.items() if kind not in kinds}
     parser.add_argument(
         "--kinds",
         nargs="+",
-        action=StoreOnce,
-        type=kind,
+        action=StoreNames,
+        names=kinds,
+        refused={kind: f"{kind}: downloaded by {script}; use that script" for kind, script in others.items()},
         metavar="KIND",
-        help=f"kinds of archive, default: {' '.join(kinds)}",
+        help=f"Limit the run to these kinds of archive. Default: {' '.join(kinds)}.",
     )
 
 

@@ -13,8 +13,9 @@ from typing import NamedTuple
 # The folder of the scripts, where `metadata.xml` and `checksums.txt` are.
 PROJECT = Path(__file__).resolve().parent.parent
 
-# The subjects whose poses are published; S2, S3, S4 and S10 are held back as the site's own test set.
+# The subjects whose poses are published; the others are held back as the site's own test set.
 SUBJECTS_WITH_GROUND_TRUTH = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
+SUBJECTS_WITHOUT_POSES = ("S2", "S3", "S4", "S10")
 
 # -- kinds of archive --------------------------------------------------------------------------------------------------
 

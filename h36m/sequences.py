@@ -4,8 +4,8 @@ import functools
 from collections.abc import Iterable
 
 from h36m.dataset import Archive, Sequence, unpacked_file_name
-from h36m.errors import UsageError
 from h36m.metadata import Metadata, load_metadata
+from h36m.spelling import read_names
 
 
 def chosen_sequences(metadata: Metadata, subjects: Iterable[str], actions: Iterable[str]) -> list[Sequence]:
@@ -14,18 +14,10 @@ def chosen_sequences(metadata: Metadata, subjects: Iterable[str], actions: Itera
     Raises:
         UsageError: there is no such action.
     """
-    sequences, known = [], []
-    for subject in dict.fromkeys(subjects):
-        for sequence in metadata.sequences_of(subject):
-            names = [sequence.name, metadata.actions[sequence.action]]
-            known += names
-            if not actions or set(names) & set(actions):
-                sequences.append(sequence)
-    unknown = set(actions) - set(known)
-    if unknown:
-        choices = ", ".join(dict.fromkeys(known))
-        raise UsageError(f"--actions: unknown {', '.join(sorted(unknown))}; choose from {choices}")
-    return sequences
+    sequences = [sequence for subject in dict.fromkeys(subjects) for sequence in metadata.sequences_of(subject)]
+    both = dict.fromkeys(metadata.actions[sequence.action] for sequence in sequences)
+    chosen = set(read_names("--actions", actions, [*both, *(sequence.name for sequence in sequences)], choices=both))
+    return [each for each in sequences if not chosen or {each.name, metadata.actions[each.action]} & chosen]
 
 
 def share_of(sequences: list[Sequence], share: tuple[int, int] | None) -> list[Sequence]:

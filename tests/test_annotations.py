@@ -291,10 +291,13 @@ def test_later_preview_does_not_process_the_sequence_again(small, tmp_path):
 
 
 def test_describe_prints_every_dataset(demo_run, tmp_path):
-    """With shape, type, unit, coordinate frame and meaning."""
+    """With shape, type, unit, coordinate frame and meaning, and the table last, for the file or its folder."""
     file = demo_run / "data" / "processed" / "S1" / "Walking-1" / "annot.h5"
     ended = run_script("process_all.py", "--describe", file, cwd=tmp_path)
     assert (ended.returncode, ended.errors) == (0, [])
+    assert run_script("process_all.py", "--describe", file.parent).stdout == ended.stdout
+    attributes, _, table = ended.stdout.rpartition("\n\n")
+    assert "joint_names: " in attributes and table.startswith("dataset ")
     lines = {line.split("  ")[0]: line for line in ended.stdout.splitlines()}
     meanings = {dataset.name: dataset for dataset in DATASETS}
     with h5py.File(file) as annotations:
@@ -316,5 +319,5 @@ def test_describing_a_damaged_or_missing_file_is_one_line(demo_run, tmp_path):
     for status, length in ((2, None), (1, 0), (1, 5000)):
         if length is not None:
             file.write_bytes(content[:length])
-        ended = run_script("process_all.py", "--describe", file)
+        ended = run_script("process_all.py", "--describe", tmp_path if length is None else file)
         assert (ended.returncode, ended.stdout, len(ended.errors)) == (status, "", 1) and str(file) in ended.stderr

@@ -298,8 +298,8 @@ def test_rule_failing_in_a_library_is_named_with_its_own_line():
     ("options", "named"),
     [
         (["--subjects", "S2"], "S2"),
-        (["--actions", "Flying"], "Flying"),
-        (["--cameras", "1"], "unknown 1; choose from 54138969"),
+        (["--actions", "Walking-3"], "Walking-1 or Walking-2"),
+        (["--cameras", "1"], "unknown '1'; choose from 54138969"),
         (["--every", "0"], "--every"),
         (["--root", "nowhere"], "nowhere"),
         (["--root", "."], "extracted"),  # where nothing is unpacked

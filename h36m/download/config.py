@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from h36m.errors import UsageError
+from h36m.spelling import did_you_mean
 from h36m.storage import PRIVATE, write_atomically
 
 CONFIGURATION_FILE = "config.ini"  # the default of --config, in the current folder
@@ -179,7 +180,8 @@ def _read_settings(path: Path) -> tuple[dict[str, str], list[str]]:
         is_ours = line.section == SECTION
         if line.key is None:
             if not is_ours and HEADER.fullmatch(line.before):
-                warnings.append(f"{where}: ignoring the unknown section {f'[{line.section}]'!a}")
+                hint = did_you_mean(line.section or "", {SECTION.lower(): f"[{SECTION}]"})
+                warnings.append(f"{where}: ignoring the unknown section {f'[{line.section}]'!a}{hint}")
             continue
         key = KEYS.get(line.key.lower())
         is_wrong = is_ours and (key in settings or not WORD.fullmatch(line.key))
@@ -196,7 +198,7 @@ def _read_settings(path: Path) -> tuple[dict[str, str], list[str]]:
                 hint = "if a comment follows it, put the comment on a line of its own"
                 warnings.append(f"{where}: Username contains a space; {hint}")
         elif is_ours and not key:
-            warnings.append(f"{where}: ignoring the unknown key {line.key!a}")
+            warnings.append(f"{where}: ignoring the unknown key {line.key!a}{did_you_mean(line.key, KEYS)}")
     return settings, warnings
 
 

@@ -34,17 +34,21 @@ def download_parser(description: str, kinds: Sequence[str]) -> argparse.Argument
         "--config",
         type=Path,
         metavar="FILE",
-        help=f"default: {CONFIGURATION_FILE} in the current folder",
+        help=f"Read settings from FILE. Default: {CONFIGURATION_FILE} in the current folder.",
     )
     parser.add_argument(
-        "--checksums", type=Path, default=CHECKSUMS, metavar="FILE", help="default: checksums.txt next to the scripts"
+        "--checksums",
+        type=Path,
+        default=CHECKSUMS,
+        metavar="FILE",
+        help="Read the published MD5s from FILE. Default: checksums.txt next to the scripts.",
     )
     parser.add_argument(
         "--jobs",
         type=positive_integer,
         default=1,
         metavar="N",
-        help="archives downloaded at a time (default: 1, since many connections are opened for each)",
+        help="Download N archives at a time. Default: 1, because each uses many connections.",
     )
     return parser
 

@@ -76,14 +76,19 @@ def units() -> list[str]:
 
 
 def describe(file: Path) -> str:
-    """Return an annot.h5 as a table: datasets with shape, type, unit, coordinates and meaning, and its attributes.
+    """Return the attributes of an annot.h5, and a table of its datasets: shape, type, unit, coordinates and meaning.
+
+    Args:
+        file: an annot.h5, or the folder of a sequence, which has one.
 
     Raises:
         UsageError: there is no such file.
         TaskError: it is not an HDF5 file.
     """
+    if file.is_dir():
+        file /= ANNOTATIONS_FILE
     if not file.is_file():
-        raise UsageError(f"{file}: no such file; expected an {ANNOTATIONS_FILE} from processed/")
+        raise UsageError(f"{file}: no such file; give a sequence's folder such as processed/S1/Walking-1")
     rows = [("dataset", "shape", "type", "unit", "coordinates", "meaning")]
     try:
         with reading(file) as annotations:
@@ -96,15 +101,14 @@ def describe(file: Path) -> str:
             attributes = dict(annotations.attrs)
     except OSError as error:
         raise TaskError(f"{file} cannot be read as HDF5 ({error}): expected an {ANNOTATIONS_FILE}") from error
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    lines.append("")
+    lines = []
     for name, value in sorted(attributes.items()):
         if name == "joint_names":
             value = np.array([f"{joint} {joint_name}" for joint, joint_name in enumerate(value)])
         text = "; ".join(map(str, value)) if isinstance(value, np.ndarray) else str(value)
         lines.append(f"{name}: {text.strip()}")
-    return "\n".join(lines)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join([*lines, "", *("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)])
 
 
 def markdown_table() -> str:

@@ -175,11 +175,11 @@ def test_what_is_not_known_is_named_in_a_warning(path):
         "[General]\nUser = a\nPasswort: b\nEmail = c\nKlu\u00e7 = d\nUsername = a@b.c ; me\n"
     )
     assert [warning.removeprefix(f"{path}: line ") for warning in configured(path, text).warnings] == [
-        "1: ignoring the unknown section '[general]'",
+        "1: ignoring the unknown section '[general]'; did you mean [General]?",
         "3: ignoring the unknown section '[Server]'",
         "5: ignoring the unknown section '[\\x1b\\xfc]'",
-        "7: ignoring the unknown key 'User'",
-        "8: ignoring the unknown key 'Passwort'",
+        "7: ignoring the unknown key 'User'; did you mean Username?",
+        "8: ignoring the unknown key 'Passwort'; did you mean Password?",
         "9: ignoring the unknown key 'Email'",
         "10: ignoring the unknown key 'Klu\\xe7'",
         "11: Username contains a space; if a comment follows it, put the comment on a line of its own",

@@ -1,6 +1,7 @@
 """README.md, CONTRIBUTING.md and docs/: length, links, options; CHANGELOG.md; the workflow of .github."""
 
 import re
+import signal
 
 import pytest
 from helpers.pages import OPTION, PARSERS, commands
@@ -8,6 +9,8 @@ from helpers.scripts import PROJECT
 
 from h36m import __version__
 from h36m.download.config import DEFAULTS
+from h36m.metadata import load_metadata
+from h36m.parallel.workers import how_it_ended
 
 MOST_WORDS = 1200
 PAGES = {
@@ -68,7 +71,9 @@ def test_readme_links_every_page_of_the_docs():
 
 
 def test_commands_in_code_blocks_parse():
-    found = [command for page in PAGES.values() for command in commands("\n".join(BLOCK.findall(page)))]
+    texts = ["\n".join(BLOCK.findall(page)) for page in PAGES.values()]
+    texts += [parser.description for parser in PARSERS.values()]
+    found = [command for text in texts for command in commands(text)]
     for script, *words in found:
         PARSERS[script].parse_args([PLACEHOLDERS.get(word, word) for word in words])
     assert {script for script, *_ in found} == set(PARSERS)
@@ -87,9 +92,35 @@ def test_options_in_the_text_exist(name):
             assert set(OPTION.findall(span)) <= existing, f"{name}: {span}"
 
 
+@pytest.mark.parametrize(("script", "parser"), PARSERS.items(), ids=PARSERS)
+def test_help_has_sentences_defaults_and_examples_in_80_columns(script, parser, monkeypatch):
+    for action in parser._actions:
+        assert re.fullmatch(r"[A-Z].*\.", action.help), action.help
+        is_default_told = "Default: " in action.help or action.help.endswith(" and end.")
+        assert is_default_told or not action.option_strings, action.help
+    assert len(re.findall(rf"^    python3 {script}\b.*$", parser.description, re.MULTILINE)) == 2
+    for columns in (40, 80, 200):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        assert max(map(len, parser.format_help().splitlines())) <= 80
+
+
 def test_docs_have_the_defaults_of_config_ini():
     rows = re.findall(r"^\| `(\w+)` \| (?:`(.*?)`)? ?\|", PAGES["docs/options.md"].partition("## config.ini")[2], re.M)
     assert dict(rows) == DEFAULTS
+
+
+def test_docs_have_the_names_of_the_metadata(capsys):
+    """The numbers of the cameras, and the command that looks up how a sequence's files are called."""
+    page = PAGES["docs/annotations.md"]
+    [cameras] = re.findall(r"^\| ID \| (.+) \|$", page, re.MULTILINE)
+    assert tuple(cameras.split(" | ")) == load_metadata(with_cameras=False).camera_ids
+    [command] = re.findall(r'^python3 -c "(.+)"$', page, re.MULTILINE)
+    exec(command)
+    assert f"`{capsys.readouterr().out.strip()}`:\n" in page
+
+
+def test_readme_has_the_message_of_a_killed_process():
+    assert f"| `{how_it_ended(-signal.SIGKILL)}` |" in PAGES["README.md"]
 
 
 def test_changelog_has_the_newest_version_first():

@@ -31,7 +31,6 @@ def test_version_is_printed(capsys, monkeypatch):
     [
         [],
         ["coco"],
-        ["VideoPose3D"],
         ["mmpose", "3dmppe"],
         ["mmpose", "--no-such-option"],
         ["mmpose", "--root"],

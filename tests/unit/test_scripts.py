@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import download_all
 import download_seg_mat_gt_pl
+import export_all
 import extract_all
 import process_all
 from h36m import __version__
@@ -82,17 +83,44 @@ def test_kind_of_the_other_script_is_wrong_use_and_names_that_script(script, kin
     assert f"{kind}: downloaded by {other.pop().__name__}.py" in errors
 
 
-@pytest.mark.parametrize("script", WITH_KINDS, ids=lambda script: script.__name__)
-@pytest.mark.parametrize("kinds", [[], ["videos"], ["Videos_S1"], ["Poses"], [""]], ids=str)
-def test_unknown_kind_is_wrong_use_and_the_known_ones_are_named(script, kinds, capsys):
-    errors = assert_wrong(script, ["--kinds", *kinds], capsys)
-    assert not kinds or all(kind in errors for kind in getattr(script, "KINDS", KINDS))
+@pytest.mark.parametrize(
+    ("script", "words", "name", "expected"),
+    [
+        (download_all, "--subjects s1 11 S5,9 S1", "subjects", ["S1", "S11", "S5", "S9"]),
+        (extract_all, "--kinds videos,SEGMENTS_mat_gt_bb Videos", "kinds", [VIDEOS, BOXES]),
+        (export_all, "VideoPose3D", "format", "videopose3d"),
+    ],
+)
+def test_names_are_read_whatever_their_case_and_with_commas(script, words, name, expected):
+    assert getattr(script.build_parser().parse_args(words.split()), name) == expected
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "expected"),
+    [
+        (process_all, "--subjects S2", "--subjects: S2 has no published poses; choose from S1 S5 S6 S7 S8 S9 S11"),
+        (process_all, "--subjects S1,10", "--subjects: S10 has no published poses; choose from S1 S5 S6 S7 S8 S9 S11"),
+        (extract_all, "--subjects A", "--subjects: unknown 'A'; choose from S1, S5, S6, S7, S8, S9, S11"),
+        (extract_all, "--kinds Video", "--kinds: unknown 'Video'; did you mean Videos?"),
+        (download_all, "--kinds Videos_S1", "--kinds: unknown 'Videos_S1'; did you mean Videos?"),
+        (extract_all, "--kinds universal", f"--kinds: unknown 'universal'; did you mean {POSES_3D_UNIVERSAL}?"),
+        (export_all, "videopose", "FORMAT: unknown 'videopose'; did you mean videopose3d?"),
+        (export_all, "mmpose,3dmppe", "FORMAT: 'mmpose,3dmppe' is more than one; run the script for each"),
+        (export_all, "--subjcts S9 mmpose", "unknown option --subjcts; did you mean --subjects?"),
+        (process_all, "--movment=40", "unknown option --movment; did you mean --movement?"),
+        (download_all, "-subjects S1", "unknown option -subjects; did you mean --subjects?"),
+        (process_all, "--threads 4", "unknown option --threads"),
+        (process_all, "--every -1", "argument --every: must be a positive integer, not '-1'"),
+    ],
+)
+def test_nearest_names_are_suggested_for_one_that_does_not_exist(script, words, expected, capsys):
+    assert assert_wrong(script, words.split(), capsys) == f"{Path(sys.argv[0]).name}: {expected} (see --help)\n"
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
 @pytest.mark.parametrize(
     "options",
-    ["--no-such-option", "S1", "--root", "--subjects", "--subjects S1 s9", "--quiet=yes", "--jobs 0"],
+    ["--no-such-option", "S1", "--root", "--subjects", "--subjects S1 A", "--quiet=yes", "--jobs 0"],
 )
 def test_wrong_command_line_exits_2_in_one_line(script, options, capsys):
     assert_wrong(script, options.split(), capsys)
@@ -165,7 +193,7 @@ def test_shares_make_up_the_whole_and_do_not_overlap(count, length, seed):
         (["S1"], ["Walking-1"], ["S1 Walking-1"]),
         (["S9", "S1"], ["Walking"], ["S9 Walking-1", "S9 Walking-2", "S1 Walking-1", "S1 Walking-2"]),
         (["S1", "S1"], ["Walking-2", "Walking-2"], ["S1 Walking-2"]),
-        (["S1"], ["Walking-1", "Greeting-2"], ["S1 Greeting-2", "S1 Walking-1"]),
+        (["S1"], ["walking-1,GREETING-2"], ["S1 Greeting-2", "S1 Walking-1"]),
     ],
 )
 def test_sequences_are_chosen_by_subject_and_action(subjects, actions, expected):
@@ -177,11 +205,20 @@ def test_all_actions_are_chosen_where_none_is_named():
     assert chosen == SEQUENCES and len(chosen) == 7 * 30
 
 
-@pytest.mark.parametrize("action", ["walking", "Walking-3", "_ALL-1", "Walk", ""])
-def test_action_that_does_not_exist_is_an_error_with_those_that_do(action):
-    with pytest.raises(UsageError, match="Directions-1") as raised:
+@pytest.mark.parametrize(
+    ("action", "remedy"),
+    [
+        ("Walking-3", "did you mean Walking, Walking-1 or Walking-2?"),
+        ("Photo", "did you mean TakingPhoto?"),  # as VideoPose3D has it
+        ("WalkDog", "did you mean WalkingDog, WalkingDog-1 or WalkingDog-2?"),
+        *((text, "choose from Directions, Discussion, Eating, ") for text in ("_ALL-1", "", ",")),
+    ],
+)
+def test_action_that_does_not_exist_is_an_error_with_the_nearest(action, remedy):
+    with pytest.raises(UsageError) as raised:
         chosen_sequences(METADATA, ["S1"], ["Walking-1", action])
-    assert "\n" not in str(raised.value)
+    message = str(raised.value)
+    assert message.startswith(f"--actions: unknown {action!r}; {remedy}") and "Directions-1" not in message
 
 
 # -- plan and report ---------------------------------------------------------------------------------------------------
@@ -202,7 +239,7 @@ def test_options_of_a_run_are_those_of_its_command_line(tmp_path):
 
 def test_cameras_are_used_in_the_order_of_the_metadata(tmp_path):
     first, second = METADATA.camera_ids[:2]
-    assert options_of(tmp_path, "--cameras", second, first, second).cameras == (first, second)
+    assert options_of(tmp_path, "--cameras", f"{second},{first}", second).cameras == (first, second)
 
 
 @pytest.mark.parametrize(
