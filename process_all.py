@@ -16,7 +16,8 @@ import h36m  # noqa: F401, I001  (before numpy, see there)
 
 import argparse
 import shutil
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -25,8 +26,8 @@ import numpy as np
 
 from h36m.errors import TaskError, UsageError
 from h36m.archives.members import is_in_place
-from h36m.cli import argument_parser, positive_integer, run
-from h36m.progress import Progress, Say, count_of, is_or_are, speaker
+from h36m.cli import argument_parser, next_command, positive_integer, run
+from h36m.progress import Count, Progress, Say, count_of, is_or_are, speaker, time_text
 from h36m.dataset import (
     Archive,
     BOXES,
@@ -76,6 +77,9 @@ def select_frame_indices_to_include(subject: str, pose_3d_universal: np.ndarray)
 # To tell whether the disk may become full: of a frame in a file of 2D poses, of an image; the default rule's rate.
 BYTES_OF_POSE, BYTES_OF_IMAGE, TYPICAL_EVERY = 32 * 2 * 4, 170_000, 8
 
+# Does the work; it is given what it is to call with a sequence and a number of its frames that were done.
+Start = Callable[[Callable[[Sequence, float], None]], Iterable[Finished]]
+
 # Imported once for all workers, because each takes a while.
 MODULES_OF_WORKERS = ("h36m.files.cdf", "h36m.process.sequence", "PIL.Image")
 
@@ -102,13 +106,14 @@ def main(arguments: argparse.Namespace) -> list[str]:
         if plan.done or not plan.problems:
             done = f"{count_of(plan.done, 'sequence')} {is_or_are(plan.done)}"
             say(f"nothing to do: {done} already processed in {options.root / PROCESSED}")
+            say(next_step(arguments))
         return plan.problems
     needed = sum(plan.to_do.values()) // (arguments.every or TYPICAL_EVERY) * BYTES_OF_IMAGE
     free = shutil.disk_usage(options.root / PROCESSED if (options.root / PROCESSED).exists() else options.root).free
     if needed > free:
         say(f"the images may need about {needed:,} bytes, but {free:,} are free; see --every")
-    ended = start_work(plan, options, metadata, arguments.jobs, arguments.scheduler, arguments.debug, say)
-    found = report(ended, len(plan.to_do), options.root, arguments.quiet, arguments.debug)
+    start = prepare_work(plan, options, metadata, arguments.jobs, arguments.scheduler, arguments.debug, say)
+    found = do_work(start, plan.to_do, options.root, arguments)
     return list(dict.fromkeys(plan.problems + found))
 
 
@@ -188,10 +193,10 @@ def look_at_subject(subject: str, options: Options) -> tuple[list[str], bool]:
 # -- run ---------------------------------------------------------------------------------------------------------------
 
 
-def start_work(
+def prepare_work(
     plan: Plan, options: Options, metadata: Metadata, jobs: int | None, scheduler: str | None, debug: bool, say: Say
-) -> Iterator[Finished]:
-    """Announce the work, and do it here or on a cluster; yield the outcome of each sequence.
+) -> Start:
+    """Announce the work; return the function that does it here or on a cluster.
 
     Args:
         jobs: sequences at a time; None for as many as there are cores, or threads of Dask's workers.
@@ -217,16 +222,16 @@ def start_work(
     if scheduler:
         root = ["--root", str(options.root)]
         tasks = {each: [*root, "--subjects", each.subject, "--actions", each.name] for each in longest_first}
-        return cluster.run_on_cluster(client, tasks, jobs)
+        return lambda count: cluster.run_on_cluster(client, tasks, jobs)  # sequences in work are not counted
     work = partial(process, options=options, metadata=metadata)
-    return run_in_processes(work, longest_first, at_a_time, preload=MODULES_OF_WORKERS, debug=debug)
+    return lambda count: run_in_processes(work, longest_first, at_a_time, MODULES_OF_WORKERS, debug, count)
 
 
-def process(sequence: Sequence, options: Options, metadata: Metadata) -> Outcome:
+def process(sequence: Sequence, options: Options, metadata: Metadata, count: Count = lambda frames: None) -> Outcome:
     """Process one sequence; this runs in a process of its own."""
     from h36m.process.sequence import process_sequence  # takes 0.2 s to import, which the workers have done before
 
-    return process_sequence(sequence, options, metadata)
+    return process_sequence(sequence, options, metadata, count)
 
 
 def announce(sequences: Iterable[Sequence], options: Options, metadata: Metadata, say: Say) -> None:
@@ -246,29 +251,62 @@ def announce(sequences: Iterable[Sequence], options: Options, metadata: Metadata
 # -- report ------------------------------------------------------------------------------------------------------------
 
 
-def report(ended: Iterable[Finished], total: int, root: Path, quiet: bool, debug: bool) -> list[str]:
-    """Show progress as sequences end; return a line for each failure."""
-    say, problems, views, frames = speaker(quiet), [], 0, 0
-    with Progress("processing", total, quiet=quiet) as progress:
+def do_work(start: Start, frames: dict[Sequence, int], root: Path, arguments: argparse.Namespace) -> list[str]:
+    """Do the work, show how far it is, and say in the end what was done; return a line for each failure.
+
+    Args:
+        start: see there.
+        frames: the sequences to process, with about how many frames their views have.
+        root: see `Options`.
+        arguments: of the command line.
+    """
+    say, started = speaker(arguments.quiet), time.monotonic()
+    problems: list[str] = []
+    left: dict[Sequence, float] = {sequence: max(count, 1) for sequence, count in frames.items()}
+    processed, failed, views, images = 0, 0, 0, 0
+
+    def words() -> str:
+        return f"{processed + failed} of {count_of(len(frames), 'sequence')}, {count_of(images, 'image')}"
+
+    def count(sequence: Sequence, done: float) -> None:
+        done = min(done, left[sequence])
+        left[sequence] -= done
+        progress.update(done)
+
+    with Progress(words(), sum(left.values()), quiet=arguments.quiet) as progress:
+        # Frames of test subjects take half the time: the rate of the whole run tells better how long the rest takes.
+        progress.smoothing = 0
         try:
-            for sequence, outcome, failure, trace in ended:
-                progress.update()
-                if failure:
-                    problems.append(f"{sequence}: {failure}")
-                    if trace and debug:
-                        say(trace)
-                    continue
+            for sequence, outcome, failure, trace in start(count):
+                outcome = outcome or Outcome(0, 0, [f"{sequence}: {failure}"], [])
+                if outcome.views or not outcome.problems:
+                    processed += 1
+                else:
+                    failed += 1
+                views, images = views + outcome.views, images + outcome.frames
+                progress.say_words(words())
+                count(sequence, left[sequence])
+                if trace and arguments.debug:
+                    say(trace)
                 problems += outcome.problems
                 if outcome.is_disk_full:  # the others would fail too: they are ended as this loop is left
                     break
                 for notice in outcome.notices:
                     say(notice)
-                views += outcome.views
-                frames += outcome.frames
         except TaskError as problem:  # nothing more can be done, and earlier failures are reported too
             problems.append(str(problem))
-    say(f"{count_of(frames, 'frame')} of {count_of(views, 'view')} written to {root / PROCESSED}")
+    seconds = time.monotonic() - started
+    failures = f"; {failed} failed" if failed else ""
+    say(f"{processed} of {count_of(len(frames), 'sequence')} processed in {time_text(seconds)}{failures}")
+    say(f"{count_of(images, 'frame')} of {count_of(views, 'view')} written to {root / PROCESSED}")
+    if processed:
+        say(next_step(arguments))
     return problems
+
+
+def next_step(arguments: argparse.Namespace) -> str:
+    """Return the line that says what to do with processed sequences."""
+    return f"next: {next_command(arguments, 'export_all.py', 'FORMAT')} (--help lists the formats)"
 
 
 # -- command line ------------------------------------------------------------------------------------------------------

@@ -278,10 +278,19 @@ def test_report_adds_up_and_returns_what_failed(tmp_path, capsys):
         (two, None, "it was killed", "a traceback"),
         (three, Outcome(1, 1, ["a problem"], []), None, None),
     ]
-    assert process_all.report(ended, 3, tmp_path, quiet=False, debug=False) == [f"{two}: it was killed", "a problem"]
-    output = capsys.readouterr().out
-    assert output == f"a notice\n41 frames of 5 views written to {tmp_path / 'processed'}\n"
-    process_all.report(ended, 3, tmp_path, quiet=False, debug=True)
-    assert "a traceback" in capsys.readouterr().out
-    process_all.report(ended, 3, tmp_path, quiet=True, debug=True)
-    assert capsys.readouterr().out == ""
+
+    def work_with(*options: str) -> tuple[list[str], str]:
+        arguments = process_all.build_parser().parse_args(["--root", "a b", *options])
+        problems = process_all.do_work(lambda count: ended, dict.fromkeys(SEQUENCES[:3], 9), tmp_path, arguments)
+        return problems, capsys.readouterr().out
+
+    problems, output = work_with()
+    assert problems == [f"{two}: it was killed", "a problem"]
+    a_notice, *summary, next_line = output.splitlines()
+    assert (a_notice, summary) == (
+        "a notice",
+        ["2 of 3 sequences processed in 00:00; 1 failed", f"41 frames of 5 views written to {tmp_path / 'processed'}"],
+    )
+    assert next_line.startswith("next: python3 ") and "export_all.py FORMAT --root 'a b' (" in next_line
+    assert "a traceback" in work_with("--debug")[1]
+    assert work_with("--debug", "--quiet")[1] == ""
