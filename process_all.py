@@ -16,18 +16,17 @@ import h36m  # noqa: F401, I001  (before numpy, see there)
 
 import argparse
 import shutil
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from h36m.errors import TaskError, UsageError
+from h36m.errors import UsageError
 from h36m.archives.members import is_in_place
-from h36m.cli import argument_parser, next_command, positive_integer, run
-from h36m.progress import Count, Progress, Say, count_of, is_or_are, speaker, time_text
+from h36m.cli import argument_parser, positive_integer, run
+from h36m.progress import Count, Say, count_of, is_or_are, speaker
 from h36m.dataset import (
     Archive,
     BOXES,
@@ -45,8 +44,9 @@ from h36m.dataset import (
 from h36m.locks import say_if_without_locks
 from h36m.metadata import Metadata, load_metadata
 from h36m.parallel.cores import available_cores
-from h36m.parallel.workers import Finished, run_for_dask_worker, run_in_processes
+from h36m.parallel.workers import run_for_dask_worker, run_in_processes
 from h36m.process.annotations import describe
+from h36m.process.report import Start, do_work, next_step
 from h36m.process.resume import Options, Outcome, done_before, input_files
 from h36m.process.s9 import is_shifted
 from h36m.process.selection import frames_with_movement, rule_of_options
@@ -76,9 +76,6 @@ def select_frame_indices_to_include(subject: str, pose_3d_universal: np.ndarray)
 
 # To tell whether the disk may become full: of a frame in a file of 2D poses, of an image; the default rule's rate.
 BYTES_OF_POSE, BYTES_OF_IMAGE, TYPICAL_EVERY = 32 * 2 * 4, 170_000, 8
-
-# Does the work; it is given what it is to call with a sequence and a number of its frames that were done.
-Start = Callable[[Callable[[Sequence, float], None]], Iterable[Finished]]
 
 # Imported once for all workers, because each takes a while.
 MODULES_OF_WORKERS = ("h36m.files.cdf", "h36m.process.sequence", "PIL.Image")
@@ -246,67 +243,6 @@ def announce(sequences: Iterable[Sequence], options: Options, metadata: Metadata
     shifted = [sequence.name for sequence in sequences if is_shifted(sequence)]
     if shifted and not options.correct_s9:
         say(f"S9 {', '.join(shifted)}: published poses are offset from the images; --correct-s9 corrects them")
-
-
-# -- report ------------------------------------------------------------------------------------------------------------
-
-
-def do_work(start: Start, frames: dict[Sequence, int], root: Path, arguments: argparse.Namespace) -> list[str]:
-    """Do the work, show how far it is, and say in the end what was done; return a line for each failure.
-
-    Args:
-        start: see there.
-        frames: the sequences to process, with about how many frames their views have.
-        root: see `Options`.
-        arguments: of the command line.
-    """
-    say, started = speaker(arguments.quiet), time.monotonic()
-    problems: list[str] = []
-    left: dict[Sequence, float] = {sequence: max(count, 1) for sequence, count in frames.items()}
-    processed, failed, views, images = 0, 0, 0, 0
-
-    def words() -> str:
-        return f"{processed + failed} of {count_of(len(frames), 'sequence')}, {count_of(images, 'image')}"
-
-    def count(sequence: Sequence, done: float) -> None:
-        done = min(done, left[sequence])
-        left[sequence] -= done
-        progress.update(done)
-
-    with Progress(words(), sum(left.values()), quiet=arguments.quiet) as progress:
-        # Frames of test subjects take half the time: the rate of the whole run tells better how long the rest takes.
-        progress.smoothing = 0
-        try:
-            for sequence, outcome, failure, trace in start(count):
-                outcome = outcome or Outcome(0, 0, [f"{sequence}: {failure}"], [])
-                if outcome.views or not outcome.problems:
-                    processed += 1
-                else:
-                    failed += 1
-                views, images = views + outcome.views, images + outcome.frames
-                progress.say_words(words())
-                count(sequence, left[sequence])
-                if trace and arguments.debug:
-                    say(trace)
-                problems += outcome.problems
-                if outcome.is_disk_full:  # the others would fail too: they are ended as this loop is left
-                    break
-                for notice in outcome.notices:
-                    say(notice)
-        except TaskError as problem:  # nothing more can be done, and earlier failures are reported too
-            problems.append(str(problem))
-    seconds = time.monotonic() - started
-    failures = f"; {failed} failed" if failed else ""
-    say(f"{processed} of {count_of(len(frames), 'sequence')} processed in {time_text(seconds)}{failures}")
-    say(f"{count_of(images, 'frame')} of {count_of(views, 'view')} written to {root / PROCESSED}")
-    if processed:
-        say(next_step(arguments))
-    return problems
-
-
-def next_step(arguments: argparse.Namespace) -> str:
-    """Return the line that says what to do with processed sequences."""
-    return f"next: {next_command(arguments, 'export_all.py', 'FORMAT')} (--help lists the formats)"
 
 
 # -- command line ------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from helpers.scripts import PROJECT, environment_without_settings
 
+
 def start_in_terminal(columns: int, script: str, *options) -> tuple[subprocess.Popen, Callable[[], str]]:
     """Start a script in a terminal; return it, and a function that waits for its end and returns what it wrote."""
     controller, terminal = pty.openpty()
