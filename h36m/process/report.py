@@ -112,4 +112,4 @@ def do_work(start: Start, frames: dict[Sequence, int], root: Path, arguments: ar
 
 def next_step(arguments: argparse.Namespace) -> str:
     """Return the line that says what to do with processed sequences."""
-    return f"next: {next_command(arguments, 'export_all.py', 'FORMAT')} (--help lists the formats)"
+    return f"next: {next_command(arguments, 'export_all.py', 'FORMAT')}  # --help lists the formats"
