@@ -69,9 +69,7 @@ class View(NamedTuple):
     pose_count: int  # poses of the whole view
 
 
-def process_sequence(
-    sequence: Sequence, options: Options, metadata: Metadata, count: Count = lambda frames: None
-) -> Outcome:
+def process_sequence(sequence: Sequence, options: Options, metadata: Metadata, count: Count) -> Outcome:
     """Write images and annot.h5 of a sequence; a view that fails costs that view only.
 
     Everything is written to a temporary folder and then moved into place. Runs take turns: a second one waits,
