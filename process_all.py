@@ -18,17 +18,17 @@ import h36m  # noqa: F401, I001  (first, see there)
 
 import argparse
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from h36m.errors import TaskError, UsageError
+from h36m.errors import UsageError
 from h36m.archives.members import is_in_place
 from h36m.cli import argument_parser, positive_integer, run
-from h36m.progress import Progress, Say, count_of, is_or_are, speaker
+from h36m.progress import Count, Say, count_of, is_or_are, speaker
 from h36m.dataset import (
     Archive,
     BOXES,
@@ -46,8 +46,9 @@ from h36m.dataset import (
 from h36m.locks import say_if_without_locks
 from h36m.metadata import Metadata, load_metadata
 from h36m.parallel.cores import available_cores
-from h36m.parallel.workers import Finished, run_for_dask_worker, run_in_processes
+from h36m.parallel.workers import run_for_dask_worker, run_in_processes
 from h36m.process.annotations import describe
+from h36m.process.report import Start, do_work, next_step
 from h36m.process.resume import Options, Outcome, done_before, input_files
 from h36m.process.s9 import is_shifted
 from h36m.process.selection import frames_with_movement, rule_of_options
@@ -105,13 +106,14 @@ def main(arguments: argparse.Namespace) -> list[str]:
         if plan.done or not plan.problems:
             done = f"{count_of(plan.done, 'sequence')} {is_or_are(plan.done)}"
             say(f"nothing to do: {done} already processed in {options.root / PROCESSED}")
+            say(next_step(arguments))
         return plan.problems
     needed = sum(plan.to_do.values()) // (arguments.every or TYPICAL_EVERY) * BYTES_OF_IMAGE
     free = shutil.disk_usage(options.root / PROCESSED if (options.root / PROCESSED).exists() else options.root).free
     if needed > free:
         say(f"the images may need about {needed:,} bytes, but {free:,} are free; see --every")
-    ended = start_work(plan, options, metadata, arguments.jobs, arguments.scheduler, arguments.debug, say)
-    found = report(ended, len(plan.to_do), options.root, arguments.quiet, arguments.debug)
+    start = prepare_work(plan, options, metadata, arguments.jobs, arguments.scheduler, arguments.debug, say)
+    found = do_work(start, plan.to_do, options.root, arguments)
     return list(dict.fromkeys(plan.problems + found))
 
 
@@ -187,10 +189,10 @@ def look_at_subject(subject: str, options: Options) -> tuple[list[str], bool]:
 # -- run ---------------------------------------------------------------------------------------------------------------
 
 
-def start_work(
+def prepare_work(
     plan: Plan, options: Options, metadata: Metadata, jobs: int | None, scheduler: str | None, debug: bool, say: Say
-) -> Iterator[Finished]:
-    """Announce the work, and do it here or on a cluster; yield the outcome of each sequence.
+) -> Start:
+    """Announce the work; return the function that does it here or on a cluster.
 
     Args:
         jobs: sequences at a time; None for as many as there are cores, or threads of Dask's workers.
@@ -216,16 +218,16 @@ def start_work(
     if scheduler:
         root = ["--root", str(options.root)]
         tasks = {each: [*root, "--subjects", each.subject, "--actions", each.name] for each in longest_first}
-        return cluster.run_on_cluster(client, tasks, jobs)
+        return lambda count: cluster.run_on_cluster(client, tasks, jobs)  # sequences in work are not counted
     work = partial(process, options=options, metadata=metadata)
-    return run_in_processes(work, longest_first, at_a_time, preload=MODULES_OF_WORKERS, debug=debug)
+    return lambda count: run_in_processes(work, longest_first, at_a_time, MODULES_OF_WORKERS, debug, count)
 
 
-def process(sequence: Sequence, options: Options, metadata: Metadata) -> Outcome:
+def process(sequence: Sequence, options: Options, metadata: Metadata, count: Count = lambda frames: None) -> Outcome:
     """Process one sequence; this runs in a process of its own."""
     from h36m.process.sequence import process_sequence  # takes 0.2 s to import, which the workers have done before
 
-    return process_sequence(sequence, options, metadata)
+    return process_sequence(sequence, options, metadata, count)
 
 
 def announce(sequences: Iterable[Sequence], options: Options, metadata: Metadata, say: Say) -> None:
@@ -240,34 +242,6 @@ def announce(sequences: Iterable[Sequence], options: Options, metadata: Metadata
     shifted = [sequence.name for sequence in sequences if is_shifted(sequence)]
     if shifted and not options.correct_s9:
         say(f"S9 {', '.join(shifted)}: published poses are offset from the images; --correct-s9 corrects them")
-
-
-# -- report ------------------------------------------------------------------------------------------------------------
-
-
-def report(ended: Iterable[Finished], total: int, root: Path, quiet: bool, debug: bool) -> list[str]:
-    """Show progress as sequences end; return a line for each failure."""
-    say, problems, views, frames = speaker(quiet), [], 0, 0
-    with Progress("processing", total, quiet=quiet) as progress:
-        try:
-            for sequence, outcome, failure, trace in ended:
-                progress.update()
-                if failure:
-                    problems.append(f"{sequence}: {failure}")
-                    if trace and debug:
-                        say(trace)
-                    continue
-                problems += outcome.problems
-                if outcome.is_disk_full:  # the others would fail too: they are ended as this loop is left
-                    break
-                for notice in outcome.notices:
-                    say(notice)
-                views += outcome.views
-                frames += outcome.frames
-        except TaskError as problem:  # nothing more can be done, and earlier failures are reported too
-            problems.append(str(problem))
-    say(f"{count_of(frames, 'frame')} of {count_of(views, 'view')} written to {root / PROCESSED}")
-    return problems
 
 
 # -- command line ------------------------------------------------------------------------------------------------------

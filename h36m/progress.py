@@ -5,7 +5,7 @@ import io
 import sys
 import time
 from collections.abc import Callable
-from typing import TextIO
+from typing import Any, TextIO
 
 from tqdm import tqdm
 from tqdm.std import Bar  # type: ignore[attr-defined]
@@ -17,6 +17,7 @@ LEAST_SECONDS_BETWEEN_LINES, MOST_SECONDS_BETWEEN_LINES = 30, 300
 SHORTEST_BAR, LONGEST_NAME = 3, 24
 
 Say = Callable[[str], None]  # prints a line for the user, see `speaker`
+Count = Callable[[float], Any]  # counts what was done since it was last called
 
 
 def print_line(line: str, stream: TextIO) -> None:

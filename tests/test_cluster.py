@@ -131,9 +131,8 @@ def test_two_workers_write_what_one_machine_writes(cluster, demo_run, root):
     assert (run.returncode, errors_in(errors)) == (0, [])
     said = output.splitlines()
     assert said[0] == "4 sequences to process, 2 at a time; 0 already processed"
-    assert said[-1] == demo_run.joinpath("output.txt").read_text().splitlines()[-3].replace(
-        str(demo_run / "data"), str(root)
-    )
+    of_demo = demo_run.joinpath("output.txt").read_text().replace(str(demo_run / "data"), str(root)).splitlines()
+    assert said[-2:] == of_demo[-4:-2], "frames and views, and the next command"
     assert contents(root / "processed") == contents(demo_run / "data" / "processed")
     assert seen == {0, 1}, "expected both workers to have run a task"
     assert not processes_of(cluster.folder), "expected each process to end with its task"
@@ -146,7 +145,7 @@ def test_with_an_address_a_second_run_has_nothing_to_do(cluster, root):
     assert (ended.returncode, errors_in(ended.stderr)) == (0, [])
     ended = run_script("process_all.py", *few)
     assert (ended.returncode, errors_in(ended.stderr)) == (0, [])
-    assert ended.stdout == f"nothing to do: 1 sequence is already processed in {root / 'processed'}\n"
+    assert ended.stdout.startswith(f"nothing to do: 1 sequence is already processed in {root / 'processed'}\n")
 
 
 @pytest.mark.slow

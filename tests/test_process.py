@@ -138,5 +138,7 @@ def test_second_run_writes_nothing_and_says_so(demo_run):
     before = times_of_files(root / "processed")
     ended = process(root, *SUBJECT_OPTIONS, *ACTION_OPTIONS)
     assert (ended.returncode, ended.errors) == (0, [])
-    assert ended.stdout == f"nothing to do: 4 sequences are already processed in {(root / 'processed').resolve()}\n"
+    nothing, next_line = ended.stdout.splitlines()
+    assert nothing == f"nothing to do: 4 sequences are already processed in {(root / 'processed').resolve()}"
+    assert next_line.startswith("next: python3 ") and "export_all.py FORMAT " in next_line
     assert before == times_of_files(root / "processed")

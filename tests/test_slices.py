@@ -56,7 +56,7 @@ def test_slice_depends_on_the_names_alone(root):
     [made] = root.glob("processed/*/*/annot.h5")
     assert made.relative_to(root / "processed").as_posix() == "S1/Walking-1/annot.h5"
     ended = process(root, *options, "--subjects", "S9", "S1")
-    assert ended.stdout == f"nothing to do: 1 sequence is already processed in {root / 'processed'}\n"
+    assert ended.stdout.startswith(f"nothing to do: 1 sequence is already processed in {root / 'processed'}\n")
 
 
 @pytest.mark.parametrize("wrong", ["4/3", *map(slow, ["0/3", "1/0", "1", "a/b", "-1/3", ""])])

@@ -1,15 +1,10 @@
 """The scripts in surroundings that a user did not choose: variables, folders, streams, limits, lost helpers."""
 
-import contextlib
 import errno
-import fcntl
 import os
-import pty
 import resource
-import struct
 import subprocess
 import sys
-import termios
 from pathlib import Path
 
 import pytest
@@ -18,6 +13,7 @@ from helpers.processes import workers_in_session
 from helpers.releases import contents
 from helpers.scripts import PROJECT, environment_without_settings, process, run_script, wait_until
 from helpers.system import needs_seccomp, take_locks_away
+from helpers.terminals import start_in_terminal
 
 from h36m.errors import TaskError
 from h36m.parallel.workers import run_in_processes
@@ -195,20 +191,12 @@ def test_output_may_be_closed_early(expected):
 @needs_proc
 def test_run_in_a_terminal_forks_without_other_threads(root):
     """Such as the one that watches tqdm's bars. Python 3.12 and later warn where a process with threads forks."""
-    controller, terminal = pty.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))  # a bar needs columns
-    command = [sys.executable, "-W", "always", PROJECT / "process_all.py", "--root", root, *ONE]
-    run = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=terminal, stderr=terminal, start_new_session=True)
-    os.close(terminal)
+    run, finish = start_in_terminal(120, "process_all.py", "--root", root, *ONE)
     wait_until(lambda: workers_in_session(run.pid), "a worker", of=run)
     assert len(list(Path(f"/proc/{run.pid}/task").iterdir())) == 1
-    shown = b""
-    with contextlib.suppress(OSError):  # Linux: of a terminal that nobody has open any more
-        while more := os.read(controller, 2**16):
-            shown += more
-    os.close(controller)
-    assert run.wait() == 0 and b"processing: 100%" in shown, shown
-    assert b"multi-threaded" not in shown, shown
+    shown = finish()
+    assert run.returncode == 0 and "1 of 1 sequence, 1 image" in shown, shown
+    assert "multi-threaded" not in shown, shown
 
 
 def test_module_that_cannot_be_imported_is_one_error():

@@ -1,15 +1,21 @@
-"""h36m/parallel/workers.py: a run that is stopped or killed leaves no worker, whatever its workers are doing."""
+"""h36m/parallel/workers.py: a run shows how far its workers are, and leaves none when it is stopped or killed."""
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
+from helpers.demos import ACTION_OPTIONS, SUBJECT_OPTIONS
 from helpers.marks import needs_proc
 from helpers.processes import SLEEP, parents_in_session
 from helpers.scripts import PROJECT, wait_until
+from helpers.terminals import bars_and_lines, start_in_terminal
+
+from h36m.parallel.workers import run_in_processes
 
 RUN = f"from h36m.parallel.workers import run_in_processes; list(run_in_processes(exec, [{SLEEP!r}] * 2, jobs=2))"
 
@@ -27,3 +33,38 @@ def test_sleeping_workers_end_with_their_run(number):
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(run.pid, signal.SIGKILL)
+
+
+def count_and_wait(task: str, count) -> str:
+    for _ in range(int(task)):
+        count(1)
+        time.sleep(0.01)
+    return task
+
+
+def test_what_a_task_counts_arrives_while_it_works():
+    """Now and then, each task's own."""
+    counted: dict[str, list[float]] = {"80": [], "90": []}
+    for each in run_in_processes(count_and_wait, counted, 2, count=lambda task, amount: counted[task].append(amount)):
+        assert each.result == each.task
+        assert 2 <= len(counted[each.task]) < 40 and sum(counted[each.task]) <= int(each.task)
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+def test_bar_moves_within_a_sequence_and_no_line_breaks_it(root, columns):
+    """With the time left, and two sequences at a time that end with a notice."""
+    for boxes in (root / "extracted").glob("S*/Segments_mat_gt_bb/*.54138969.mat"):
+        boxes.unlink()
+    options = ["--root", root, *SUBJECT_OPTIONS, *ACTION_OPTIONS, "--all-frames", "--jobs", 2]
+    run, finish = start_in_terminal(columns, "process_all.py", *options)
+    bars, lines = bars_and_lines(finish(), "of 4 sequences, ")
+    assert run.returncode == 0
+    form = r"([█▉▊▋▌▍▎▏]* *) \d of 4 sequences, \d+ images(, \d\d:\d\d left)?"
+    shown = [re.fullmatch(form, bar) for bar in bars]
+    assert all(shown), bars
+    assert all(len(bar) <= columns for bar in bars)
+    assert sum(" 0 of 4" in each[0] and bool(each[2]) for each in shown) >= 3
+    if columns == 80:
+        assert min(len(each[1]) for each in shown) >= 20
+    assert sum("frames of this view have no boxes" in line for line in lines) == 4
+    assert all(re.match(r"(S\d |\d+ |next: )\S+", line) for line in lines), lines

@@ -7,6 +7,7 @@ import pickle
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -18,9 +19,13 @@ from typing import Any, NamedTuple
 from h36m.cli import STOP_SIGNALS, line_of_limit
 from h36m.dataset import UNPACK_ALL_AGAIN
 from h36m.errors import TaskError
+from h36m.progress import Count
 
 # The signals of a crash in a library; NASA's crashes on some damaged files.
 CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE")
+
+# How often a task sends its count: a bar that moves twice a second is seen to move.
+SECONDS_BETWEEN_COUNTS = 0.5
 
 # Names the file into which a script that a Dask worker runs writes how its task ended.
 RESULT_VARIABLE = "H36M_RESULT"
@@ -39,7 +44,12 @@ class Finished(NamedTuple):
 
 
 def run_in_processes(
-    work: Callable[[Any], Any], tasks: Iterable, jobs: int, preload: tuple[str, ...] = (), debug: bool = False
+    work: Callable[..., Any],
+    tasks: Iterable,
+    jobs: int,
+    preload: tuple[str, ...] = (),
+    debug: bool = False,
+    count: Callable[[Any, float], Any] | None = None,
 ) -> Iterator[Finished]:
     """Run tasks, `jobs` at a time, each in its own process; yield their outcomes, in the order of completion.
 
@@ -53,6 +63,8 @@ def run_in_processes(
         jobs: how many at a time.
         preload: names of the modules worth importing once.
         debug: print what this project's modules log on the way, to standard error.
+        count: called here with a task, and with what it has counted since the last call: then `work` is called with a
+            function `count` too.
 
     Raises:
         TaskError: a module cannot be imported, or no process can be started.
@@ -70,7 +82,7 @@ def run_in_processes(
     def start(task: Any) -> None:
         receiver, sender = context.Pipe(duplex=False)
         with sender:
-            process = context.Process(target=run_task, args=(work, task, sender.send, debug), daemon=True)
+            process = context.Process(target=run_task, args=(work, task, sender.send, debug, bool(count)), daemon=True)
             # Python drops what a handler raises within a fork; and the child has its parent's handlers at first.
             hold_stops(True)
             try:
@@ -91,15 +103,19 @@ def run_in_processes(
                     jobs = len(running)  # as many as the system allows
             ready: list[Any] = wait([*running])
             for receiver in ready:
-                task, process = running.pop(receiver)
+                task, process = running[receiver]
                 try:
-                    ending = receiver.recv()
-                    process.join()
+                    message = receiver.recv()
                 except (EOFError, OSError):  # the process ended without a message, or within one
                     process.join()
-                    ending = (None, how_it_ended(process.exitcode), None)
+                    message = (None, how_it_ended(process.exitcode), None)
+                if count and isinstance(message, float):
+                    count(task, message)
+                    continue
+                process.join()
+                del running[receiver]
                 receiver.close()
-                yield Finished(task, *ending)
+                yield Finished(task, *message)
     finally:
         for _, process in running.values():
             process.terminate()
@@ -107,24 +123,43 @@ def run_in_processes(
             process.join()
 
 
-def run_task(work: Callable[[Any], Any], task: Any, send: Callable[[Ending], Any], debug: bool) -> None:
-    """Run one task in this process, which was started for it, and send how it ended.
+def run_task(
+    work: Callable[..., Any], task: Any, send: Callable[[Any], Any], debug: bool, is_counted: bool = False
+) -> None:
+    """Run one task in this process, which was started for it, and send how it ended, an Ending.
 
     Args:
         work: called with the task.
         task: what to do.
         send: takes how it ended.
         debug: print what this project's modules log, to standard error.
+        is_counted: call `work` with a function `count` too, and send the counts, each a float.
     """
     if debug:
         logging.basicConfig(format="%(message)s")
         logging.getLogger("h36m").setLevel(logging.DEBUG)
     try:
         _end_with_parent()
-        send((work(task), None, None))
+        result = work(task, count=counter(send)) if is_counted else work(task)
+        send((result, None, None))
     except Exception as error:  # a limit of the machine, or a bug: this task fails, so that the others continue
         failure = line_of_limit(error) or f"unexpected {type(error).__name__}: {error}"
         send((None, failure, traceback.format_exc()))
+
+
+def counter(send: Count) -> Count:
+    """Return a function that counts, and now and then sends what was counted since it last did."""
+    unsent, next_time = 0.0, 0.0
+
+    def count(amount: float) -> None:
+        nonlocal unsent, next_time
+        unsent += amount
+        if time.monotonic() >= next_time:
+            next_time = time.monotonic() + SECONDS_BETWEEN_COUNTS
+            send(float(unsent))
+            unsent = 0.0
+
+    return count
 
 
 def run_for_dask_worker(work: Callable[[Any], Any], task: Any, debug: bool) -> bool:

@@ -8,6 +8,7 @@ from PIL import Image
 from h36m.dataset import image_name
 from h36m.errors import TaskError
 from h36m.files.segments import PART_LABEL_VARIABLE, Cell, read_cells, summarize_missing
+from h36m.progress import Count
 from h36m.storage import is_absent
 
 ZLIB_RUN_LENGTHS = 3  # Z_RLE of zlib.h, for which Pillow has no name
@@ -23,13 +24,14 @@ PALETTE = (
 
 
 def write_part_labels(
-    file: Path, frames: np.ndarray, size: tuple[int, int], folder: Path
+    file: Path, frames: np.ndarray, size: tuple[int, int], folder: Path, count: Count = lambda images: None
 ) -> tuple[list[str], list[str]]:
     """Write the part labels of some frames as palette PNG images, named like the frames' images.
 
     Args:
         file, frames, size: as in `read_cells`.
         folder: where the images go; it is made if there are any.
+        count: called with 1 for each frame.
 
     Returns:
         problems (broken labels); notices (missing labels).
@@ -39,6 +41,7 @@ def write_part_labels(
     without: list[Cell] = []
     try:
         for cell in read_cells(file, PART_LABEL_VARIABLE, frames, size):
+            count(1)
             if cell.array is None:
                 without.append(cell)
                 continue

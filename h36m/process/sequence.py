@@ -47,7 +47,11 @@ from h36m.process.resume import Options, Outcome, done_before, failed, input_fil
 from h36m.process.s9 import correct_boxes, correct_camera_poses, correct_world_poses, is_shifted
 from h36m.process.selection import FrameRuleError, chosen_frames
 from h36m.process.video import write_images
+from h36m.progress import Count
 from h36m.storage import cleared, fault_of, rename_durably, start_writing_files, sync, sync_parents, sync_tree
+
+# Encoding an image takes about as long as decoding 3 frames of H.264, and so do its box and part labels.
+FRAMES_PER_IMAGE = 3
 
 
 class View(NamedTuple):
@@ -65,11 +69,14 @@ class View(NamedTuple):
     pose_count: int  # poses of the whole view
 
 
-def process_sequence(sequence: Sequence, options: Options, metadata: Metadata) -> Outcome:
+def process_sequence(sequence: Sequence, options: Options, metadata: Metadata, count: Count) -> Outcome:
     """Write images and annot.h5 of a sequence; a view that fails costs that view only.
 
     Everything is written to a temporary folder and then moved into place. Runs take turns: a second one waits,
     and finds it done.
+
+    Args:
+        count: called during the work; what it counts is in the end about the number of the views' poses.
     """
     folder = sequence_folder(options.root, sequence)
     locks = options.root / PROCESSED / SEQUENCE_LOCKS
@@ -85,7 +92,7 @@ def process_sequence(sequence: Sequence, options: Options, metadata: Metadata) -
                 return before._replace(notices=leftovers)
             try:
                 unfinished.mkdir(parents=True)
-                outcome = make_sequence(sequence, options, metadata, unfinished)
+                outcome = make_sequence(sequence, options, metadata, unfinished, count)
                 if outcome.views:
                     put_in_place(unfinished, folder)
             except OSError as error:  # explained while the disk is still as full
@@ -126,7 +133,7 @@ def put_in_place(unfinished: Path, folder: Path) -> None:
         signal.signal(signal.SIGTERM, handler)
 
 
-def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, folder: Path) -> Outcome:
+def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, folder: Path, count: Count) -> Outcome:
     """Write images, part labels, annot.h5 and preview of a sequence into an empty folder."""
     inputs = input_files(sequence, options)
     kinds, problems = unpacked_kinds(sequence, options)
@@ -134,7 +141,7 @@ def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, fold
     notices: list[str] = []
     for camera in options.cameras:
         try:
-            view, view_problems, view_notices = make_view(sequence, camera, options, metadata, folder, kinds)
+            view, view_problems, view_notices = make_view(sequence, camera, options, metadata, folder, kinds, count)
         except FrameRuleError as problem:  # not the fault of a view, so it is reported once
             return Outcome(0, 0, [f"{sequence}: {problem}"], [])
         except TaskError as problem:
@@ -192,7 +199,7 @@ def write_preview(folder: Path) -> None:
 
 
 def make_view(
-    sequence: Sequence, camera: str, options: Options, metadata: Metadata, folder: Path, kinds: set[str]
+    sequence: Sequence, camera: str, options: Options, metadata: Metadata, folder: Path, kinds: set[str], count: Count
 ) -> tuple[View, list[str], list[str]]:
     """Write one camera's images and part labels; return its annotations, and problems and notices about its segments.
 
@@ -215,7 +222,15 @@ def make_view(
     images = folder / IMAGES / camera
     images.mkdir(parents=True)
     sizes = metadata.sizes_of(sequence.subject, camera)
-    video_frames, size = write_images(file(VIDEOS), frames.tolist(), images, len(universal), sizes)
+    # As many frames as it has poses are counted for a view: for the video as far as it is needed, and for part labels.
+    cost_of_images = FRAMES_PER_IMAGE * len(frames)
+    cost_of_labels = cost_of_images if PART_LABELS in kinds else 0
+    counted_for_labels = len(universal) * cost_of_labels / (len(universal) + cost_of_images + cost_of_labels)
+    each_frame = (len(universal) - counted_for_labels) / (frames[-1] + 1)
+    each_label = counted_for_labels / len(frames)
+    video_frames, size = write_images(
+        file(VIDEOS), frames.tolist(), images, len(universal), sizes, count=lambda passed: count(passed * each_frame)
+    )
 
     boxes = None
     problems: list[str] = []
@@ -227,7 +242,9 @@ def make_view(
         notices += box_notices + compare_count(file(BOXES), BOX_VARIABLE, len(universal))
     if PART_LABELS in kinds:
         labels = folder / PART_LABEL_IMAGES / camera
-        label_problems, label_notices = write_part_labels(file(PART_LABELS), frames, size, labels)
+        label_problems, label_notices = write_part_labels(
+            file(PART_LABELS), frames, size, labels, count=lambda read: count(read * each_label)
+        )
         problems, notices = problems + label_problems, notices + label_notices
         notices += compare_count(file(PART_LABELS), PART_LABEL_VARIABLE, len(universal))
 

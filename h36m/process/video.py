@@ -25,7 +25,7 @@ from h36m.process.packets import (
     packets_of,
     read_packet_facts,
 )
-from h36m.progress import count_of, is_or_are
+from h36m.progress import Count, count_of, is_or_are
 
 # H.264 that begins with an open group frees pictures that it never had; were one needed, another error would say so.
 HARMLESS_REPORT = "mmco: unref short failure"
@@ -47,6 +47,7 @@ def write_images(
     poses: int = 0,
     sizes: Sequence[tuple[int, int]] = (),
     qscale: int = JPEG_QSCALE,
+    count: Count = lambda frames: None,
 ) -> Written:
     """Write the wanted frames of a video as `img_%06d.jpg`, frame 0 as number 1; each whole or not at all.
 
@@ -57,6 +58,7 @@ def write_images(
         poses: how many frames the video must have at least, whichever are wanted.
         sizes: which sizes (height, width) its frames may have; none for any. All of them have the same.
         qscale: 1 (best) to 31, FFmpeg's scale.
+        count: called after each image with the frames of the video that were passed for it.
 
     Raises:
         TaskError: as `decode_frames`, or the frames have another size.
@@ -68,7 +70,7 @@ def write_images(
         nonlocal found
         found = yield from decode_frames(video, wanted, poses)
 
-    size = None
+    size, passed = None, 0
     for index, frame in decode_and_count():
         if size is None and sizes and (frame.height, frame.width) not in sizes:
             raise _other_size(video, sizes, frame)
@@ -83,6 +85,8 @@ def write_images(
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
+        count(index + 1 - passed)
+        passed = index + 1
     assert size is not None, "at least one frame is wanted"
     return Written(found, size)
 

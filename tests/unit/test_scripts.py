@@ -32,6 +32,7 @@ from h36m.dataset import (
 )
 from h36m.errors import UsageError
 from h36m.metadata import load_metadata
+from h36m.process.report import Pace, do_work
 from h36m.process.resume import Options, Outcome
 from h36m.process.selection import rule_of_options
 from h36m.sequences import chosen_sequences, share_of
@@ -315,10 +316,35 @@ def test_report_adds_up_and_returns_what_failed(tmp_path, capsys):
         (two, None, "it was killed", "a traceback"),
         (three, Outcome(1, 1, ["a problem"], []), None, None),
     ]
-    assert process_all.report(ended, 3, tmp_path, quiet=False, debug=False) == [f"{two}: it was killed", "a problem"]
-    output = capsys.readouterr().out
-    assert output == f"a notice\n41 frames of 5 views written to {tmp_path / 'processed'}\n"
-    process_all.report(ended, 3, tmp_path, quiet=False, debug=True)
-    assert "a traceback" in capsys.readouterr().out
-    process_all.report(ended, 3, tmp_path, quiet=True, debug=True)
-    assert capsys.readouterr().out == ""
+
+    def work_with(*options: str) -> tuple[list[str], str]:
+        arguments = process_all.build_parser().parse_args(["--root", "a b", *options])
+        problems = do_work(lambda count: ended, dict.fromkeys(SEQUENCES[:3], 9), tmp_path, arguments)
+        return problems, capsys.readouterr().out
+
+    problems, output = work_with()
+    assert problems == [f"{two}: it was killed", "a problem"]
+    a_notice, *summary, next_line = output.splitlines()
+    assert (a_notice, summary) == (
+        "a notice",
+        ["2 of 3 sequences processed in 00:00; 1 failed", f"41 frames of 5 views written to {tmp_path / 'processed'}"],
+    )
+    assert next_line.startswith("next: python3 ") and "export_all.py FORMAT --root 'a b'  #" in next_line
+    assert "a traceback" in work_with("--debug")[1]
+    assert work_with("--debug", "--quiet")[1] == ""
+
+
+def test_time_left_counts_frames_of_a_subject_by_what_they_take():
+    """S1's take 60 ms, S9's 10 ms; S5's sequence fails, which says nothing of the time that others take."""
+    train, test = ([each for each in SEQUENCES if each.subject == subject][:3] for subject in ("S1", "S9"))
+    failed = next(each for each in SEQUENCES if each.subject == "S5")
+    pace, now = Pace(dict.fromkeys([*train, *test, failed], 1000)), 0.0
+    pace.count(failed, 2000, now)
+    for sequence, milliseconds, count in ((train[0], 60, 1000), (test[0], 10, 1000), (train[1], 60, 500)):
+        pace.count(sequence, 0, now)
+        for _ in range(count // 50):
+            now += 50 * milliseconds / 1000
+            pace.count(sequence, 50, now)
+    done, total = pace.done_and_total()
+    part = 100 / 210  # seconds
+    assert (done - 1000) / (total - 1000) == pytest.approx(part)
