@@ -42,7 +42,7 @@ from h36m.metadata import Metadata, load_metadata
 from h36m.parallel.cores import available_cores
 from h36m.parallel.workers import run_in_processes
 from h36m.process.annotations import read_attributes
-from h36m.process.s9 import SHIFTED_SUBJECT, is_shifted
+from h36m.s9 import SHIFTED_SUBJECT, is_shifted
 from h36m.storage import cleared, free_name, reason_of, rename_durably
 
 FORMATS: dict[str, ModuleType] = {
