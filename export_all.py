@@ -26,7 +26,16 @@ from h36m.dataset import (
 )
 from h36m.done import read_record
 from h36m.errors import TaskError, UsageError
-from h36m.export import learnable_triangulation, mmpose, moon, original, pose_baseline, videopose3d
+from h36m.export import (
+    h36m_toolbox,
+    learnable_triangulation,
+    mmpose,
+    moon,
+    original,
+    pose_baseline,
+    semgcn,
+    videopose3d,
+)
 from h36m.export.links import remove_empty, remove_stale, sync_folders
 from h36m.export.record import (
     ExportRecord,
@@ -47,9 +56,11 @@ from h36m.storage import cleared, free_name, reason_of, rename_durably
 
 FORMATS: dict[str, ModuleType] = {
     "videopose3d": videopose3d,
+    "semgcn": semgcn,
     "mmpose": mmpose,
     "3dmppe": moon,
     "learnable-triangulation": learnable_triangulation,
+    "h36m-toolbox": h36m_toolbox,
     "3d-pose-baseline": pose_baseline,
     "original": original,
 }

@@ -210,22 +210,21 @@ def test_second_run_repeats_its_problems_and_notices(make_root):
 
 
 @pytest.mark.parametrize(("format_", "is_problem"), [("3dmppe", True), ("mmpose", False)])
-def test_missing_images_are_named_with_the_option_that_makes_them(make_root, format_, is_problem):
-    """mmpose's lifters read no images; 3DMPPE's loaders stop where one is missing."""
-    root = make_root(subjects=("S1", "S9"))
+def test_missing_images_are_named_with_options_that_make_them(make_root, format_, is_problem):
+    """mmpose's lifters read no images; 3DMPPE's loaders stop where one is missing. No option loses what is there."""
+    root = make_root(subjects=("S1", "S9", "S11"))
     process(root, frames=(0, 7))
-    problems, printed = export(format_, root, "--subjects", "S1", "S9")
-    lines = problems if is_problem else printed.splitlines()
-    (of_s1,) = [line for line in lines if line.startswith("S1: ") and "image" in line]
-    assert of_s1 == (
+    process(root, frames=(1,), subject="S9")
+    problems, printed = export(format_, root, "--subjects", "S1", "S9", "S11")
+    lines = [line for line in (problems if is_problem else printed.splitlines()) if " images of every " in line]
+    counts = ("8 images of every 64th frame", 64) if is_problem else ("24 images of every 5th frame", 5)
+    assert lines == [
         "S1: 16 images of every 5th frame not in processed/S1: Greeting-2, Walking-1; "
-        "run process_all.py --subjects S1 --every 5"
-    )
-    (of_s9,) = [line for line in lines if line.startswith("S9: ") and "image" in line]
-    if format_ == "3dmppe":
-        assert "8 images of every 64th frame" in of_s9 and of_s9.endswith("run process_all.py --subjects S9")
-    else:
-        assert "24 images" in of_s9 and of_s9.endswith("run process_all.py --subjects S9 --every 5")
+        "run process_all.py --subjects S1 --every 5 64 --movement 40",
+        f"S9: {counts[0]} not in processed/S9: Greeting-2, Walking-1; run process_all.py --subjects S9 --every 5 64",
+        f"S11: {counts[0]} not in processed/S11: Greeting-2, Walking-1; "
+        f"run process_all.py --subjects S11 --every {counts[1]}",
+    ]
     assert is_problem or not [problem for problem in problems if "image" in problem]
 
 
