@@ -38,7 +38,7 @@ from h36m.files.segments import BOX_VARIABLE, NO_BOX, count_cells, read_boxes
 from h36m.s9 import correct_boxes, correct_camera_poses, is_shifted
 from h36m.storage import fault_of, is_absent
 
-READ_BY = "learnable-triangulation and its descendants"
+READ_BY = "learnable-triangulation"
 KINDS = (BOXES, POSES_3D)  # the second for the boxes of corrected sequences
 USES_PROCESSED = True
 

@@ -29,7 +29,7 @@ from h36m.export.shared import (
     unpacked_sequences,
 )
 
-READ_BY = "mmpose (Human36mDataset: VideoPose3D, MotionBERT, SimpleBaseline3D configs and top-down ones)"
+READ_BY = "mmpose (Human36mDataset: VideoPose3D, MotionBERT, SimpleBaseline3D; 0.x top-down configs)"
 KINDS = (POSES_2D, POSES_3D)
 USES_PROCESSED = True
 IMAGE_FOLDERS = "images/S*/*"

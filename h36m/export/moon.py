@@ -1,4 +1,4 @@
-"""3DMPPE and its descendants (Moon): COCO's JSON, a set of files for each subject, and images.
+"""3DMPPE and later programs of Moon: COCO's JSON, a set of files for each subject, and images.
 
 annotations/Human36M_subject1_data.json       images, annotations
 annotations/Human36M_subject1_camera.json     "1" to "4": R, t, f, c
@@ -27,7 +27,7 @@ from h36m.export.shared import (
     subject_number,
 )
 
-READ_BY = "3DMPPE PoseNet and RootNet, Integral, I2L-MeshNet, Hand4Whole, OSX, SMPLer-X"
+READ_BY = "3DMPPE PoseNet and RootNet; with SMPL fits I2L-MeshNet, 3DCrowdNet, Hand4Whole, OSX, SMPLer-X"
 KINDS = (POSES_3D_WORLD,)
 USES_PROCESSED = True
 IMAGE_FOLDERS = "images/s_*"
