@@ -75,27 +75,18 @@ def note_missing_images(
 
     Args:
         missing: of the job: where to note it.
-        wanted: the frames that are read.
+        wanted: every N-th frame, of those that have a pose.
         there: the frames that have an image.
         of: what every N-th is read of: "frame".
-        rule: the option of process_all.py that writes these images; without it, one that keeps what is there.
+        rule: the options of process_all.py that write these images and keep the others; by default those for every N-th
+            frame, and where other frames are there, for those of the other customary rules too.
     """
     without, subject = len(set(wanted) - set(there)), sequence.subject
     if without and sequence not in job.unread:
+        others = " --every 5 64 --movement 40" if subject in TRAINING_SUBJECTS else " --every 5 64"
+        rule = rule or (others if set(there) - set(wanted) else f" --every {wanted.step}")
         where = f"of every {wanted.step}th {of} not in {PROCESSED}/{subject}"
-        remedy = f"run process_all.py --subjects {subject}{rule or rule_for(job, subject, wanted.step)}"
-        missing.add(subject, "image", where, remedy, sequence.name, without)
-
-
-def rule_for(job: Job, subject: str, every: int) -> str:
-    """Return options of process_all.py that write every N-th frame, and those of each customary rule where some are.
-
-    Without an option it keeps every 64th frame of the test subjects, and the frames with movement of the others; it
-    refuses a rule that would lose images.
-    """
-    if not (job.root / PROCESSED / subject).is_dir():
-        return f" --every {every}"
-    return " --every 5 64" + (" --movement 40" if subject in TRAINING_SUBJECTS else "")
+        missing.add(subject, "image", where, f"run process_all.py --subjects {subject}{rule}", sequence.name, without)
 
 
 def numbered(beginning: str, frame: int) -> str:
