@@ -19,7 +19,7 @@ from helpers.scripts import run_script
 
 import export_all
 from demo.release import add_cell, open_mat, write_cdf
-from h36m.dataset import BOXES, POSES_2D, POSES_3D, POSES_3D_WORLD, unpacked_file
+from h36m.dataset import BOXES, POSES_2D, POSES_3D, POSES_3D_UNIVERSAL, POSES_3D_WORLD, unpacked_file
 from h36m.errors import TaskError, UsageError
 from h36m.export import learnable_triangulation, record, shared
 from h36m.locks import only_run_in
@@ -28,7 +28,7 @@ from h36m.process.annotations import write_annotations
 
 METADATA = load_metadata()
 CAMERAS = METADATA.camera_ids
-KINDS = (POSES_3D_WORLD, POSES_2D, POSES_3D)
+KINDS = (POSES_3D_WORLD, POSES_2D, POSES_3D, POSES_3D_UNIVERSAL)
 FRAMES = 11  # three of every 5th, one of every 64th
 NAMES = ("Greeting-2", "Walking-1")
 
