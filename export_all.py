@@ -31,7 +31,16 @@ from h36m.dataset import (
 )
 from h36m.done import read_record
 from h36m.errors import TaskError, UsageError
-from h36m.export import learnable_triangulation, mmpose, moon, original, pose_baseline, videopose3d
+from h36m.export import (
+    h36m_toolbox,
+    learnable_triangulation,
+    mmpose,
+    moon,
+    original,
+    pose_baseline,
+    semgcn,
+    videopose3d,
+)
 from h36m.export.links import remove_empty, remove_stale, sync_folders
 from h36m.export.record import (
     ExportRecord,
@@ -47,15 +56,17 @@ from h36m.metadata import Metadata, load_metadata
 from h36m.parallel.cores import available_cores
 from h36m.parallel.workers import run_in_processes
 from h36m.process.annotations import read_attributes
-from h36m.process.s9 import SHIFTED_SUBJECT, is_shifted
 from h36m.progress import Progress, Say, count_of, speaker
+from h36m.s9 import SHIFTED_SUBJECT, is_shifted
 from h36m.storage import cleared, free_name, reason_of, rename_durably
 
 FORMATS: dict[str, ModuleType] = {
     "videopose3d": videopose3d,
+    "semgcn": semgcn,
     "mmpose": mmpose,
     "3dmppe": moon,
     "learnable-triangulation": learnable_triangulation,
+    "h36m-toolbox": h36m_toolbox,
     "3d-pose-baseline": pose_baseline,
     "original": original,
 }

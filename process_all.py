@@ -50,7 +50,7 @@ from h36m.parallel.workers import run_for_dask_worker, run_in_processes
 from h36m.process.annotations import describe
 from h36m.process.report import Start, do_work, next_step
 from h36m.process.resume import Options, Outcome, done_before, input_files
-from h36m.process.s9 import is_shifted
+from h36m.s9 import is_shifted
 from h36m.process.selection import frames_with_movement, rule_of_options
 from h36m.sequences import chosen_sequences, share_of
 from h36m.spelling import read_names

@@ -19,7 +19,7 @@ from helpers.scripts import run_script
 
 import export_all
 from demo.release import add_cell, open_mat, write_cdf
-from h36m.dataset import BOXES, POSES_2D, POSES_3D, POSES_3D_WORLD, unpacked_file
+from h36m.dataset import BOXES, POSES_2D, POSES_3D, POSES_3D_UNIVERSAL, POSES_3D_WORLD, unpacked_file
 from h36m.errors import TaskError, UsageError
 from h36m.export import learnable_triangulation, record, shared
 from h36m.locks import only_run_in
@@ -28,7 +28,7 @@ from h36m.process.annotations import write_annotations
 
 METADATA = load_metadata()
 CAMERAS = METADATA.camera_ids
-KINDS = (POSES_3D_WORLD, POSES_2D, POSES_3D)
+KINDS = (POSES_3D_WORLD, POSES_2D, POSES_3D, POSES_3D_UNIVERSAL)
 FRAMES = 11  # three of every 5th, one of every 64th
 NAMES = ("Greeting-2", "Walking-1")
 
@@ -210,22 +210,21 @@ def test_second_run_repeats_its_problems_and_notices(make_root):
 
 
 @pytest.mark.parametrize(("format_", "is_problem"), [("3dmppe", True), ("mmpose", False)])
-def test_missing_images_are_named_with_the_option_that_makes_them(make_root, format_, is_problem):
-    """mmpose's lifters read no images; 3DMPPE's loaders stop where one is missing."""
+@pytest.mark.parametrize("others", [(), (7,)], ids=["only these", "others too"])
+def test_missing_images_are_named_with_options_that_add_them(make_root, format_, is_problem, others):
+    """mmpose's lifters read no images; 3DMPPE's loaders stop where one is missing. Other images are to stay."""
     root = make_root(subjects=("S1", "S9"))
-    process(root, frames=(0, 7))
+    process(root, frames=(0, *others))
+    process(root, frames=others, subject="S9")
     problems, printed = export(format_, root, "--subjects", "S1", "S9")
-    lines = problems if is_problem else printed.splitlines()
-    (of_s1,) = [line for line in lines if line.startswith("S1: ") and "image" in line]
-    assert of_s1 == (
+    lines = [line for line in (problems if is_problem else printed.splitlines()) if " images of every " in line]
+    count, every = (8, 64) if is_problem else (24, 5)  # 3DMPPE tests with every 64th
+    assert lines == [
         "S1: 16 images of every 5th frame not in processed/S1: Greeting-2, Walking-1; "
-        "run process_all.py --subjects S1 --every 5"
-    )
-    (of_s9,) = [line for line in lines if line.startswith("S9: ") and "image" in line]
-    if format_ == "3dmppe":
-        assert "8 images of every 64th frame" in of_s9 and of_s9.endswith("run process_all.py --subjects S9")
-    else:
-        assert "24 images" in of_s9 and of_s9.endswith("run process_all.py --subjects S9 --every 5")
+        f"run process_all.py --subjects S1 --every 5{' 64 --movement 40' if others else ''}",
+        f"S9: {count} images of every {every}th frame not in processed/S9: Greeting-2, Walking-1; "
+        f"run process_all.py --subjects S9 --every {'5 64' if others else every}",
+    ]
     assert is_problem or not [problem for problem in problems if "image" in problem]
 
 

@@ -27,8 +27,9 @@ from helpers.exports import (
     run_export,
 )
 from helpers.facts import human36m_projection
-from helpers.poses import CAMERA_IDS, PIXELS, WORLD, Sequence, boxes, calibrations, read
-from helpers.scripts import PROJECT
+from helpers.poses import CAMERA, CAMERA_IDS, PIXELS, WORLD, Sequence, boxes, calibrations, pose_file, read, write
+from helpers.releases import linked
+from helpers.scripts import PROJECT, run_script
 from PIL import Image
 
 from demo.figure import read_frame_number
@@ -262,6 +263,40 @@ def test_learnable_triangulation_follows_processed(demo_run, triangulation, tmp_
     assert list(found) == ["S9"] and list(found["S9"]) == ["Greeting-2"]
     for camera_id, of_view in whole["S9"]["Greeting-2"].items():
         assert_same(found["S9"]["Greeting-2"][camera_id], of_view)
+
+
+def test_learnable_triangulation_boxes_are_corrected_with_the_labels(demo_run, tmp_path):
+    """--correct-s9 moves the boxes of all frames as it moves those of annot.h5; a frame without a pose has none."""
+    sequence, root = GREETING_9, linked(demo_run / "data", tmp_path / "root")
+    options = ("--subjects", "S9", "--actions", "Greeting-2", "--correct-s9")
+    assert run_script("process_all.py", "--root", root, *options).returncode == 0
+    published = boxes(demo_run / "data" / "extracted", sequence, CAMERA_IDS[0])
+    assert run_export(root, "learnable-triangulation", tmp_path / "out", ["S9"])
+    found = np.load(tmp_path / "out" / BOXES, allow_pickle=True).item()["S9"]["Greeting-2"]
+    with h5py.File(root / "processed/S9/Greeting-2/annot.h5") as annotations:
+        rows = zip(*(annotations[name][...] for name in ("camera", "frame", "bbox")), strict=True)
+    for camera_id, number, (left, top, right, bottom) in rows:
+        assert found[str(camera_id)][number - 1].tolist() == [top, left, bottom, right]
+    for view, camera_id in enumerate(CAMERA_IDS):
+        camera = calibrations()["S9", camera_id]
+        seen = read(root / "extracted", CAMERA, sequence, camera_id)[:, 0].astype(float)
+        moved = seen + camera.rotation @ (-200, 0, 0)
+        before, after = (human36m_projection(each, camera.matrix, camera.distortion) for each in (seen, moved))
+        offset = np.rint(after - before)[:, ::-1].astype(int)
+        assert (np.hypot(*offset.T) > 10).all()
+        expected = boxes(demo_run / "data" / "extracted", sequence, camera_id) + np.tile(offset, 2)
+        height = (1002, 1000, 1000, 1002)[view]
+        np.testing.assert_array_equal(found[camera_id], expected.clip(0, [height, 1000, height, 1000]))
+
+    poses = read(root / "extracted", CAMERA, sequence, CAMERA_IDS[0])
+    write(root / "extracted", CAMERA, sequence, CAMERA_IDS[0], poses[:-3])
+    pose_file(root / "extracted", CAMERA, sequence, CAMERA_IDS[1]).unlink()
+    lines = run_export(root, "learnable-triangulation", tmp_path / "out", ["S9"])
+    assert len([line for line in lines if line.startswith(f"S9 Greeting-2 {CAMERA_IDS[1]}: no boxes: ")]) == 1
+    again = np.load(tmp_path / "out" / BOXES, allow_pickle=True).item()["S9"]["Greeting-2"]
+    assert list(again) == [CAMERA_IDS[0], *CAMERA_IDS[2:]] and len(again[CAMERA_IDS[0]]) == len(published)
+    np.testing.assert_array_equal(again[CAMERA_IDS[0]][:-3], found[CAMERA_IDS[0]][:-3])
+    assert not again[CAMERA_IDS[0]][-3:].any()
 
 
 def replace(file: Path, change) -> None:

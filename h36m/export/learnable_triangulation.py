@@ -12,11 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from h36m.cameras import Camera
 from h36m.dataset import (
     ANNOTATIONS_FILE,
     BOXES,
     EXTRACTED,
     KIND_FACTS,
+    POSES_3D,
     POSES_3D_WORLD,
     PROCESSED,
     SUBJECTS_WITH_GROUND_TRUTH,
@@ -31,11 +33,13 @@ from h36m.export.links import link_to, processed_frames
 from h36m.export.pickles import write_npy
 from h36m.export.shared import Job, image_size, sequences
 from h36m.files.hdf5 import reading
+from h36m.files.poses import read_poses
 from h36m.files.segments import BOX_VARIABLE, NO_BOX, count_cells, read_boxes
+from h36m.s9 import correct_boxes, correct_camera_poses, is_shifted
 from h36m.storage import fault_of, is_absent
 
-READ_BY = "learnable-triangulation and its descendants"
-KINDS = (BOXES,)
+READ_BY = "learnable-triangulation"
+KINDS = (BOXES, POSES_3D)  # the second for the boxes of corrected sequences
 USES_PROCESSED = True
 
 # Its 17 keypoints, of the dataset's 32 joints.
@@ -132,6 +136,14 @@ def rows_of_sequence(job: Job, sequence: Sequence, actions: list[str]) -> np.nda
     return table
 
 
+def is_corrected(job: Job, sequence: Sequence) -> bool:
+    """Return whether processed/ has the poses and boxes of a sequence as --correct-s9 moves them."""
+    if not is_shifted(sequence):
+        return False
+    with reading(annotations_of(job, sequence)) as annotations:
+        return bool(annotations.attrs.get("correct_s9", False))
+
+
 def squared(boxes: np.ndarray) -> np.ndarray:
     """Return square boxes (N, 4), top, left, bottom, right, that may leave the image, as long as the longer side.
 
@@ -169,11 +181,20 @@ def note_missing(job: Job, sequence: Sequence, frames: np.ndarray, views: np.nda
         job.missing.add(subject, "image", "without a box, so the loader skips them", remedy, sequence.name, without)
 
 
+class BoxView(NamedTuple):
+    """A file of boxes to read."""
+
+    camera: str
+    file: Path
+    size: tuple[int, int]  # height, width of its frames
+    correction: tuple[Path, Camera] | None  # of a sequence with corrected poses: the published ones and the camera
+
+
 class BoxTask(NamedTuple):
     """The boxes of a sequence to read."""
 
     sequence: Sequence
-    views: list[tuple[str, Path, tuple[int, int]]]  # camera; .mat file; height, width of its frames
+    views: list[BoxView]
 
 
 def boxes_of_all_frames(job: Job, labelled: Iterable[Sequence]) -> dict[str, dict[str, dict[str, np.ndarray]]]:
@@ -207,11 +228,13 @@ def box_tasks(job: Job, labelled: Iterable[Sequence]) -> list[BoxTask]:
             continue
         where = f"not in {EXTRACTED}/{subject}/{BOXES}, so {BOXES_FILE} lacks them"
         for sequence in of_subject:
-            task = BoxTask(sequence, [])
+            task, is_moved = BoxTask(sequence, []), is_corrected(job, sequence)
             for camera in job.metadata.camera_ids:
                 file = unpacked_file(job.root, sequence, BOXES, camera)
                 if not is_absent(file):
-                    task.views.append((camera, file, image_size(job, subject, camera)))
+                    poses = unpacked_file(job.root, sequence, POSES_3D, camera)
+                    correction = (poses, job.metadata.cameras[subject, camera]) if is_moved else None
+                    task.views.append(BoxView(camera, file, image_size(job, subject, camera), correction))
                 else:
                     job.missing.add(subject, "file", where, remedy, file.name)
             if task.views:
@@ -227,13 +250,19 @@ def boxes_of_sequence(task: BoxTask) -> tuple[dict[str, np.ndarray], list[str]]:
         line for each problem.
     """
     boxes, problems = {}, []
-    for camera, file, size in task.views:
+    for camera, file, size, correction in task.views:
         try:
             frames = np.arange(count_cells(file, BOX_VARIABLE))
+            published = read_poses(correction[0], 3)[: len(frames)] if correction else None
         except TaskError as error:
             problems.append(f"{task.sequence} {camera}: no boxes: {error}")
             continue
         found, of_view, _ = read_boxes(file, frames, size)
+        if correction and published is not None:
+            corrected = correct_camera_poses(published, correction[1])
+            count = len(published)
+            found[:count] = correct_boxes(found[:count], published, corrected, correction[1], size)
+            found[count:] = NO_BOX  # nothing tells how far a frame without a pose is off
         found[found[:, 0] == NO_BOX[0]] = 0
         boxes[camera] = found[:, [1, 0, 3, 2]]
         problems += [f"{task.sequence} {camera}: {problem}" for problem in of_view]

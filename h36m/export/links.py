@@ -40,15 +40,11 @@ def processed_frames(job: Job, sequence: Sequence, camera: str) -> list[int]:
     return sorted(int(match[1]) - 1 for name in names if (match := re.fullmatch(r"img_(\d{6,})\.jpg", name)))
 
 
-def link_images(
-    job: Job, missing: Missing, sequence: Sequence, camera: str, count: int, every: int, beginning: str
-) -> list[int]:
-    """Link the images that processed/ has of a view, and note how many of its customary frames have none.
+def link_images(job: Job, sequence: Sequence, camera: str, count: int, beginning: str) -> list[int]:
+    """Link the images that processed/ has of a view.
 
     Args:
-        missing: of the job: where to note it.
         count: of the view's poses; images of later frames are not linked.
-        every: N, where every N-th frame is customary.
         beginning: of the links' names, see `numbered`, below images/: `S1/S1_Walking.54138969/S1_Walking.54138969_`.
 
     Returns:
@@ -58,13 +54,6 @@ def link_images(
         OSError: a link cannot be made.
     """
     frames = [frame for frame in processed_frames(job, sequence, camera) if frame < count]
-    without = len(set(range(0, count, every)) - set(frames))
-    if without and sequence not in job.unread:
-        subject = sequence.subject
-        # Every 64th frame of the test subjects is what process_all.py keeps without an option.
-        rule = "" if every == 64 and subject not in TRAINING_SUBJECTS else f" --every {every}"
-        where = f"of every {every}th frame not in {PROCESSED}/{subject}"
-        missing.add(subject, "image", where, f"run process_all.py --subjects {subject}{rule}", sequence.name, without)
     if not frames:
         return []
     below, _, start = f"{IMAGES_FOLDER}/{beginning}".rpartition("/")
@@ -77,6 +66,27 @@ def link_images(
         _link_or_copy(job, below, folder / numbered(start, frame), f"{target}{os.sep}{image}", source / image)
     job.images[below] = {numbered(start, frame) for frame in frames}
     return frames
+
+
+def note_missing_images(
+    job: Job, missing: Missing, sequence: Sequence, wanted: range, there: list[int], of: str = "frame", rule: str = ""
+) -> None:
+    """Note how many of the frames of a view that programs read have no image.
+
+    Args:
+        missing: of the job: where to note it.
+        wanted: every N-th frame, of those that have a pose.
+        there: the frames that have an image.
+        of: what every N-th is read of: "frame".
+        rule: the options of process_all.py that write these images and keep the others; by default those for every N-th
+            frame, and where other frames are there, for those of the other customary rules too.
+    """
+    without, subject = len(set(wanted) - set(there)), sequence.subject
+    if without and sequence not in job.unread:
+        others = " --every 5 64 --movement 40" if subject in TRAINING_SUBJECTS else " --every 5 64"
+        rule = rule or (others if set(there) - set(wanted) else f" --every {wanted.step}")
+        where = f"of every {wanted.step}th {of} not in {PROCESSED}/{subject}"
+        missing.add(subject, "image", where, f"run process_all.py --subjects {subject}{rule}", sequence.name, without)
 
 
 def numbered(beginning: str, frame: int) -> str:

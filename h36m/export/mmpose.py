@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from h36m.dataset import MOVING_JOINTS, POSES_2D, POSES_3D, UNPACK_ALL_AGAIN, Sequence
-from h36m.export.links import link_images, numbered
+from h36m.export.links import link_images, note_missing_images, numbered
 from h36m.export.pickles import write_pickle
 from h36m.export.shared import (
     IMAGE_HEIGHTS,
@@ -29,7 +29,7 @@ from h36m.export.shared import (
     unpacked_sequences,
 )
 
-READ_BY = "mmpose (Human36mDataset: VideoPose3D, MotionBERT, SimpleBaseline3D configs and top-down ones)"
+READ_BY = "mmpose (Human36mDataset: VideoPose3D, MotionBERT, SimpleBaseline3D; 0.x top-down configs)"
 KINDS = (POSES_2D, POSES_3D)
 USES_PROCESSED = True
 IMAGE_FOLDERS = "images/S*/*"
@@ -79,9 +79,9 @@ def export_set(job: Job, name: str, subjects: tuple[str, ...], folder: Path) -> 
         if name == "train":
             write_statistics(folder / rate, chosen)
     for view in views:
+        frames = link_images(job, view.sequence, view.camera, len(view.frames), beginning_of_names(view))
         # What is missing is not a problem: lifters read no images, and training from images may use another rate.
-        beginning = beginning_of_names(view)
-        link_images(job, job.unneeded, view.sequence, view.camera, len(view.frames), STEPS["fps10"], beginning)
+        note_missing_images(job, job.unneeded, view.sequence, view.frames[:: STEPS["fps10"]], frames)
     return len(views)
 
 

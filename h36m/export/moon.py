@@ -1,4 +1,4 @@
-"""3DMPPE and its descendants (Moon): COCO's JSON, a set of files for each subject, and images.
+"""3DMPPE and later programs of Moon: COCO's JSON, a set of files for each subject, and images.
 
 annotations/Human36M_subject1_data.json       images, annotations
 annotations/Human36M_subject1_camera.json     "1" to "4": R, t, f, c
@@ -16,7 +16,7 @@ import numpy as np
 
 from h36m.cameras import Camera, to_camera
 from h36m.dataset import MOVING_JOINTS, POSES_3D_WORLD, Sequence
-from h36m.export.links import link_images, numbered
+from h36m.export.links import link_images, note_missing_images, numbered
 from h36m.export.shared import (
     TRAINING_SUBJECTS,
     Job,
@@ -27,7 +27,7 @@ from h36m.export.shared import (
     subject_number,
 )
 
-READ_BY = "3DMPPE PoseNet and RootNet, Integral, I2L-MeshNet, Hand4Whole, OSX, SMPLer-X"
+READ_BY = "3DMPPE PoseNet and RootNet; with SMPL fits I2L-MeshNet, 3DCrowdNet, Hand4Whole, OSX, SMPLer-X"
 KINDS = (POSES_3D_WORLD,)
 USES_PROCESSED = True
 IMAGE_FOLDERS = "images/s_*"
@@ -99,9 +99,10 @@ def link_views(job: Job, sequence: Sequence, count: int) -> tuple[list[int], lis
     ids = enumerate(job.metadata.camera_ids, start=1)
     views = [(number, camera_id) for number, camera_id in ids if not is_damaged(sequence, camera_id)]
     for number, camera_id in views:
+        there = link_images(job, sequence, camera_id, count, beginning_of_names(sequence, number))
         # A missing image is a problem: the loaders fail at an entry without it.
-        beginning = beginning_of_names(sequence, number)
-        frames.update(link_images(job, job.missing, sequence, camera_id, count, every, beginning))
+        note_missing_images(job, job.missing, sequence, range(0, count, every), there)
+        frames.update(there)
     return sorted(frames), views
 
 

@@ -12,7 +12,7 @@ from h36m.export.shared import Job
 from h36m.metadata import METADATA_FILE
 from h36m.storage import fault_of, is_absent
 
-READ_BY = "VideoPose3D's script for source CDF files, PosePile"
+READ_BY = "VideoPose3D's script for source CDF files, PosePile, SPIN"
 KINDS = tuple(KIND_FACTS)
 USES_PROCESSED = False
 

@@ -2,26 +2,31 @@
 
 numpy 2 pickles an array by a function of its module `numpy._core`, which no numpy before 1.26 has, and newer Pythons
 choose a protocol that Python 3.7 cannot read. Here an array is pickled by its public names, `numpy.ndarray` and
-`numpy.dtype`, in protocol 4.
+`numpy.dtype`, in protocol 4 or 3.
 """
 
+import io
 import pickle
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 PROTOCOL = 4  # Python 3.4 and newer
+# Python 3.0 and newer; objects that are written again are referred to by number, whatever was written in between.
+PROTOCOL_OF_LISTS = 3
+LIST_BEGINS, LIST_IS_FIRST, PICKLE_ENDS = b"\x80\x03]", b"q\x00", b"."
 
 
 class Pickler(pickle.Pickler):
     """Pickles arrays by names that all versions of numpy have; loaded arrays are writable."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        super().__init__(file, PROTOCOL)
+    def __init__(self, file: IO[bytes], protocol: int = PROTOCOL) -> None:
+        super().__init__(file, protocol)
         # Without a memo, which would keep a copy of every array until the end.
-        self.fast = True
+        self.fast = protocol == PROTOCOL
 
     def reducer_override(self, value: Any) -> Any:
         """Return how to rebuild an array; everything else is left to pickle."""
@@ -36,6 +41,27 @@ def write_pickle(file: Path, value: Any) -> None:
     """Write an object as `pickle.load` reads it."""
     with file.open("wb") as opened:
         Pickler(opened).dump(value)
+
+
+def write_list(file: Path, parts: Iterable[list]) -> int:
+    """Write the items of some lists as one list, which `pickle.load` reads; memory holds one of the lists only.
+
+    What the items of a part have in common (names, cameras, types) is written once, and is one object when loaded.
+
+    Returns:
+        how many items the list has.
+    """
+    count = 0
+    with file.open("wb") as opened:
+        opened.write(LIST_BEGINS)
+        for part in parts:
+            pickled = io.BytesIO()
+            Pickler(pickled, PROTOCOL_OF_LISTS).dump(part)
+            # All between the beginning and the end of a pickled list appends to the list on top of the stack.
+            opened.write(pickled.getbuffer()[len(LIST_BEGINS + LIST_IS_FIRST) : -len(PICKLE_ENDS)])
+            count += len(part)
+        opened.write(PICKLE_ENDS)
+    return count
 
 
 def write_npy(file: Path, value: dict) -> None:

@@ -32,8 +32,8 @@ from h36m.done import ResultRecord, State, read_record, state_of
 from h36m.errors import TaskError
 from h36m.files.poses import read_poses
 from h36m.locks import locked
-from h36m.process.s9 import is_shifted
 from h36m.process.selection import FrameRule, chosen_frames
+from h36m.s9 import is_shifted
 from h36m.storage import is_absent, is_disk_full, reason_of, write_atomically
 
 # Increased when the written content changes, so that sequences are processed again.

@@ -44,10 +44,10 @@ from h36m.process import annotations
 from h36m.process.part_labels import write_part_labels
 from h36m.process.preview import draw_preview
 from h36m.process.resume import Options, Outcome, done_before, failed, input_files, record_sequence
-from h36m.process.s9 import correct_boxes, correct_camera_poses, correct_world_poses, is_shifted
 from h36m.process.selection import FrameRuleError, chosen_frames
 from h36m.process.video import write_images
 from h36m.progress import Count
+from h36m.s9 import correct_boxes, correct_camera_poses, correct_world_poses, is_shifted
 from h36m.storage import cleared, fault_of, rename_durably, start_writing_files, sync, sync_parents, sync_tree
 
 # Encoding an image takes about as long as decoding 3 frames of H.264, and so do its box and part labels.

@@ -31,7 +31,7 @@ def test_commands_of_each_format_parse_and_end_with_its_export(format_):
     assert unpacked and all(kinds <= each for each in unpacked)
 
 
-@pytest.mark.parametrize("format_", ["videopose3d", "mmpose", "3d-pose-baseline"])
+@pytest.mark.parametrize("format_", ["videopose3d", "semgcn", "mmpose", "3d-pose-baseline"])
 def test_lifters_download_and_unpack_no_more_than_their_poses(format_):
     (_, *download), (_, *extract), *_ = commands(section(format_))
     kinds = set(export_all.FORMATS[format_].KINDS)

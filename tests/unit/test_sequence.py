@@ -21,8 +21,8 @@ from h36m.dataset import (
 from h36m.files.segments import NO_BOX
 from h36m.metadata import load_metadata
 from h36m.process import annotations
-from h36m.process.s9 import SHIFT_MM, correct_boxes, correct_camera_poses, correct_world_poses, is_shifted
 from h36m.process.sequence import View, compare_views, corrected_view, datasets_of, put_in_place
+from h36m.s9 import SHIFT_MM, correct_boxes, correct_camera_poses, correct_world_poses, is_shifted
 
 SEQUENCE = Sequence("S11", 14, 2, "Walking-2", "Walking 1")
 SIZE = HEIGHT, WIDTH = 1002, 1000
