@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from common import ROOT, machine, measure
+from common import ROOT, machine, measure, read_frame_counts
 
 from demo.release import write_cdf
 from h36m.dataset import (
