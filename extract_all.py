@@ -29,7 +29,17 @@ from h36m.cli import (
     run,
     speaker,
 )
-from h36m.dataset import ARCHIVES, EXTRACTED, KIND_FACTS, KINDS, UNPACKED_RECORD, Archive, archive_file, unpacked_folder
+from h36m.dataset import (
+    ARCHIVES,
+    EXTRACTED,
+    KIND_FACTS,
+    KINDS,
+    UNPACKED_RECORD,
+    Archive,
+    archive_file,
+    kinds_option,
+    unpacked_folder,
+)
 from h36m.errors import BadArchiveError, OtherArchiveError, RunStoppedError, TaskError, UnsafeArchiveError, UsageError
 from h36m.extract.unpack import (
     holds_other_files,
@@ -113,7 +123,7 @@ def plan_run(
             elif truncated:
                 plan.problems.append(
                     f"{task.folder}: {count_of(len(truncated), 'file')} {is_or_are(len(truncated))} empty or truncated "
-                    f"({listed(truncated)}); run {KIND_FACTS[kind].script} and extract_all.py again"
+                    f"({listed(truncated)}); run {KIND_FACTS[kind].script} and extract_all.py again{kinds_option(kind)}"
                 )
             else:
                 plan.done.append(task)
@@ -134,11 +144,12 @@ def report_absent(absent: list[Task], subjects: list[str], say: Say, asked_for: 
         if not missing:
             continue
         folder, names = missing[0].file.parent, " ".join(task.file.name for task in missing)
-        lines = [f"not in {folder}: {names}; run {facts.script} to download missing archives"]
+        script = f"{facts.script}{kinds_option(kind)}"
+        lines = [f"not in {folder}: {names}; run {script} to download missing archives"]
         lines += near_misses(folder, [task.archive for task in missing])
         misplaced = [
             f"{task.folder}: its {facts.extension} files are not at the top of this folder, where process_all.py looks;"
-            f" move them there, or remove the folder and run {facts.script} and this script"
+            f" move them there, or remove the folder and run {script} and this script"
             for task in missing
             if task.folder.is_dir()
         ]
@@ -262,7 +273,7 @@ def delete_archive(task: Task) -> list[str]:
 
 def remedy(task: Task, fault: BadArchiveError) -> str:
     """Return the remedy for a bad archive: to download it again only if that gives another file."""
-    script = KIND_FACTS[task.archive.kind].script
+    script = f"{KIND_FACTS[task.archive.kind].script}{kinds_option(task.archive.kind)}"
     if isinstance(fault, UnsafeArchiveError):
         return "the official archives do not contain this; check its source"
     if isinstance(fault, OtherArchiveError):

@@ -79,15 +79,18 @@ def add_kinds_option(parser: argparse.ArgumentParser, kinds: Sequence[str]) -> N
     """Add `--kinds`, whose value is None where it is not given.
 
     Args:
-        kinds: of `h36m.dataset.KINDS`, those that the script handles.
+        kinds: of `h36m.dataset.KINDS`, those that the script handles; it also takes those of the same scripts that
+            are selected by name only.
     """
+    scripts = {KIND_FACTS[kind].script for kind in kinds}
+    by_name = [kind for kind, facts in KIND_FACTS.items() if facts.is_by_name_only and facts.script in scripts]
 
     def kind(text: str) -> str:
-        if text in kinds:
+        if text in (*kinds, *by_name):
             return text
         if text in KIND_FACTS:
             raise argparse.ArgumentTypeError(f"{text}: downloaded by {KIND_FACTS[text].script}; use that script")
-        raise argparse.ArgumentTypeError(f"unknown kind {text!r}; choose from {', '.join(kinds)}")
+        raise argparse.ArgumentTypeError(f"unknown kind {text!r}; choose from {', '.join((*kinds, *by_name))}")
 
     parser.add_argument(
         "--kinds",
@@ -95,7 +98,7 @@ def add_kinds_option(parser: argparse.ArgumentParser, kinds: Sequence[str]) -> N
         action=StoreOnce,
         type=kind,
         metavar="KIND",
-        help=f"kinds of archive, default: {' '.join(kinds)}",
+        help=f"kinds of archive, default: {' '.join(kinds)}; only by name: {' '.join(by_name)}",
     )
 
 

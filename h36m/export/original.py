@@ -7,6 +7,7 @@ metadata.xml, Release-v1.2/metadata.xml
 import shutil
 
 from h36m.dataset import EXTRACTED, KIND_FACTS, Archive, unpacked_folder
+from h36m.dataset import KINDS as USUAL_KINDS
 from h36m.export.links import link_to
 from h36m.export.shared import Job
 from h36m.metadata import METADATA_FILE
@@ -19,6 +20,8 @@ USES_PROCESSED = False
 
 def export(job: Job) -> int:
     """Link the folder of each kind that is unpacked. A kind that no subject has is not needed, and not missing.
+
+    Kinds that only `--kinds` selects are never missing.
 
     Returns:
         how many folders were linked.
@@ -33,7 +36,7 @@ def export(job: Job) -> int:
         link_to(job, unpacked_folder(job.root, archive), job.out / archive.subject / inner)
     wanted = {archive.kind for archive in there}
     for subject in job.subjects:
-        absent = [kind for kind in KINDS if kind in wanted and Archive(kind, subject) not in there]
+        absent = [kind for kind in USUAL_KINDS if kind in wanted and Archive(kind, subject) not in there]
         if absent or not wanted:
             names, where = ", ".join(absent) or "left out, nothing", job.root / EXTRACTED / subject
             job.record.problems.append(f"{subject}: {names} not in {where}; run extract_all.py")
