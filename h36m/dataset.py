@@ -88,8 +88,8 @@ def kinds_of_script(script: str) -> tuple[str, ...]:
 
 def kinds_option(*kinds: str) -> str:
     """Return what a command needs to deal with some kinds: ` --kinds Poses_D3_Angles`, or nothing for usual kinds."""
-    by_name = [kind for kind in kinds if kind in KIND_FACTS and KIND_FACTS[kind].is_by_name_only]
-    return f" --kinds {' '.join(by_name)}" if by_name else ""
+    is_needed = any(kind in KIND_FACTS and KIND_FACTS[kind].is_by_name_only for kind in kinds)
+    return f" --kinds {' '.join(kinds)}" if is_needed else ""
 
 
 # The site's own numbering of the subjects.
