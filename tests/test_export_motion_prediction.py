@@ -1,6 +1,7 @@
 """The exponential maps of export_all.py motion-prediction, against matrices built from tests/facts."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,10 @@ from helpers.angles import ALWAYS_ZERO, ANGLES, OFFSETS, assert_rows, make_angle
 from helpers.exports import files_in, run_export
 from helpers.poses import WORLD, Sequence, sequences, write
 from helpers.scripts import run_script
+
+import export_all
+from h36m.errors import UsageError
+from h36m.metadata import load_metadata
 
 SUBJECTS = ("S1", "S9")
 WALKING, EATING = Sequence("S1", 14, 1, "Walking 1"), Sequence("S1", 4, 1, "Eating 2")
@@ -206,6 +211,14 @@ def test_missing_and_damaged_angles_are_named_with_commands_that_help(tmp_path):
     assert f"run download_all.py --kinds Poses_D3_Angles and {extract}\n" in ended.stderr
     assert re.search(rf"S1: 28 sequences not in extracted/S1: .*; run {extract}\n", ended.stderr)
     assert re.search(rf"S1 Walking-2: left out: .*, 78\), found \(1, 20, 77\); .* run {extract}\n", ended.stderr)
+
+
+def test_metadata_without_the_skeleton_of_angles_exits_2(tmp_path, monkeypatch):
+    root = make(tmp_path, {WALKING: make_angles(20)})
+    monkeypatch.setattr(export_all, "load_metadata", lambda: replace(load_metadata(), angle_channels=()))
+    with pytest.raises(UsageError, match="<skel_angles>"):
+        run_export(root, "motion-prediction", tmp_path / "out", ["S1"])
+    assert files_in(tmp_path / "out") == set()
 
 
 def test_files_of_another_origin_leave_the_folders_of_data(tmp_path):
