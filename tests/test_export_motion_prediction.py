@@ -154,7 +154,7 @@ def step_of_the_last(count: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_angles_that_do_not_give_the_positions_are_refused_with_the_figure(tmp_path, wrong):
+def test_angles_of_other_positions_are_refused_with_the_figure(tmp_path, wrong):
     """It costs this sequence only; 420 frames are more than are compared, and the last is always one of them."""
     right = make_angles(420 if "last frame" in wrong else 20)
     root = make(tmp_path, {WALKING: right, OTHER: right})
