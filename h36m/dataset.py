@@ -49,7 +49,9 @@ POSES_AND_VIDEOS_SCRIPT, SEGMENTS_SCRIPT = "download_all.py", "download_seg_mat_
 
 KIND_FACTS = {
     POSES_2D: Kind(POSES_AND_VIDEOS_SCRIPT, "Poses/D2_Positions", "MyPoseFeatures/D2_Positions", ".cdf"),
-    POSES_3D_WORLD: Kind(POSES_AND_VIDEOS_SCRIPT, "Poses/D3_Positions", "MyPoseFeatures/D3_Positions", ".cdf", False),
+    POSES_3D_WORLD: Kind(
+        POSES_AND_VIDEOS_SCRIPT, "Poses/D3_Positions", "MyPoseFeatures/D3_Positions", ".cdf", has_views=False
+    ),
     POSES_3D: Kind(POSES_AND_VIDEOS_SCRIPT, "Poses/D3_Positions_mono", "MyPoseFeatures/D3_Positions_mono", ".cdf"),
     POSES_3D_UNIVERSAL: Kind(
         POSES_AND_VIDEOS_SCRIPT,
@@ -62,7 +64,12 @@ KIND_FACTS = {
     # The name of the last inner folder is not published; the synthetic archives of tests and demo use this one.
     PART_LABELS: Kind(SEGMENTS_SCRIPT, "Segments/mat_gt_pl", "MySegmentsMat/ground_truth_pl", ".mat"),
     POSES_3D_ANGLES: Kind(
-        POSES_AND_VIDEOS_SCRIPT, "Poses/D3_Angles", "MyPoseFeatures/D3_Angles", ".cdf", False, is_by_name_only=True
+        POSES_AND_VIDEOS_SCRIPT,
+        "Poses/D3_Angles",
+        "MyPoseFeatures/D3_Angles",
+        ".cdf",
+        has_views=False,
+        is_by_name_only=True,
     ),
     "Poses_D3_Angles_mono": Kind(
         POSES_AND_VIDEOS_SCRIPT,
@@ -72,7 +79,12 @@ KIND_FACTS = {
         is_by_name_only=True,
     ),
     "Poses_RawAngles": Kind(
-        POSES_AND_VIDEOS_SCRIPT, "Poses/RawAngles", "MyPoseFeatures/RawAngles", ".cdf", False, is_by_name_only=True
+        POSES_AND_VIDEOS_SCRIPT,
+        "Poses/RawAngles",
+        "MyPoseFeatures/RawAngles",
+        ".cdf",
+        has_views=False,
+        is_by_name_only=True,
     ),
     SILHOUETTES: Kind(
         SEGMENTS_SCRIPT, "Segments/mat_gt_bs", "MySegmentsMat/ground_truth_bs", ".mat", is_by_name_only=True

@@ -7,7 +7,6 @@ metadata.xml, Release-v1.2/metadata.xml
 import shutil
 
 from h36m.dataset import EXTRACTED, KIND_FACTS, Archive, unpacked_folder
-from h36m.dataset import KINDS as USUAL_KINDS
 from h36m.export.links import link_to
 from h36m.export.shared import Job
 from h36m.metadata import METADATA_FILE
@@ -35,8 +34,9 @@ def export(job: Job) -> int:
         inner = KIND_FACTS[archive.kind].inner_folder
         link_to(job, unpacked_folder(job.root, archive), job.out / archive.subject / inner)
     wanted = {archive.kind for archive in there}
+    by_name = {kind for kind in KINDS if KIND_FACTS[kind].is_by_name_only}
     for subject in job.subjects:
-        absent = [kind for kind in USUAL_KINDS if kind in wanted and Archive(kind, subject) not in there]
+        absent = [kind for kind in KINDS if kind in wanted - by_name and Archive(kind, subject) not in there]
         if absent or not wanted:
             names, where = ", ".join(absent) or "left out, nothing", job.root / EXTRACTED / subject
             job.record.problems.append(f"{subject}: {names} not in {where}; run extract_all.py")
