@@ -36,6 +36,7 @@ from h36m.export import (
     learnable_triangulation,
     mmpose,
     moon,
+    motion_prediction,
     original,
     pose_baseline,
     semgcn,
@@ -68,6 +69,7 @@ FORMATS: dict[str, ModuleType] = {
     "learnable-triangulation": learnable_triangulation,
     "h36m-toolbox": h36m_toolbox,
     "3d-pose-baseline": pose_baseline,
+    "motion-prediction": motion_prediction,
     "original": original,
 }
 
@@ -171,9 +173,11 @@ def place(job: Job, say: Say) -> None:
     for name in files:
         path = out / name
         if path.is_dir() or (path.exists() and name not in before.files):
-            aside = free_name(path.with_name(f"{path.name}.old"))
+            first, *rest = Path(name).parts
+            aside = free_name(out.joinpath(f"{first}.old", *rest))  # some programs read every file of a folder
+            aside.parent.mkdir(parents=True, exist_ok=True)
             path.rename(aside)
-            say(f"{path}: the existing file was not created by this script; renamed to {aside.name}")
+            say(f"{path}: the existing file was not created by this script; renamed to {aside.relative_to(out)}")
     # From the first move on, the record has the new names too: this run may be killed.
     write_record(record_file(out, job.format), replace(before, settings={}, files=before.files | files))
     for name in files:
@@ -216,7 +220,7 @@ def notices_of(job: Job) -> list[str]:
     notices = job.unneeded.lines()
     if notices and not (job.root / PROCESSED).is_dir():
         notices = [f"no images are linked: {PROCESSED}/ does not exist; if you need images, run process_all.py first"]
-    if SHIFTED_SUBJECT not in job.subjects or job.format == "original":
+    if SHIFTED_SUBJECT not in job.subjects or job.format in ("motion-prediction", "original"):
         return notices
     shifted = [sequence for sequence in job.metadata.sequences_of(SHIFTED_SUBJECT) if is_shifted(sequence)]
     if job.format != "learnable-triangulation":

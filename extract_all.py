@@ -22,7 +22,17 @@ from typing import NamedTuple
 from h36m.archives.members import is_in_place, listed
 from h36m.archives.near_misses import near_misses, unfinished_download
 from h36m.cli import add_kinds_option, argument_parser, positive_integer, run
-from h36m.dataset import ARCHIVES, EXTRACTED, KIND_FACTS, KINDS, UNPACKED_RECORD, Archive, archive_file, unpacked_folder
+from h36m.dataset import (
+    ARCHIVES,
+    EXTRACTED,
+    KIND_FACTS,
+    KINDS,
+    UNPACKED_RECORD,
+    Archive,
+    archive_file,
+    kinds_option,
+    unpacked_folder,
+)
 from h36m.errors import BadArchiveError, OtherArchiveError, RunStoppedError, TaskError, UnsafeArchiveError, UsageError
 from h36m.extract.unpack import (
     holds_other_files,
@@ -107,7 +117,7 @@ def plan_run(
             elif truncated:
                 plan.problems.append(
                     f"{task.folder}: {count_of(len(truncated), 'file')} {is_or_are(len(truncated))} empty or truncated "
-                    f"({listed(truncated)}); run {KIND_FACTS[kind].script} and extract_all.py again"
+                    f"({listed(truncated)}); run {KIND_FACTS[kind].script} and extract_all.py again{kinds_option(kind)}"
                 )
             else:
                 plan.done.append(task)
@@ -128,11 +138,12 @@ def report_absent(absent: list[Task], subjects: list[str], say: Say, asked_for: 
         if not missing:
             continue
         folder, names = missing[0].file.parent, " ".join(task.file.name for task in missing)
-        lines = [f"not in {folder}: {names}; run {facts.script} to download missing archives"]
+        script = f"{facts.script}{kinds_option(kind)}"
+        lines = [f"not in {folder}: {names}; run {script} to download missing archives"]
         lines += near_misses(folder, [task.archive for task in missing])
         misplaced = [
             f"{task.folder}: its {facts.extension} files are not at the top of this folder, where process_all.py looks;"
-            f" move them there, or remove the folder and run {facts.script} and this script"
+            f" move them there, or remove the folder and run {script} and this script"
             for task in missing
             if task.folder.is_dir()
         ]
@@ -256,7 +267,7 @@ def delete_archive(task: Task) -> list[str]:
 
 def remedy(task: Task, fault: BadArchiveError) -> str:
     """Return the remedy for a bad archive: to download it again only if that gives another file."""
-    script = KIND_FACTS[task.archive.kind].script
+    script = f"{KIND_FACTS[task.archive.kind].script}{kinds_option(task.archive.kind)}"
     if isinstance(fault, UnsafeArchiveError):
         return "the official archives do not contain this; check its source"
     if isinstance(fault, OtherArchiveError):

@@ -34,6 +34,7 @@ from h36m.dataset import (
     BOXES,
     EXTRACTED,
     KIND_FACTS,
+    KINDS,
     PART_LABEL_IMAGES,
     PART_LABELS,
     POSES_2D,
@@ -170,8 +171,8 @@ def look_at_subject(subject: str, options: Options) -> tuple[list[str], bool]:
     if is_absent(folder) or fault_of(folder):
         return [fault_of(folder) or f"{subject}: there is no folder {folder}, see --subjects"], False
     lines, absent, is_possible = [], [], True
-    for kind, facts in KIND_FACTS.items():
-        place = unpacked_folder(options.root, Archive(kind, subject))
+    for kind in KINDS:
+        facts, place = KIND_FACTS[kind], unpacked_folder(options.root, Archive(kind, subject))
         is_needed = not facts.is_optional and kind != POSES_3D_WORLD
         if is_absent(place):
             absent += [kind] if is_needed else []

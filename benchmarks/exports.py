@@ -18,13 +18,16 @@ from common import ROOT, machine, measure, read_frame_counts
 from demo.release import write_cdf
 from h36m.dataset import (
     JOINTS,
+    KIND_FACTS,
     POSES_2D,
     POSES_3D,
+    POSES_3D_ANGLES,
     POSES_3D_UNIVERSAL,
     POSES_3D_WORLD,
     SUBJECTS_WITH_GROUND_TRUTH,
     unpacked_file,
 )
+from h36m.export.motion_prediction import joint_quaternions, positions, rotation_vectors
 from h36m.metadata import load_metadata
 
 # The kinds that each format reads.
@@ -34,6 +37,7 @@ FORMATS = {
     "3d-pose-baseline": (POSES_3D_WORLD,),
     "mmpose": (POSES_2D, POSES_3D),
     "h36m-toolbox": (POSES_2D, POSES_3D_UNIVERSAL, POSES_3D),
+    "motion-prediction": (POSES_3D_ANGLES, POSES_3D_WORLD),
 }
 MOST_MEGABYTES = 150
 MOST_READINGS = 2  # an export may take as long as reading its files twice
@@ -42,10 +46,10 @@ READ_ALL = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from h36m.files.poses import read_poses
+from h36m.files.poses import read_numbers
 for kind in sys.argv[3:]:
     for file in sorted(Path(sys.argv[2]).glob(f"extracted/*/{kind}/*.cdf")):
-        read_poses(file, 2 if kind == "Poses_D2_Positions" else 3)
+        read_numbers(file, {"Poses_D2_Positions": 64, "Poses_D3_Angles": 78}.get(kind, 96))
 """
 
 
@@ -55,20 +59,33 @@ def pose_counts(divisor: int) -> dict[tuple[str, int, int], int]:
 
 
 def make_poses(root: Path, counts: dict[tuple[str, int, int], int]) -> None:
-    """Write the CDF files of all sequences, with arbitrary float32 numbers."""
+    """Write the CDF files of all sequences, with arbitrary float32 numbers; those of the world are of the angles."""
     metadata, chance = load_metadata(), np.random.default_rng(0)
     longest = max(counts.values())
     pixels = chance.uniform(200, 800, (longest, JOINTS, 2)).astype(np.float32)
     mm = chance.uniform(-2000, 2000, (longest, JOINTS, 3)).astype(np.float32)
+    angles = chance.uniform(-180, 180, (longest, 78)).astype(np.float32)
+    for joint in (2, 4, 7, 9, 18, 26):  # in the dataset, these turn about x only
+        angles[:, metadata.angle_channels[joint][1:]] = 0
+    for joint in (20, 22, 28, 30):
+        angles[:, metadata.angle_channels[joint]] = 0
+    vectors, lengths = rotation_vectors(joint_quaternions(angles, metadata)), np.full(JOINTS, 200)
+    world = positions(angles[:, :3], vectors, lengths, metadata).astype(np.float32)
+    numbers_of_kinds = {
+        POSES_2D: pixels,
+        POSES_3D: mm,
+        POSES_3D_UNIVERSAL: mm,
+        POSES_3D_ANGLES: angles,
+        POSES_3D_WORLD: world,
+    }
     for subject in SUBJECTS_WITH_GROUND_TRUTH:
         for sequence in metadata.sequences_of(subject):
             count = counts[subject, sequence.action, sequence.subaction]
-            kinds = (POSES_2D, POSES_3D, POSES_3D_UNIVERSAL)
-            views = [(kind, camera) for kind in kinds for camera in metadata.camera_ids]
-            for kind, camera in [(POSES_3D_WORLD, ""), *views]:
-                file = unpacked_file(root, sequence, kind, camera)
-                file.parent.mkdir(parents=True, exist_ok=True)
-                write_cdf(file, (pixels if kind == POSES_2D else mm)[:count])
+            for kind, numbers in numbers_of_kinds.items():
+                for camera in metadata.camera_ids if KIND_FACTS[kind].has_views else ("",):
+                    file = unpacked_file(root, sequence, kind, camera)
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    write_cdf(file, numbers[:count])
 
 
 def main() -> None:

@@ -110,17 +110,21 @@ def add_kinds_option(parser: argparse.ArgumentParser, kinds: Sequence[str]) -> N
     """Add `--kinds`, whose value is None where it is not given.
 
     Args:
-        kinds: of `h36m.dataset.KINDS`, those that the script handles.
+        kinds: of `h36m.dataset.KINDS`, those that the script handles; it also takes those of the same scripts that
+            are selected by name only.
     """
-    others = {kind: facts.script for kind, facts in KIND_FACTS.items() if kind not in kinds}
+    scripts = {KIND_FACTS[kind].script for kind in kinds}
+    by_name = [kind for kind, facts in KIND_FACTS.items() if facts.is_by_name_only and facts.script in scripts]
+    names = [*kinds, *by_name]
+    others = {kind: facts.script for kind, facts in KIND_FACTS.items() if kind not in names}
     parser.add_argument(
         "--kinds",
         nargs="+",
         action=StoreNames,
-        names=kinds,
+        names=names,
         refused={kind: f"{kind}: downloaded by {script}; use that script" for kind, script in others.items()},
         metavar="KIND",
-        help=f"Limit the run to these kinds of archive. Default: {' '.join(kinds)}.",
+        help=f"Limit the run to these kinds of archive. Default: {' '.join(kinds)}. Only by name: {' '.join(by_name)}.",
     )
 
 

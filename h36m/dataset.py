@@ -26,6 +26,8 @@ POSES_3D_UNIVERSAL = "Poses_D3_Positions_mono_universal"
 VIDEOS = "Videos"
 BOXES = "Segments_mat_gt_bb"
 PART_LABELS = "Segments_mat_gt_pl"
+POSES_3D_ANGLES = "Poses_D3_Angles"
+SILHOUETTES = "Segments_mat_gt_bs"
 
 
 class Kind(NamedTuple):
@@ -35,6 +37,8 @@ class Kind(NamedTuple):
     site_path: str  # the `filepath` that the site's file browser expects
     inner_folder: str  # the folder below the subject's inside the archive
     extension: str  # of the files in it
+    has_views: bool = True  # whether a sequence has a file for each camera
+    is_by_name_only: bool = False  # whether only --kinds selects them; process_all.py reads none of these
 
     @property
     def is_optional(self) -> bool:
@@ -46,7 +50,9 @@ POSES_AND_VIDEOS_SCRIPT, SEGMENTS_SCRIPT = "download_all.py", "download_seg_mat_
 
 KIND_FACTS = {
     POSES_2D: Kind(POSES_AND_VIDEOS_SCRIPT, "Poses/D2_Positions", "MyPoseFeatures/D2_Positions", ".cdf"),
-    POSES_3D_WORLD: Kind(POSES_AND_VIDEOS_SCRIPT, "Poses/D3_Positions", "MyPoseFeatures/D3_Positions", ".cdf"),
+    POSES_3D_WORLD: Kind(
+        POSES_AND_VIDEOS_SCRIPT, "Poses/D3_Positions", "MyPoseFeatures/D3_Positions", ".cdf", has_views=False
+    ),
     POSES_3D: Kind(POSES_AND_VIDEOS_SCRIPT, "Poses/D3_Positions_mono", "MyPoseFeatures/D3_Positions_mono", ".cdf"),
     POSES_3D_UNIVERSAL: Kind(
         POSES_AND_VIDEOS_SCRIPT,
@@ -58,13 +64,45 @@ KIND_FACTS = {
     BOXES: Kind(SEGMENTS_SCRIPT, "Segments/mat_gt_bb", "MySegmentsMat/ground_truth_bb", ".mat"),
     # The name of the last inner folder is not published; the synthetic archives of tests and demo use this one.
     PART_LABELS: Kind(SEGMENTS_SCRIPT, "Segments/mat_gt_pl", "MySegmentsMat/ground_truth_pl", ".mat"),
+    POSES_3D_ANGLES: Kind(
+        POSES_AND_VIDEOS_SCRIPT,
+        "Poses/D3_Angles",
+        "MyPoseFeatures/D3_Angles",
+        ".cdf",
+        has_views=False,
+        is_by_name_only=True,
+    ),
+    "Poses_D3_Angles_mono": Kind(
+        POSES_AND_VIDEOS_SCRIPT,
+        "Poses/D3_Angles_mono",
+        "MyPoseFeatures/D3_Angles_mono",
+        ".cdf",
+        is_by_name_only=True,
+    ),
+    "Poses_RawAngles": Kind(
+        POSES_AND_VIDEOS_SCRIPT,
+        "Poses/RawAngles",
+        "MyPoseFeatures/RawAngles",
+        ".cdf",
+        has_views=False,
+        is_by_name_only=True,
+    ),
+    SILHOUETTES: Kind(
+        SEGMENTS_SCRIPT, "Segments/mat_gt_bs", "MySegmentsMat/ground_truth_bs", ".mat", is_by_name_only=True
+    ),
 }
-KINDS = tuple(KIND_FACTS)
+KINDS = tuple(kind for kind, facts in KIND_FACTS.items() if not facts.is_by_name_only)
 
 
 def kinds_of_script(script: str) -> tuple[str, ...]:
-    """Return the kinds of archive that a script downloads: `kinds_of_script("download_all.py")`."""
-    return tuple(kind for kind, facts in KIND_FACTS.items() if facts.script == script)
+    """Return the kinds of archive that a script downloads without `--kinds`: `kinds_of_script("download_all.py")`."""
+    return tuple(kind for kind in KINDS if KIND_FACTS[kind].script == script)
+
+
+def kinds_option(*kinds: str) -> str:
+    """Return what a command needs to deal with some kinds: ` --kinds Poses_D3_Angles`, or nothing for usual kinds."""
+    is_needed = any(kind in KIND_FACTS and KIND_FACTS[kind].is_by_name_only for kind in kinds)
+    return f" --kinds {' '.join(kinds)}" if is_needed else ""
 
 
 # The site's own numbering of the subjects.
@@ -99,7 +137,7 @@ VERIFIED_RECORD = ".checked.json"  # which archives were verified, see h36m.stor
 class Archive(NamedTuple):
     """One archive of the site: all files of one kind of one subject."""
 
-    kind: str  # of KINDS: Videos
+    kind: str  # of KIND_FACTS: Videos
     subject: str  # S1
 
     @property
@@ -155,8 +193,8 @@ class Sequence(NamedTuple):
 
 
 def unpacked_file_name(sequence: Sequence, kind: str, camera: str) -> str:
-    """Return the name of a sequence's file: `Walking 1.54138969.mp4`; `Walking 1.cdf` for world coordinates."""
-    stem = sequence.base if kind == POSES_3D_WORLD else f"{sequence.base}.{camera}"
+    """Return the name of a sequence's file: `Walking 1.54138969.mp4`; `Walking 1.cdf` for a kind without views."""
+    stem = f"{sequence.base}.{camera}" if KIND_FACTS[kind].has_views else sequence.base
     return f"{stem}{KIND_FACTS[kind].extension}"
 
 

@@ -1,5 +1,6 @@
 """Names, skeleton and calibration, read from metadata.xml."""
 
+import math
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,10 @@ class Metadata:
         camera_ids: the four cameras, in the order of the file.
         joint_names: the 32 joints.
         joint_parents: the index of each joint's parent; the root's is its own.
+        angle_channels: where the numbers of a file of joint angles have each joint's angles about x, y and z, from 0;
+            () for a joint without angles; empty where the file has no `<skel_angles>`.
+        bone_directions: the direction from each joint's parent to it, length 1, in the coordinates of its parent's
+            angles; 0 0 0 where both are at one place; empty where the file has no `<skel_angles>`.
         cameras: (subject, camera id) -> Camera, for all 11 subjects; empty where the file has no calibration.
         image_sizes: (subject, camera id) -> (height, width), pixels; empty where the file has no sizes, as the official
             one has none.
@@ -44,6 +49,8 @@ class Metadata:
     camera_ids: tuple[str, ...]
     joint_names: tuple[str, ...]
     joint_parents: tuple[int, ...]
+    angle_channels: tuple[tuple[int, ...], ...]
+    bone_directions: tuple[tuple[float, ...], ...]
     cameras: dict[tuple[str, str], "Camera"]
     image_sizes: dict[tuple[str, str], tuple[int, int]]
 
@@ -85,6 +92,7 @@ def load_metadata(path: Path = METADATA_FILE, with_cameras: bool = True) -> Meta
             (int(_text_of(item.find("id"))), _text_of(item.find("name")), int(_text_of(item.find("parent"))))
             for item in root.findall("skel_pos/tree/item")
         )
+        angles = sorted((int(_text_of(item.find("id"))), item) for item in root.findall("skel_angles/tree/item"))
         if not (sequences and actions and camera_ids and joints):
             raise ValueError("sequences, actions, cameras or joints are not in it")
         calibration = root.findtext(".//w0", default="").strip().strip("[]").split() if with_cameras else ()
@@ -95,6 +103,8 @@ def load_metadata(path: Path = METADATA_FILE, with_cameras: bool = True) -> Meta
             joint_names=tuple(name for _, name, _ in joints),
             # Parents count from 1, ids from 0; the root has parent 0, which is not a joint.
             joint_parents=tuple(max(parent - 1, 0) for _, _, parent in joints),
+            angle_channels=tuple(tuple(int(n) - 1 for n in _numbers(item, "rotInd")) for _, item in angles),
+            bone_directions=tuple(_direction(_numbers(item, "offset")) for _, item in angles),
             cameras=_cameras(list(map(float, calibration)), camera_ids) if calibration else {},
             image_sizes=_image_sizes(root.findall("imagesizes/tr")),
         )
@@ -110,6 +120,17 @@ def _text_of(element: ElementTree.Element | None) -> str:
     if element is None or not element.text:
         raise ValueError("an element is missing or empty")
     return element.text
+
+
+def _numbers(item: ElementTree.Element, name: str) -> list[float]:
+    """Read numbers such as `[5 6 4]`; an empty element has none."""
+    return list(map(float, item.findtext(name, default="").strip("[]").split()))
+
+
+def _direction(offset: list[float]) -> tuple[float, ...]:
+    """Return a vector of length 1 in the direction of an offset, or zeros for an offset of zeros."""
+    length = math.hypot(*offset)
+    return tuple(number / (length or 1) for number in offset)
 
 
 def _image_sizes(rows: list[ElementTree.Element]) -> dict[tuple[str, str], tuple[int, int]]:

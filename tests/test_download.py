@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import stat
 import struct
@@ -20,7 +21,7 @@ from helpers.faulty_site import faulty_site
 from helpers.marks import BOTH, BOTH_AXEL_SLOW, needs_axel
 from helpers.scripts import PROJECT, RECORD_OPENS, run_script, wait_until
 
-from h36m.dataset import BOXES, KINDS, PART_LABELS, POSES_2D, VIDEOS, Archive
+from h36m.dataset import BOXES, KIND_FACTS, KINDS, PART_LABELS, POSES_2D, VIDEOS, Archive, kinds_of_script
 
 
 @pytest.fixture
@@ -146,6 +147,30 @@ def test_only_missing_archives_are_downloaded(tmp_path, one):
         ended = downloads.run("--subjects", "S1")
         assert ended.returncode == 0 and set(site.archives_asked()) == {f"{kind}_S1.tgz" for kind in KINDS[1:4]}
         assert "2 already present, 3 downloaded" in ended.stdout
+
+
+def test_kinds_by_name_only_are_downloaded_and_unpacked_when_named(tmp_path):
+    """No MD5 of them is published; without --kinds they are neither used nor named."""
+    release = small_release(tmp_path / "site", KINDS, ["S1"])
+    by_name = sorted(KIND_FACTS.keys() - set(KINDS))
+    for kind in by_name:
+        small_archive(release / f"{kind}_S1.tgz", Archive(kind, "S1"), 1000)
+    with faulty_site(release) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        for script in ("download_all.py", "download_seg_mat_gt_pl.py"):
+            kinds = [kind for kind in by_name if KIND_FACTS[kind].script == script]
+            for options in ((), ("--kinds", *kinds)):
+                site.requests.clear()
+                ended = downloads.run("--subjects", "S1", *options, script=script)
+                expected = {f"{kind}_S1.tgz" for kind in (kinds if options else kinds_of_script(script))}
+                assert (ended.returncode, set(site.archives_asked())) == (0, expected), ended.text
+    for options, kinds in (((), KINDS), (("--kinds", *by_name), by_name)):
+        ended = run_script("extract_all.py", "--root", downloads.root, "--subjects", "S1", *options)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert set(re.findall(r"(\w+)_S1.tgz: unpacked", ended.stdout)) == set(kinds)
+    assert {path.name for path in (downloads.root / "extracted" / "S1").iterdir()} == {*KINDS, *by_name}
+    ended = run_script("extract_all.py", "--root", downloads.root, "--subjects", "S5", "--kinds", "Poses_RawAngles")
+    assert ended.returncode == 1 and "run download_all.py --kinds Poses_RawAngles to download" in ended.stderr
 
 
 def test_hand_placed_archive_is_verified_once_and_used(tmp_path, one):

@@ -11,7 +11,13 @@ from h36m.dataset import SUBJECTS_WITH_GROUND_TRUTH
 from h36m.errors import UsageError
 from h36m.metadata import METADATA_FILE, load_metadata
 
+CHANNELS = "channels_x_y_z"
 ALL_SUBJECTS = [f"S{number}" for number in range(1, 12)]
+
+
+def offset_of(row: dict[str, str], length: float = 1) -> list[str]:
+    """Return the offset of a row of the skeleton of angles, with another length than 1."""
+    return [str(length * float(row[f"offset_{axis}"])) for axis in "xyz"]
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +39,11 @@ def official_style(tmp_path_factory):
         f"<parent>{int(row['parent']) + 1 if row['joint'] != '0' else 0}</parent></item>"
         for row in table("skeleton.tsv")
     )
+    angles = "".join(
+        f"<item><name>{row['name']}</name><id>{row['joint']}</id><offset>[{' '.join(offset_of(row, 12.5))}]</offset>"
+        f"<axis>[0 0 0]</axis>{f'<rotInd>[{row[CHANNELS]}]</rotInd>' if row[CHANNELS] != '-' else '<rotInd/>'}</item>"
+        for row in table("skeleton_angles.tsv")
+    )
     numbers = []
     for camera in FACTS["cameras"]:
         for subject in ALL_SUBJECTS:
@@ -46,7 +57,7 @@ def official_style(tmp_path_factory):
         f"<?xml version='1.0'?><metadata><version>1.2</version><mapping>{mapping}</mapping>"
         f"<actionnames>{actions}</actionnames><subactionnames><item>1</item></subactionnames>"
         f"<dbcameras><w0>[{' '.join(map(repr, numbers))}]</w0><index2id>{cameras}</index2id></dbcameras>"
-        f"<skel_pos><tree>{joints}</tree></skel_pos><skel_angles><tree><item/></tree></skel_angles></metadata>"
+        f"<skel_pos><tree>{joints}</tree></skel_pos><skel_angles><tree>{angles}</tree></skel_angles></metadata>"
     )
     return load_metadata(file)
 
@@ -67,6 +78,18 @@ def test_every_action_and_every_joint_reads_back(metadata):
     assert metadata.joint_names == tuple(row["name"] for row in skeleton)
     assert metadata.joint_parents == tuple(int(row["parent"]) for row in skeleton)
     assert [int(row["joint"]) for row in skeleton] == list(range(32))
+
+
+def test_skeleton_of_the_angles_reads_back(metadata, official_style):
+    """The lengths of the offsets belong to no subject; parents are those of the positions."""
+    rows = table("skeleton_angles.tsv")
+    assert [(row["name"], int(row["parent"])) for row in rows] == list(
+        zip(metadata.joint_names, metadata.joint_parents, strict=True)
+    )
+    for found in (metadata, official_style):
+        channels = [tuple(int(n) - 1 for n in row[CHANNELS].split()) if row[CHANNELS] != "-" else () for row in rows]
+        assert found.angle_channels == tuple(channels)
+        assert [list(map(str, direction)) for direction in found.bone_directions] == list(map(offset_of, rows))
 
 
 def test_every_number_of_the_calibration_reads_back_for_all_44_cameras(metadata):

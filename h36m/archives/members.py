@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from h36m.dataset import BOXES, KIND_FACTS, PART_LABELS, Archive, subject_of_member
+from h36m.dataset import BOXES, KIND_FACTS, PART_LABELS, SILHOUETTES, Archive, subject_of_member
 from h36m.errors import OtherArchiveError, UnsafeArchiveError
 from h36m.sequences import file_names
 
@@ -48,7 +48,8 @@ def archive_of_member(name: str) -> Archive | None:
     """Return the archive that has a member of this name; None where the name does not tell."""
     path = PurePosixPath(name.replace("\\", "/"))
     subject, folder, kinds = _origin(path)
-    if kinds == [BOXES, PART_LABELS] and path.name != folder:  # it is in a folder, and not in the known one of boxes
+    # It is in a folder, and not in the known ones of boxes and silhouettes.
+    if kinds == [BOXES, PART_LABELS, SILHOUETTES] and path.name != folder:
         kinds = [PART_LABELS]
     return Archive(kinds[0], subject) if subject and len(kinds) == 1 else None
 

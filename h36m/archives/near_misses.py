@@ -12,18 +12,18 @@ from h36m.archives.content import BEGINNING_BYTES, fault_in_beginning, is_tar, m
 from h36m.archives.members import archive_of_member
 from h36m.dataset import (
     KIND_FACTS,
-    KINDS,
     PARTIAL_EXTENSION,
     SITE_SUBJECT_NUMBERS,
     STATE_EXTENSION,
     VERSION_EXTENSION,
     Archive,
+    kinds_option,
 )
 from h36m.errors import BadArchiveError
 from h36m.storage import fault_of
 
 # Archives under their right names, and what the scripts keep next to them: Videos_S1.tgz.part.about.
-_NAMES = "|".join(Archive(kind, subject).name for kind in KINDS for subject in SITE_SUBJECT_NUMBERS)
+_NAMES = "|".join(Archive(kind, subject).name for kind in KIND_FACTS for subject in SITE_SUBJECT_NUMBERS)
 _OUR_OWN = re.compile(rf"\..*|({_NAMES})\.tgz(\.(part|st|changed|rejected)\b.*)?")
 # Appended to an unfinished file's name by Chrome and Edge, Safari (to a folder's), Firefox, old Edge, Opera.
 UNFINISHED_EXTENSIONS = (".crdownload", ".download", PARTIAL_EXTENSION, ".partial", ".opdownload")
@@ -48,8 +48,9 @@ def near_misses(folder: Path, absent: Iterable[Archive]) -> list[str]:
 
 def unfinished_download(archive: Path, kind: str) -> str | None:
     """Return what an archive is and what to do, if it is an unfinished download; None if it is not."""
-    state, script = archive.with_name(archive.name + STATE_EXTENSION), KIND_FACTS[kind].script
+    state = archive.with_name(archive.name + STATE_EXTENSION)
     if state.exists():
+        script = f"{KIND_FACTS[kind].script}{kinds_option(kind)}"
         return f"{archive.name}: an unfinished download (axel's {state.name} is next to it); run {script} to finish it"
     return browser_download(archive)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from h36m.archives.content import BEGINNING_BYTES, fault_in_beginning, read_archive
 from h36m.archives.gzip_stream import CHUNK_BYTES
-from h36m.dataset import ARCHIVE_EXTENSION, ARCHIVES, KINDS, SUBJECTS_WITH_GROUND_TRUTH, Archive
+from h36m.dataset import ARCHIVE_EXTENSION, ARCHIVES, KIND_FACTS, SUBJECTS_WITH_GROUND_TRUTH, Archive
 from h36m.errors import BadArchiveError, UsageError
 from h36m.progress import Say
 
@@ -48,7 +48,7 @@ def read_checksums(path: Path, say: Say) -> dict[str, str]:
         if not match:
             raise UsageError(f"checksums: line {number} of {path} is not 'MD5  {ARCHIVES}/NAME{ARCHIVE_EXTENSION}'")
         checksums[match[2]] = match[1].lower()
-    known = {Archive(kind, subject).file_name for kind in KINDS for subject in SUBJECTS_WITH_GROUND_TRUTH}
+    known = {Archive(kind, subject).file_name for kind in KIND_FACTS for subject in SUBJECTS_WITH_GROUND_TRUTH}
     if unknown := sorted(checksums.keys() - known):
         say(f"{path}: ignoring unknown archives: {', '.join(unknown)}; check their names")
     return checksums

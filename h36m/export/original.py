@@ -20,6 +20,8 @@ USES_PROCESSED = False
 def export(job: Job) -> int:
     """Link the folder of each kind that is unpacked. A kind that no subject has is not needed, and not missing.
 
+    Kinds that only `--kinds` selects are never missing.
+
     Returns:
         how many folders were linked.
     """
@@ -32,8 +34,9 @@ def export(job: Job) -> int:
         inner = KIND_FACTS[archive.kind].inner_folder
         link_to(job, unpacked_folder(job.root, archive), job.out / archive.subject / inner)
     wanted = {archive.kind for archive in there}
+    by_name = {kind for kind in KINDS if KIND_FACTS[kind].is_by_name_only}
     for subject in job.subjects:
-        absent = [kind for kind in KINDS if kind in wanted and Archive(kind, subject) not in there]
+        absent = [kind for kind in KINDS if kind in wanted - by_name and Archive(kind, subject) not in there]
         if absent or not wanted:
             names, where = ", ".join(absent) or "left out, nothing", job.root / EXTRACTED / subject
             job.record.problems.append(f"{subject}: {names} not in {where}; run extract_all.py")

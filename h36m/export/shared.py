@@ -13,15 +13,17 @@ from h36m.dataset import (
     EXTRACTED,
     KIND_FACTS,
     POSES_2D,
+    POSES_3D_ANGLES,
     POSES_3D_WORLD,
     Archive,
     Sequence,
+    kinds_option,
     unpacked_file,
     unpacked_folder,
 )
 from h36m.errors import TaskError
 from h36m.export.record import ExportRecord
-from h36m.files.poses import read_poses
+from h36m.files.poses import read_numbers, read_poses
 from h36m.metadata import Metadata
 from h36m.progress import Progress, count_of
 from h36m.storage import fault_of, is_absent
@@ -112,7 +114,10 @@ def unpacked_sequences(job: Job, kinds: tuple[str, ...]) -> Iterator[Sequence]:
         faults = [fault for folder in folders.values() if (fault := fault_of(folder))]
         of_subject = job.metadata.sequences_of(subject)
         if absent or faults:
-            scripts = " and ".join(dict.fromkeys([*(KIND_FACTS[kind].script for kind in absent), "extract_all.py"]))
+            scripts = " and ".join(
+                f"{script}{kinds_option(*absent)}"
+                for script in dict.fromkeys([*(KIND_FACTS[kind].script for kind in absent), "extract_all.py"])
+            )
             lack = f"no {', '.join(absent)} in {job.root / EXTRACTED / subject}; run {scripts}"
             job.record.problems.append(f"{subject}: left out, {faults[0] if faults else lack}")
             job.progress.update(len(of_subject))
@@ -120,14 +125,14 @@ def unpacked_sequences(job: Job, kinds: tuple[str, ...]) -> Iterator[Sequence]:
         names = {file.name for folder in folders.values() for file in folder.iterdir()}
         bases = {name.partition(".")[0] for name in names}
         there = [sequence for sequence in of_subject if sequence.base in bases]
-        yield from sequences(job, subject, there, EXTRACTED, "run extract_all.py")
+        yield from sequences(job, subject, there, EXTRACTED, f"run extract_all.py{kinds_option(*kinds)}")
 
 
 def published_poses(job: Job, sequence: Sequence, kind: str, camera: str = "") -> np.ndarray | None:
     """Read all poses of a file in extracted/; None, and a problem, where that cannot be done.
 
     Returns:
-        (frames, 32, 2) pixels or (frames, 32, 3) mm, float64, in the coordinates of that kind.
+        (frames, 32, 2) pixels or (frames, 32, 3) mm, float64, in the coordinates of that kind; (frames, 78) for angles.
     """
     file = unpacked_file(job.root, sequence, kind, camera)
     if is_absent(file):
@@ -135,9 +140,9 @@ def published_poses(job: Job, sequence: Sequence, kind: str, camera: str = "") -
         job.missing.add(sequence.subject, "file", where, f"unpack {kind}_{sequence.subject} again", file.name)
         return None
     try:
-        return read_poses(file, 2 if kind == POSES_2D else 3)
+        return read_numbers(file, 78) if kind == POSES_3D_ANGLES else read_poses(file, 2 if kind == POSES_2D else 3)
     except TaskError as error:
-        view = f"{sequence} {camera}" if kind != POSES_3D_WORLD else sequence
+        view = f"{sequence} {camera}" if KIND_FACTS[kind].has_views else sequence
         job.record.problems.append(f"{view}: left out: {error}")
         return None
 

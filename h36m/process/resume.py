@@ -16,6 +16,7 @@ from h36m.dataset import (
     EXTRACTED,
     IMAGES,
     KIND_FACTS,
+    KINDS,
     PART_LABEL_IMAGES,
     POSES_3D_UNIVERSAL,
     PREVIEW_FILE,
@@ -98,8 +99,8 @@ def settings_of(sequence: Sequence, options: Options) -> dict[str, Any]:
 def input_files(sequence: Sequence, options: Options) -> dict[str, State]:
     """Return the state of each unpacked file of a sequence that exists, by its path under extracted/."""
     states = {}
-    for kind, facts in KIND_FACTS.items():
-        if facts.is_optional and not options.segments:
+    for kind in KINDS:
+        if KIND_FACTS[kind].is_optional and not options.segments:
             continue
         for camera in options.cameras:
             file = unpacked_file(options.root, sequence, kind, camera)

@@ -20,10 +20,10 @@ def make_extracted(root: Path, recordings: Sequence[Recording]) -> Path:
         for view in range(4):
             release.make_view(root / "unpacked", recording, view)
     for subject in release.subjects(recordings):
-        for kind, facts in KIND_FACTS.items():
+        for kind in KINDS:
             folder = root / "extracted" / subject / kind
             folder.parent.mkdir(parents=True, exist_ok=True)
-            (root / "unpacked" / subject / facts.inner_folder).rename(folder)
+            (root / "unpacked" / subject / KIND_FACTS[kind].inner_folder).rename(folder)
     shutil.rmtree(root / "unpacked")
     return root
 

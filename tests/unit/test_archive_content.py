@@ -12,7 +12,7 @@ from helpers.archives import unpacked
 from h36m.archives import gzip_stream
 from h36m.archives.content import BEGINNING_BYTES, fault_in_beginning
 from h36m.archives.members import archive_of_member, is_stray, require_member
-from h36m.dataset import BOXES, KIND_FACTS, KINDS, PART_LABELS, POSES_2D, POSES_3D, POSES_3D_UNIVERSAL, VIDEOS, Archive
+from h36m.dataset import BOXES, KIND_FACTS, PART_LABELS, POSES_3D, POSES_3D_UNIVERSAL, SILHOUETTES, VIDEOS, Archive
 from h36m.dataset import POSES_3D_WORLD as POSES_WORLD
 from h36m.download.verify import check_archive
 from h36m.errors import BadArchiveError
@@ -65,7 +65,7 @@ OTHERS_LONG_NAME = f"S11/Videos/{'x' * 150}.mp4"
 # -- the first bytes ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KIND_FACTS)
 @pytest.mark.parametrize("length", [0, 1, 2, 5, 18, 100, 300, 512, 2000, BEGINNING_BYTES])
 def test_beginning_of_a_real_archive_has_no_fault(kind, length):
     """However few bytes of it there are: nothing is rejected too early."""
@@ -147,10 +147,11 @@ def test_members_behind_the_first_bytes_are_not_judged():
 
 # -- the name of a member ----------------------------------------------------------------------------------------------
 
-WITH_KNOWN_FOLDER = [kind for kind in KINDS if kind != PART_LABELS]
+POSES = [kind for kind in KIND_FACTS if kind.startswith("Poses_")]
+WITH_KNOWN_FOLDER = [kind for kind in KIND_FACTS if kind != PART_LABELS]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KIND_FACTS)
 @pytest.mark.parametrize("other", WITH_KNOWN_FOLDER)
 def test_member_of_another_kind_is_a_fault(kind, other):
     expected = f"contains S1/{KIND_FACTS[other].inner_folder}, but its name says {kind}"
@@ -161,29 +162,30 @@ def test_member_of_another_kind_is_a_fault(kind, other):
 @pytest.mark.parametrize(
     ("name", "kinds"),
     [
-        ("README", KINDS),
-        (".", KINDS),
-        ("./", KINDS),
-        ("S1", KINDS),
-        ("S1/readme.txt", KINDS),
-        ("S1/a new folder/a", KINDS),
-        ("Videos/x.mp4", KINDS),
-        ("S12x/Videos/x.mp4", KINDS),
-        ("S1/MyPoseFeatures", [POSES_2D, POSES_WORLD, POSES_3D, POSES_3D_UNIVERSAL]),
-        ("S1/MyPoseFeatures/D3_Positions_monochrome/a", [POSES_2D, POSES_WORLD, POSES_3D, POSES_3D_UNIVERSAL]),
+        ("README", KIND_FACTS),
+        (".", KIND_FACTS),
+        ("./", KIND_FACTS),
+        ("S1", KIND_FACTS),
+        ("S1/readme.txt", KIND_FACTS),
+        ("S1/a new folder/a", KIND_FACTS),
+        ("Videos/x.mp4", KIND_FACTS),
+        ("S12x/Videos/x.mp4", KIND_FACTS),
+        ("S1/MyPoseFeatures", POSES),
+        ("S1/MyPoseFeatures/D3_Positions_monochrome/a", POSES),
         ("S1/MyPoseFeatures/D3_Positions/a", [POSES_WORLD]),
         ("S1/MyPoseFeatures/D3_Positions_mono/a", [POSES_3D]),
         ("S1/MyPoseFeatures/D3_Positions_mono_universal/a", [POSES_3D_UNIVERSAL]),
-        ("S1/MySegmentsMat", [BOXES, PART_LABELS]),
+        ("S1/MyPoseFeatures/D3_Angles/a", ["Poses_D3_Angles"]),
+        ("S1/MySegmentsMat", [BOXES, PART_LABELS, SILHOUETTES]),
         ("S1/MySegmentsMat/ground_truth_bb", [BOXES]),
         # It is not published which of the two another folder belongs to.
-        ("S1/MySegmentsMat/ground_truth_pl/a.mat", [BOXES, PART_LABELS]),
-        ("S1/MySegmentsMat/PartLabels/a.mat", [BOXES, PART_LABELS]),
+        ("S1/MySegmentsMat/ground_truth_pl/a.mat", [BOXES, PART_LABELS, SILHOUETTES]),
+        ("S1/MySegmentsMat/PartLabels/a.mat", [BOXES, PART_LABELS, SILHOUETTES]),
         ("S1/Videos", [VIDEOS]),
     ],
 )
 def test_member_is_accepted_by_the_kinds_that_it_does_not_contradict(name, kinds):
-    assert [kind for kind in KINDS if fault_of_member(name, kind, "S1") is None] == list(kinds)
+    assert [kind for kind in KIND_FACTS if fault_of_member(name, kind, "S1") is None] == list(kinds)
 
 
 @pytest.mark.parametrize("name", ["S11", "./S11/Videos/a", "S11\\a", "around//S11/a"])
@@ -211,7 +213,7 @@ def test_member_outside_of_the_folder_is_a_fault(name):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        *[(inner_file(kind), Archive(kind, "S1")) for kind in KINDS],
+        *[(inner_file(kind), Archive(kind, "S1")) for kind in KIND_FACTS],
         ("around\\S5\\Videos\\a", Archive(VIDEOS, "S5")),
         ("S1/MySegmentsMat/another folder/a", Archive(PART_LABELS, "S1")),
         *[

@@ -7,7 +7,7 @@ import tarfile
 import pytest
 
 from h36m.archives.near_misses import browser_download, near_misses, unfinished_download
-from h36m.dataset import BOXES, KIND_FACTS, PART_LABELS, POSES_3D, POSES_3D_WORLD, VIDEOS, Archive
+from h36m.dataset import BOXES, KIND_FACTS, PART_LABELS, POSES_3D, POSES_3D_ANGLES, POSES_3D_WORLD, VIDEOS, Archive
 
 ABSENT = [
     Archive(VIDEOS, "S1"),
@@ -97,8 +97,9 @@ def test_line_says_what_a_file_is_and_what_to_do(tmp_path, name, content, words)
 @pytest.mark.parametrize(
     "more", ["", ".part", ".part.st", ".part.about", ".part.about.12.tmp", ".st", ".changed", ".rejected-2"]
 )
-def test_our_own_files_are_not_near_misses(tmp_path, more):
-    assert line_about(tmp_path, f"Videos_S1.tgz{more}", VIDEOS_S1) is None
+@pytest.mark.parametrize("kind", [VIDEOS, POSES_3D_ANGLES])
+def test_our_own_files_are_not_near_misses(tmp_path, kind, more):
+    assert line_about(tmp_path, f"{kind}_S1.tgz{more}", VIDEOS_S1, [Archive(kind, "S1"), *ABSENT]) is None
 
 
 @pytest.mark.parametrize(
