@@ -680,7 +680,7 @@ def test_the_second_of_two_runs_on_one_root_waits_and_says_so(tmp_path, release)
         asked = len(site.requests)
         ended = finish(second)
         assert_all_right(downloads, ended)
-        assert "2 archives: 2 already present, 0 downloaded" in ended.stdout and len(site.requests) == asked
+        assert "\n2 archives: 2 already present; verified in " in ended.stdout and len(site.requests) == asked
 
 
 def test_run_that_waits_for_another_can_be_interrupted(tmp_path, release):
