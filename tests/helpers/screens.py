@@ -30,6 +30,7 @@ class Terminal:
         self.written = ""
         self._lines = [""]
         self._row = self._column = 0
+        self._continued: set[int] = set()  # rows whose lines go on in the next row
         self._controller, terminal = pty.openpty()
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
         self.run = subprocess.Popen(
@@ -51,8 +52,10 @@ class Terminal:
         os.write(self._controller, text.encode())
 
     def screen(self) -> list[str]:
-        """Return the lines that are shown, the last ones that are empty left out."""
-        return "\n".join(line.rstrip() for line in [*self._lines]).rstrip("\n").split("\n")
+        """Return the lines that are shown, the last ones that are empty left out; each that is too long is one."""
+        ends = ["" if row in self._continued else "\n" for row in range(len(self._lines))]
+        rows = zip([*self._lines], ends, strict=False)
+        return "".join(line.rstrip() + end if end else line for line, end in rows).rstrip("\n").split("\n")
 
     def wait_for(self, pattern: str) -> None:
         """Wait until the last line matches."""
@@ -84,6 +87,7 @@ class Terminal:
         else:
             for character in piece:
                 if self._column == self.columns:
+                    self._continued.add(self._row)
                     self._row, self._column = self._row + 1, 0
                 self._lines += [""] * (self._row + 1 - len(self._lines))
                 line = self._lines[self._row].ljust(self._column)
