@@ -27,7 +27,8 @@ def screen_in_page(title: str) -> list[str]:
 def screen(ended: Ended, command: str, root: Path) -> list[str]:
     """Return what a terminal shows: the command, the output, and the exit status."""
     text = f"$ python3 {command}\n{ended.text}$ echo $?\n{ended.returncode}"
-    return re.sub(r"127\.0\.0\.1:\d+", "vision.imar.ro", text.replace(str(root), FOLDER)).splitlines()
+    text = text.replace(str(root), FOLDER).replace(f"{PROJECT}/", "")
+    return re.sub(r"127\.0\.0\.1:\d+", "vision.imar.ro", text).splitlines()
 
 
 def screen_of_run(command: str, root: Path) -> list[str]:
@@ -36,7 +37,7 @@ def screen_of_run(command: str, root: Path) -> list[str]:
 
 
 def without_numbers(lines: list[str]) -> list[str]:
-    return [re.sub(r"[\d,]+", "#", line) for line in lines]
+    return [re.sub(r"[\d.,]*\d( ([kMGT]B|bytes))?", "#", line) for line in lines]
 
 
 def assert_in_page(found: list[str], title: str) -> None:

@@ -33,7 +33,7 @@ from h36m.storage import Record, reason_of
 
 # What becomes of an archive, in the words of the plan and in its order.
 PRESENT, UNPACKED = "already present", "already unpacked (archive deleted)"
-TO_VERIFY, TO_DOWNLOAD = "already present, to verify", "to download"
+TO_VERIFY, TO_DOWNLOAD = "to verify", "to download"
 CHANGED, UNREADABLE = "changed on the server", "with an unreadable folder in extracted/"
 STATES = (PRESENT, UNPACKED, TO_VERIFY, TO_DOWNLOAD, CHANGED, UNREADABLE)
 
