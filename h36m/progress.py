@@ -18,7 +18,6 @@ SHORTEST_BAR, LONGEST_NAME = 3, 24
 
 Say = Callable[[str], None]  # prints a line for the user, see `speaker`
 
-
 # What other threads print while the user is asked for something; None while nobody is.
 _held: list[tuple[str, TextIO]] | None = None
 

@@ -60,8 +60,6 @@ def check_existing(run: Run, archive: Archive, bar: Progress) -> list[Verdict] |
     """
     target = run.folder / archive.file_name
     changed = with_extension(target, CHANGED_EXTENSION)
-    if run.record.holds(target, run.checksums.get(target.name)):
-        return None
     if target.exists():
         return _check_present(run, archive, target, bar)
     if changed.exists():

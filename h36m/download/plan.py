@@ -120,22 +120,24 @@ def _task_without_archive(archive: Archive, file: Path, folder: Path, unpacked: 
 def ask_sizes(site: Site, tasks: Sequence[Task]) -> None:
     """Ask the site for the sizes that are not known, for some seconds at most; what it does not say stays unknown."""
     unknown = [task for task in tasks if task.state == TO_DOWNLOAD and task.size is None]
-    waiting, answered = iter(unknown), queue.SimpleQueue[None]()
+    waiting = iter(unknown)  # shared by the threads
+    answers: queue.SimpleQueue = queue.SimpleQueue()
     deadline = time.monotonic() + SECONDS_FOR_SIZES
 
     def ask() -> None:
         for task in waiting:
-            left = deadline - time.monotonic()
-            if left > 0:
-                with contextlib.suppress(TemporaryError, TaskError, OSError):
-                    task.size = site.size_of(task.archive, left)
-            answered.put(None)
+            size = None
+            with contextlib.suppress(TemporaryError, TaskError, OSError):
+                if (left := deadline - time.monotonic()) > 0:
+                    size = site.size_of(task.archive, left)
+            answers.put((task, size))
 
     for _ in range(min(SIZES_AT_A_TIME, len(unknown))):
         threading.Thread(target=ask, daemon=True).start()
     with contextlib.suppress(queue.Empty):
         for _ in unknown:
-            answered.get(timeout=max(0, deadline - time.monotonic()))
+            task, size = answers.get(timeout=max(0, deadline - time.monotonic()))
+            task.size = size
 
 
 def counts_text(tasks: Sequence[Task]) -> str:
@@ -152,7 +154,7 @@ def plan_lines(tasks: Sequence[Task], folder: Path) -> list[str]:
         sizes.append(f"{size_text(sum(task.size or 0 for task in to_verify))} to verify")
     to_download = [task for task in tasks if task.state == TO_DOWNLOAD]
     known = [task for task in to_download if task.size is not None]
-    if known or not to_verify:
+    if known or not (to_verify or to_download):
         sizes.append(f"{size_text(sum(task.size or 0 for task in known))} to download")
     if len(known) < len(to_download):
         sizes.append(f"{count_of(len(to_download) - len(known), 'archive')} of unknown size")

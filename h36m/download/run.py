@@ -199,6 +199,7 @@ def _verify(run: Run, tasks: Sequence[Task]) -> tuple[dict[Archive, list[Verdict
     bad: dict[Archive, list[Verdict]] = {}
     problems: dict[Archive, str] = {}
     with Progress("verifying", sum(task.size or 0 for task in tasks), "B", quiet=run.quiet or not tasks) as bar:
+        bar.leave = False
         for task in tasks:
             try:
                 verdicts = check_existing(run, task.archive, bar)
