@@ -149,7 +149,7 @@ def test_prompt_in_mid_run_is_left_alone(tmp_path, release, answer):
         assert terminal.run.returncode == 130
         interrupted = r"download_all\.py: interrupted; run again to resume"
         assert_lines_are_whole(screen, rf"{BAR} \d of 6 archives, .* left", *prompts, interrupted)
-        assert re.fullmatch(interrupted, screen[-1])
+        assert re.fullmatch(interrupted, screen[-1]) and any(line.endswith(": ^C") for line in screen)
 
 
 @pytest.mark.parametrize("columns", [80, 60])
