@@ -37,6 +37,7 @@ from h36m.download import (
     verify,
 )
 from h36m.errors import RunStoppedError, TaskError, UsageError
+from h36m.progress import Progress
 from h36m.storage import Record
 
 # -- verifying ---------------------------------------------------------------------------------------------------------
@@ -151,7 +152,9 @@ def md5_of(data: bytes) -> str:
 def test_an_archive_is_judged_by_its_md5_or_its_gzip_stream(tmp_path, data, expected, fault, is_whole):
     path = tmp_path / "Videos_S1.tgz.part"
     path.write_bytes(data)
-    verdict = verify.check_archive(path, Archive(VIDEOS, "S1"), expected)
+    bar = Progress("verifying", len(data), "B", quiet=True)
+    verdict = verify.check_archive(path, Archive(VIDEOS, "S1"), expected, bar)
+    assert bar.n == len(data) or (bar.n < len(data) and not is_whole), "bytes that were read"
     assert (verdict.fault or "").startswith(fault or "") and (verdict.fault is None) == (fault is None)
     assert verdict.is_whole == is_whole
     assert verdict.md5 in (None, md5_of(data)), "of the file, or not computed"
