@@ -4,7 +4,7 @@ import contextlib
 import io
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -19,14 +19,47 @@ SHORTEST_BAR, LONGEST_NAME = 3, 24
 Say = Callable[[str], None]  # prints a line for the user, see `speaker`
 Count = Callable[[float], Any]  # counts what was done since it was last called
 
+# What other threads print while the user is asked for something; None while nobody is.
+_held: list[tuple[str, TextIO]] | None = None
+
+
+@contextlib.contextmanager
+def prompting() -> Iterator[None]:
+    """Leave the terminal to a prompt: bars disappear, and lines of other threads, which go on, wait for its end."""
+    global _held
+    with tqdm.get_lock():
+        for bar in _bars():
+            bar.clear(nolock=True)
+        _held = []
+    is_answered = False
+    try:
+        yield
+        is_answered = True
+    finally:
+        end_prompt(is_answered)
+
+
+def end_prompt(is_answered: bool = False) -> None:
+    """Print the lines that waited for a prompt; if nobody has answered it (Ctrl-C), they begin below it."""
+    global _held
+    with tqdm.get_lock():
+        if _held is not None and not is_answered:
+            print(file=sys.stderr)
+        lines, _held = _held or [], None
+        for line, stream in lines:
+            print_line(line, stream)
+
 
 def print_line(line: str, stream: TextIO) -> None:
-    """Print a line without breaking a progress bar.
+    """Print a line without breaking a progress bar or a prompt.
 
     A run does not fail because nobody reads its output (`| head`) or the disk of its log is full: the line is kept for
     the next line.
     """
-    with contextlib.suppress(OSError):
+    with tqdm.get_lock(), contextlib.suppress(OSError):
+        if _held is not None:
+            _held.append((line, stream))
+            return
         tqdm.write(line, file=stream)
         stream.flush()
 
@@ -94,26 +127,36 @@ class Progress(tqdm):
 
     monitor_interval = 0  # no thread of tqdm's: h36m.parallel.workers forks
 
-    def __init__(self, words: str, total: float | None, unit: str = "", whole: "Progress | None" = None, quiet=False):
+    def __init__(
+        self,
+        words: str,
+        total: float | None,
+        unit: str = "",
+        whole: "Progress | None" = None,
+        quiet: bool = False,
+        counts: bool = True,
+    ):
         """Show progress from now on.
 
         Args:
             words: what the bar is about; `say_words` changes them.
             total: what `update` counts to; None where that is not known yet.
             unit: "B" for bytes, whose amounts and rates are shown too.
-            whole: the work that this is a part of: what is done here is done there.
+            whole: the work that this is a part of: what is done here is done there. Its total has this part's in it.
             quiet: show nothing.
+            counts: False for what is shown below the whole work and is not a part of it, such as verifying.
         """
         self.whole = whole
-        self.plain = not sys.stderr.isatty()
-        self.seconds_between_lines = LEAST_SECONDS_BETWEEN_LINES
-        self.next_line = time.monotonic() + self.seconds_between_lines
+        self.counted = whole if counts else None
+        self.unknown = 0  # parts whose totals are not known, and not in this one
+        self.plain = quiet or not sys.stderr.isatty()
+        self.quiet = quiet or (self.plain and whole is not None)
+        self.next_line = time.monotonic() + LEAST_SECONDS_BETWEEN_LINES
         options = {"file": io.StringIO()} if self.plain else {"dynamic_ncols": True}  # tqdm's own output goes nowhere
         super().__init__(
             desc=words,
             total=total,
             unit=unit,
-            disable=quiet or (self.plain and whole is not None),
             leave=whole is None,
             miniters=1,  # look at the clock at each update, as there is no monitor
             smoothing=0.02,  # with ten updates per second, the rate of the last 5 s
@@ -125,37 +168,69 @@ class Progress(tqdm):
         self.desc = words
 
     def start_at(self, done: int, total: int | None) -> None:
-        """Show how much is already done. What was done before the first call does not count for the rate."""
-        if self.total is None or done < self.n:
-            self.start_t = time.time()  # tqdm's own clock
-            if self.whole is not None:
-                self.whole.skip(done - self.n)
-            self.skip(done - self.n)
-            self.initial = done
-        self.total = total
-        self.update(done - self.n)
+        """Show how much is already done; the first call, and a restart, do not count for the rate.
+
+        Args:
+            total: as it is known now; None changes nothing. The whole work's total changes with it.
+        """
+        with self.get_lock():
+            if self.total is None or done < self.n:
+                self.start_t = time.time()  # tqdm's own clock
+                if self.counted is not None:
+                    self.counted.skip(done - self.n)
+                self.skip(done - self.n)
+                self.initial = done
+            if total is not None:
+                if self.counted is not None:
+                    self.counted.unknown -= self.total is None
+                    self.counted.total = (self.counted.total or 0) + total - (self.total or 0)
+                self.total = total
+            self.update(done - self.n)
 
     def skip(self, count: float) -> None:
         """Count what was done before, without counting it for the rate."""
-        self.n += count
-        self.initial += count
-        self.last_print_n += count
+        with self.get_lock():
+            self.n += count
+            self.initial += count
+            self.last_print_n += count
 
     def update(self, n=1):
-        if self.whole is not None:
-            self.whole.update(n)
-        return super().update(n)
+        with self.get_lock():  # threads may share the whole work
+            if self.counted is not None:
+                self.counted.update(n)
+            return super().update(n)
+
+    def tick(self) -> None:
+        """Show that time passes, also while nothing is updated: rates fall then. Call it about once per second."""
+        with self.get_lock():
+            for bar in (self, *self._parts()):
+                idle = time.time() - bar.last_print_t
+                if idle >= 1:
+                    bar._ema_dn(0)  # type: ignore[attr-defined]
+                    bar._ema_dt(idle)  # type: ignore[attr-defined]
+                    bar.last_print_t += idle
+                    bar.refresh()
+
+    def _parts(self) -> list["Progress"]:
+        return [bar for bar in _bars() if bar.whole is self]
+
+    def close(self) -> None:
+        """End the bar, and those of its parts: a thread that still waits for something has left its own."""
+        with self.get_lock():
+            for part in self._parts():
+                part.close()
+            super().close()
 
     def text(self) -> list[str]:
         """Return words, amount, rate and time left, as far as they are known."""
         shown = self.format_dict
-        done, total, elapsed = shown["n"], shown["total"], shown["elapsed"]
+        done, total, elapsed = shown["n"], None if self.unknown else shown["total"], shown["elapsed"]
         rate = shown["rate"] or ((done - shown["initial"]) / elapsed if elapsed else 0)
         pieces = [self.desc]
         if self.unit == "B":
             pieces += [size_text(done, total), f"{size_text(rate)}/s"]
-        if total and rate and self.whole is None:
-            pieces.append(f"{time_text(max(0, total - done) / rate)} left")
+        if total and rate and done < total and self.whole is None:
+            pieces.append(f"{time_text((total - done) / rate)} left")
         return pieces
 
     def __str__(self) -> str:
@@ -163,24 +238,34 @@ class Progress(tqdm):
         width = self.format_dict["ncols"] or 80
         pieces, name = self.text(), ""
         if self.whole is not None:
-            name = f"{shortened(pieces.pop(0), min(LONGEST_NAME, width // 3))} "
+            longest = min(LONGEST_NAME, width // 3)
+            name = f"{shortened(pieces.pop(0), longest):{longest}} "
         while len(pieces) > 1 and len(name) + len(", ".join(pieces)) > width:
             pieces.pop(0)
         text = ", ".join(pieces)
         space = width - len(name) - len(text) - 1
         if space < SHORTEST_BAR:
             return f"{name}{text}"
-        part = min(1.0, self.n / self.total) if self.total else 0.0
+        part = min(1.0, self.n / self.total) if self.total and not self.unknown else 0.0
         bar = format(Bar(part, space, Bar.ASCII if self.ascii is True else Bar.UTF), "")
         return f"{name}{bar} {text}"
 
     def display(self, msg=None, pos=None):
         if not self.plain:
-            super().display(msg, pos)
-        elif msg is None and time.monotonic() >= self.next_line:  # an empty message clears a bar: there is none
+            is_shown = _held is None and super().display(msg, pos)
+            if is_shown:
+                self.fp.write("\r")  # what Ctrl-C shows (^C) then does not go on to the next line
+            return is_shown
+        if msg is None and not self.quiet and time.monotonic() >= self.next_line:
             # After a tenth of the time that the work has taken so far.
             elapsed = self.format_dict["elapsed"]
             self.next_line = time.monotonic() + max(
                 LEAST_SECONDS_BETWEEN_LINES, min(MOST_SECONDS_BETWEEN_LINES, elapsed / 10)
             )
             print_line(f"{time.strftime('%H:%M:%S')} {', '.join(self.text())}", sys.stderr)
+        return False
+
+
+def _bars() -> list[Progress]:
+    """Return the bars that are shown; one that another thread is about to make has no `start_t` yet."""
+    return [bar for bar in [*getattr(Progress, "_instances", ())] if hasattr(bar, "start_t")]

@@ -58,7 +58,7 @@ def test_every_archive_is_downloaded_and_verified(tmp_path, downloader):
         options = ["--subjects", "S1", "S11", "S1", "--kinds", PART_LABELS, BOXES, PART_LABELS, "--jobs", "4"]
         ended = downloads.run(*options, script="download_seg_mat_gt_pl.py")
         assert ended.returncode == 0, ended.text
-        assert "\n4 archives: 0 already present, 4 downloaded, 0 " in ended.stdout, "what is named twice is one archive"
+        assert "\n4 archives: 4 downloaded; " in ended.stdout, "what is named twice is one archive"
         assert downloads.is_right("Segments_mat_gt_bb_S11") and downloads.is_right("Segments_mat_gt_pl_S1")
         assert len(list(downloads.archives.glob("*.tgz"))) == 14
         posts = [request for request in site.requests if request.page == "checklogin.php"]
@@ -114,7 +114,9 @@ def test_second_run_sends_no_request_opens_no_archive_and_says_so(tmp_path, one)
         opened.unlink()
         asked = len(site.requests)
         ended = downloads.run("--subjects", "S1", PYTHONPATH=hooks)
-        assert (ended.returncode, ended.stdout) == (0, "nothing to do: all 5 archives are downloaded and verified\n")
+        nothing, following = ended.stdout.splitlines()
+        assert (ended.returncode, nothing) == (0, "nothing to do: all 5 archives are downloaded and verified")
+        assert following.startswith("next: ") and following.endswith("extract_all.py --subjects S1")
         assert len(site.requests) == asked and not opened.exists()
 
 

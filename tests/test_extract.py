@@ -118,7 +118,7 @@ def test_archives_packed_again_are_accepted_by_each_script(demo_run, tmp_path):
     (tmp_path / "checksums.txt").touch()
     options = ["--root", root, "--subjects", "S1"]
     ended = run_script("download_all.py", *options, "--checksums", tmp_path / "checksums.txt")
-    assert ended.returncode == 0 and "5 already present, 0 downloaded" in ended.stdout, ended.text
+    assert ended.returncode == 0 and "5 archives: 5 already present" in ended.stdout, ended.text
     ended = extract(root)
     assert ended.returncode == 0 and "5 of 5 archives unpacked" in ended.stdout
     assert "Videos_S1.tgz: unpacked; skipped 1 file created by operating systems: 'backup/.DS_Store'\n" in ended.stdout

@@ -41,9 +41,16 @@ class Run:
     quiet: bool
     stop: threading.Event = field(default_factory=threading.Event)
 
+    def message_of_change(self, target: Path, md5: str | None) -> str:
+        """Return the line about an archive that has changed on the server."""
+        return changed_message(target, self.checksums.get(target.name), md5, self.checksums_file)
 
-def check_existing(run: Run, archive: Archive) -> list[Verdict] | None:
+
+def check_existing(run: Run, archive: Archive, bar: Progress) -> list[Verdict] | None:
     """Verify the files of one archive that are in the folder.
+
+    Args:
+        bar: of the bytes that are verified.
 
     Returns:
         None if the archive is present and good; else the verdict on the file under its name, if there was one.
@@ -53,22 +60,20 @@ def check_existing(run: Run, archive: Archive) -> list[Verdict] | None:
     """
     target = run.folder / archive.file_name
     changed = with_extension(target, CHANGED_EXTENSION)
-    if run.record.holds(target, run.checksums.get(target.name)):
-        return None
     if target.exists():
-        return _check_present(run, archive, target)
+        return _check_present(run, archive, target, bar)
     if changed.exists():
-        _check_changed(run, archive, target, changed)
+        _check_changed(run, archive, target, changed, bar)
         return None
     return []
 
 
-def _check_present(run: Run, archive: Archive, target: Path) -> list[Verdict] | None:
+def _check_present(run: Run, archive: Archive, target: Path, bar: Progress) -> list[Verdict] | None:
     """Verify the file with an archive's name; if it is not the archive, make way for a download."""
     if line := browser_download(target):
         raise TaskError(line)
     run.say(f"{target.name}: already present, verifying ({target.stat().st_size:,} bytes)")
-    verdict = check_archive(target, archive, run.checksums.get(target.name))
+    verdict = check_archive(target, archive, run.checksums.get(target.name), bar)
     if verdict.fault is None:
         _discard_partial(target)
         run.record.add(target, verdict.md5)
@@ -81,12 +86,12 @@ def _check_present(run: Run, archive: Archive, target: Path) -> list[Verdict] | 
     return [verdict]
 
 
-def _check_changed(run: Run, archive: Archive, target: Path, changed: Path) -> None:
+def _check_changed(run: Run, archive: Archive, target: Path, changed: Path, bar: Progress) -> None:
     """Accept the new version of an archive if its MD5 is the listed one now."""
     _discard_partial(target)
     expected, md5 = run.checksums.get(target.name), run.record.md5(changed)
     if md5 is None or expected in (None, md5):
-        verdict = check_archive(changed, archive, expected)
+        verdict = check_archive(changed, archive, expected, bar)
         md5 = verdict.md5
         if verdict.fault is None:
             rename_durably(changed, target)
@@ -94,7 +99,7 @@ def _check_changed(run: Run, archive: Archive, target: Path, changed: Path) -> N
             run.say(f"{target.name}: the server's new version, now accepted")
             return
         run.record.add(changed, md5)
-    raise TaskError(_changed_message(run, target, md5))
+    raise TaskError(run.message_of_change(target, md5))
 
 
 def _adopt(target: Path, archive: Archive) -> bool:
@@ -111,11 +116,13 @@ def _adopt(target: Path, archive: Archive) -> bool:
     return True
 
 
-def obtain(run: Run, archive: Archive, verdicts: list[Verdict]) -> None:
+def obtain(run: Run, archive: Archive, verdicts: list[Verdict], whole: Progress, size: int | None) -> None:
     """Download one archive, verify it and give it its final name.
 
     Args:
         verdicts: on files of this archive that were found bad before.
+        whole: of the bytes of all downloads, with those of this one that are already there.
+        size: of the archive, bytes, as `whole` has it; None for unknown.
 
     Raises:
         TaskError: it failed, and why.
@@ -137,11 +144,19 @@ def obtain(run: Run, archive: Archive, verdicts: list[Verdict]) -> None:
     )
     for downloads_left in reversed(range(MOST_DOWNLOADS)):
         with (
-            Progress(target.name, None, "B", quiet=run.quiet) as bar,
+            Progress(target.name, size, "B", whole, run.quiet) as bar,
             contextlib.closing(partial),
         ):
-            by = complete(transfer, bar)
-        verdict = _check_and_sync(partial.path, archive, expected)
+            bar.skip(partial.bytes_done)
+            try:
+                by = complete(transfer, bar)
+            except (TaskError, OSError):
+                bar.start_at(partial.bytes_done, partial.bytes_done)  # no more of it will be downloaded
+                raise
+            size = partial.bytes_done
+            bar.start_at(size, size)
+        with Progress(f"verifying {target.name}", size, "B", whole, run.quiet, counts=False) as bar:
+            verdict = _check_and_sync(partial.path, archive, expected, bar)
         if verdict.fault is None:
             # First its bytes are on the disk, then its name, and then the record, which may be lost.
             partial.move_to(target)
@@ -157,10 +172,11 @@ def obtain(run: Run, archive: Archive, verdicts: list[Verdict]) -> None:
             changed = with_extension(target, CHANGED_EXTENSION)
             partial.move_to(changed)
             run.record.add(changed, verdict.md5)
-            raise TaskError(_changed_message(run, target, verdict.md5))
+            raise TaskError(run.message_of_change(target, verdict.md5))
         verdicts = [*verdicts, verdict]
         partial.discard()
         if downloads_left:
+            whole.skip(-size)
             run.say(f"{target.name} {verdict.fault}: downloading it again")
         # axel may have written a page into the archive, and a server may send wrong ranges.
         transfer.axel_connections, transfer.connections = 0, 1
@@ -171,11 +187,11 @@ def obtain(run: Run, archive: Archive, verdicts: list[Verdict]) -> None:
     )
 
 
-def _check_and_sync(path: Path, archive: Archive, expected_md5: str | None) -> Verdict:
+def _check_and_sync(path: Path, archive: Archive, expected_md5: str | None, bar: Progress) -> Verdict:
     """Verify a downloaded file while its bytes are synced to the disk, which takes as long."""
     with ThreadPoolExecutor(1) as pool:
         synced = pool.submit(sync, path)
-        verdict = check_archive(path, archive, expected_md5)
+        verdict = check_archive(path, archive, expected_md5, bar)
         synced.result()
     return verdict
 
@@ -201,10 +217,10 @@ def _discard_partial(target: Path) -> None:
     PartialDownload(with_extension(target, PARTIAL_EXTENSION)).discard()
 
 
-def _changed_message(run: Run, target: Path, md5: str | None) -> str:
+def changed_message(target: Path, expected: str | None, md5: str | None, checksums_file: Path) -> str:
+    """Return the line about an archive that has changed on the server: how to accept its new version."""
     return (
-        f"{target.name}: checksum mismatch: expected {run.checksums.get(target.name)}, got {md5}. A second download "
-        f"was identical, so the file on the server has probably changed. Saved as "
-        f"{with_extension(target, CHANGED_EXTENSION)}. To accept it, replace its line in {run.checksums_file} with "
-        f"this one and run again: {md5}  {ARCHIVES}/{target.name}"
+        f"{target.name}: checksum mismatch: expected {expected}, got {md5}. A second download was identical, so the "
+        f"file on the server has probably changed. Saved as {with_extension(target, CHANGED_EXTENSION)}. To accept it, "
+        f"replace its line in {checksums_file} with this one and run again: {md5}  {ARCHIVES}/{target.name}"
     )

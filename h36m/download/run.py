@@ -3,26 +3,42 @@
 import argparse
 import queue
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from h36m.archives.near_misses import near_misses
-from h36m.cli import add_kinds_option, argument_parser, positive_integer
-from h36m.dataset import ARCHIVES, CHANGED_EXTENSION, PROJECT, VERIFIED_RECORD, Archive
-from h36m.download.archive import Run, check_existing, obtain, with_extension
+from h36m.cli import add_kinds_option, argument_parser, next_command, positive_integer
+from h36m.dataset import ARCHIVES, EXTRACTED, PROJECT, UNPACKED_RECORD, VERIFIED_RECORD, Archive, unpacked_folder
+from h36m.download.archive import Run, check_existing, obtain
 from h36m.download.config import CONFIGURATION_FILE, read_configuration
 from h36m.download.partial import remove_temporary_files
-from h36m.download.retry import retry
+from h36m.download.plan import (
+    CHANGED,
+    PRESENT,
+    TO_DOWNLOAD,
+    TO_VERIFY,
+    UNPACKED,
+    UNREADABLE,
+    Task,
+    ask_sizes,
+    bytes_short,
+    counts_text,
+    plan_download,
+    plan_lines,
+)
+from h36m.download.retry import TemporaryError, retry
 from h36m.download.site import Site
 from h36m.download.verify import Verdict, read_checksums
 from h36m.errors import TaskError, UsageError
 from h36m.locks import only_run_in
-from h36m.progress import count_of, is_or_are, speaker
+from h36m.progress import Progress, Say, count_of, end_prompt, is_or_are, size_text, speaker, time_text
 from h36m.storage import Record, is_read_only, reason_of
 
 CHECKSUMS = PROJECT / "checksums.txt"
 
-# Seconds for a thread to stop axel and record its state after Ctrl-C. One that waits for the network is abandoned.
+# Seconds for threads to stop axel and record their state after Ctrl-C. One that waits for the network, or for a
+# password, is abandoned.
 SECONDS_TO_STOP = 8
 
 
@@ -77,9 +93,19 @@ def download(arguments: argparse.Namespace, kinds: Sequence[str]) -> list[str]:
         say(warning)
     wanted = [Archive(kind, subject) for subject in arguments.subjects for kind in arguments.kinds or kinds]
     folder = arguments.root / ARCHIVES
-    if _are_all_verified(folder, wanted, checksums):
+
+    def plan() -> list[Task]:
+        return plan_download(arguments.root, wanted, checksums, arguments.checksums)
+
+    if arguments.dry_run:
+        return _dry_run(Site(configuration, say, is_dry_run=True), plan(), folder, say)
+    tasks = plan()
+    if all(task.state in (PRESENT, UNPACKED) for task in tasks):
         count = f"all {len(wanted)} archives" if len(wanted) > 1 else count_of(len(wanted), "archive")
-        say(f"nothing to do: {count} {is_or_are(len(wanted))} downloaded and verified")
+        are_verified = f"{count} {is_or_are(len(wanted))} downloaded and verified"
+        is_any_deleted = any(task.state == UNPACKED for task in tasks)
+        say(f"nothing to do: {counts_text(tasks) if is_any_deleted else are_verified}")
+        _say_next(arguments, tasks, say)
         return []
     try:
         folder.mkdir(exist_ok=True)
@@ -94,86 +120,166 @@ def download(arguments: argparse.Namespace, kinds: Sequence[str]) -> list[str]:
                 say=say,
                 quiet=arguments.quiet,
             )
-            return _check_and_download(run, wanted, arguments.jobs)
+            tasks = plan()  # another run may have been at work until now
+            problems = _check_and_download(run, tasks, arguments.jobs)
     except OSError as error:
         if not is_read_only(error):
             raise
         raise TaskError(f"{folder}: cannot write there: {error.strerror}") from error
+    _say_next(arguments, tasks, say)
+    return problems
 
 
-def _are_all_verified(folder: Path, wanted: Sequence[Archive], checksums: dict[str, str]) -> bool:
-    """Return whether every archive was verified and has not changed since; no archive is opened for that."""
-    record = Record(folder / VERIFIED_RECORD)
-    targets = [folder / archive.file_name for archive in wanted]
-    return all(record.holds(target, checksums.get(target.name)) for target in targets)
+def _dry_run(site: Site, tasks: Sequence[Task], folder: Path, say: Say) -> list[str]:
+    """Print the whole plan; return a line for each thing of it that cannot be done."""
+    problems = [task.note for task in tasks if task.state in (CHANGED, UNREADABLE)]
+    missing = [task for task in tasks if task.state == TO_DOWNLOAD]
+    configuration = site.configuration
+    if missing and (configuration.sessions or site.has_credentials):
+        try:
+            site.start_session()
+        except (TaskError, TemporaryError) as error:
+            problems.append(str(error))
+        except UsageError:
+            if site.has_credentials:
+                raise
+    if site.session:
+        ask_sizes(site, missing)
+    for line in [*plan_lines(tasks, folder), *map(str, tasks), *(task.note for task in missing if task.note)]:
+        say(line)
+    for line in near_misses(folder, [task.archive for task in missing]):
+        say(line)
+    if (short := bytes_short(tasks, folder)) > 0:
+        problems.append(f"{folder}: disk is full: {size_text(short)} more are needed; free some space")
+    return problems
 
 
-def _check_and_download(run: Run, wanted: Sequence[Archive], jobs: int) -> list[str]:
+def _say_next(arguments: argparse.Namespace, tasks: Sequence[Task], say: Say) -> None:
+    """Name the next command where any of the archives is not unpacked."""
+    unpacked = Record(arguments.root / EXTRACTED / UNPACKED_RECORD)
+    for task in tasks:
+        is_done = unpacked.holds(task.file) and unpacked_folder(arguments.root, task.archive).is_dir()
+        if task.file.exists() and not is_done:
+            kinds = ["--kinds", *arguments.kinds] if arguments.kinds else []
+            say(f"next: {next_command(arguments, 'extract_all.py', *kinds)}")
+            return
+
+
+def _check_and_download(run: Run, tasks: Sequence[Task], jobs: int) -> list[str]:
     """Verify what is there, download the rest; return a line for each archive that failed."""
-    targets = [run.folder / archive.file_name for archive in wanted]
-    if not all(target.exists() or with_extension(target, CHANGED_EXTENSION).exists() for target in targets):
+    started = time.monotonic()
+    absent = [task for task in tasks if task.state == TO_DOWNLOAD]
+    if absent:
         # Prompt for a password now, not after an hour of verifying files.
         retry(run.site.start_session, run.say, run.stop)
-    missing: dict[Archive, list[Verdict]] = {}  # with the verdicts on files of it that were bad
-    problems: dict[Archive, str] = {}
-    for archive in wanted:
-        try:
-            verdicts = check_existing(run, archive)
-        except (TaskError, OSError) as problem:  # such as a file that this user cannot read
-            problems[archive] = _line_of(archive, problem, run.folder)
-        else:
-            if verdicts is not None:
-                missing[archive] = verdicts
-    present = len(wanted) - len(missing) - len(problems)
-    for line in near_misses(run.folder, missing):
+        ask_sizes(run.site, absent)
+    for line in [*plan_lines(tasks, run.folder), *(task.note for task in absent if task.note)]:
         run.say(line)
+    problems = {task.archive: task.note for task in tasks if task.state == UNREADABLE}
+    bad, failed = _verify(run, [task for task in tasks if task.state in (TO_VERIFY, CHANGED)])
+    problems |= failed
+    missing = [task for task in tasks if task in absent or task.archive in bad]
+    for line in near_misses(run.folder, [task.archive for task in missing]):
+        run.say(line)
+    received = 0.0
     if missing:
         if run.site.session is None:
             retry(run.site.start_session, run.say, run.stop)
-        problems |= _download_in_threads(run, missing, jobs)
-    downloaded = len([archive for archive in missing if archive not in problems])
-    counts = f"{present} already present, {downloaded} downloaded, {len(problems)} failed"
-    run.say(f"{count_of(len(wanted), 'archive')}: {counts}")
-    return [problems[archive] for archive in wanted if archive in problems]
+        ask_sizes(run.site, [task for task in missing if task.archive in bad])
+        received, failed = _download_in_threads(run, missing, bad, jobs)
+        problems |= failed
+    unpacked = len([task for task in tasks if task.state == UNPACKED])
+    downloaded = len([task for task in missing if task.archive not in problems])
+    present = len(tasks) - unpacked - downloaded - len(problems)
+    counts = {PRESENT: present, UNPACKED: unpacked, "downloaded": downloaded, "failed": len(problems)}
+    words = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    did = f"{size_text(received)} downloaded" if missing else "verified"
+    run.say(f"{count_of(len(tasks), 'archive')}: {words}; {did} in {time_text(time.monotonic() - started)}")
+    return [problems[task.archive] for task in tasks if task.archive in problems]
 
 
-def _line_of(archive: Archive, error: TaskError | OSError, folder: Path) -> str:
+def _verify(run: Run, tasks: Sequence[Task]) -> tuple[dict[Archive, list[Verdict]], dict[Archive, str]]:
+    """Verify what is there; return verdicts on what is to be downloaded, and a line for each archive that failed."""
+    bad: dict[Archive, list[Verdict]] = {}
+    problems: dict[Archive, str] = {}
+    with Progress("verifying", sum(task.size or 0 for task in tasks), "B", quiet=run.quiet or not tasks) as bar:
+        bar.leave = False
+        for task in tasks:
+            try:
+                verdicts = check_existing(run, task.archive, bar)
+            except (TaskError, OSError) as problem:  # such as a file that this user cannot read
+                problems[task.archive] = _line_of(task.archive, problem, run.folder)
+            else:
+                if verdicts is not None:
+                    bad[task.archive] = verdicts
+                    task.state = TO_DOWNLOAD
+                    task.read_partial()
+    return bad, problems
+
+
+def _line_of(archive: Archive, error: Exception, folder: Path) -> str:
     return f"{archive.file_name}: {reason_of(error, folder)}" if isinstance(error, OSError) else str(error)
 
 
-def _download_in_threads(run: Run, missing: dict[Archive, list[Verdict]], jobs: int) -> dict[Archive, str]:
-    """Download archives, `jobs` at a time; return a line for each that failed."""
-    tasks = iter([*missing.items()])  # shared by the threads
+def _download_in_threads(
+    run: Run, tasks: Sequence[Task], bad: dict[Archive, list[Verdict]], jobs: int
+) -> tuple[float, dict[Archive, str]]:
+    """Download archives, `jobs` at a time; return how many bytes were received, and a line for each that failed.
+
+    Args:
+        bad: verdicts on files that were there.
+    """
+    waiting = iter(tasks)  # shared by the threads
     results: queue.SimpleQueue = queue.SimpleQueue()
+    count = count_of(len(tasks), "archive")
+    whole = Progress(f"0 of {count}", sum(task.size or 0 for task in tasks), "B", quiet=run.quiet)
 
     def obtain_each() -> None:
-        for archive, verdicts in tasks:
+        for task in waiting:
             if run.stop.is_set():
                 return
             try:
-                obtain(run, archive, verdicts)
-                results.put((archive, None))
+                obtain(run, task.archive, bad.get(task.archive, []), whole, task.size)
+                results.put((task.archive, None))
             except Exception as error:  # handled in the main thread
-                results.put((archive, error))
+                results.put((task.archive, error))
 
     # Daemons, so that one that waits for the network does not keep a stopped script running.
     threads = [threading.Thread(target=obtain_each, daemon=True) for _ in range(jobs)]
-    for thread in threads:
-        thread.start()
-    problems = {}
-    try:
-        for _ in missing:
-            archive, error = results.get()
-            if isinstance(error, UsageError):
-                left = len([each for each in missing if not (run.folder / each.file_name).exists()])
-                raise UsageError(f"{error}; {count_of(left, 'archive')} {is_or_are(left)} still missing") from None
-            if error and not isinstance(error, TaskError | OSError):
-                raise error
-            if error:
-                problems[archive] = _line_of(archive, error, run.folder)
-                run.say(f"failed: {problems[archive]}")
-    finally:
-        run.stop.set()
-        for thread in threads:
-            thread.join(SECONDS_TO_STOP)
-    return problems
+    problems: dict[Archive, str] = {}
+    with whole:
+        whole.unknown = sum(task.size is None for task in tasks)
+        whole.skip(sum(task.done for task in tasks))
+        try:
+            for thread in threads:
+                thread.start()
+            for number in range(1, len(tasks) + 1):
+                archive, error = _next_result(results, whole)
+                if isinstance(error, UsageError):
+                    left = len([task for task in tasks if not task.file.exists()])
+                    raise UsageError(f"{error}; {count_of(left, 'archive')} {is_or_are(left)} still missing") from None
+                if error and not isinstance(error, TaskError | OSError):
+                    raise error
+                if error:
+                    problems[archive] = _line_of(archive, error, run.folder)
+                    run.say(f"failed: {problems[archive]}")
+                failed = f", {len(problems)} failed" if problems else ""
+                whole.say_words(f"{number} of {count}{failed}")
+        finally:
+            run.stop.set()
+            deadline = time.monotonic() + SECONDS_TO_STOP
+            while any(thread.is_alive() and thread not in run.site.renewing for thread in threads):
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.02)
+            end_prompt()  # one that nobody has answered
+    return whole.n - whole.initial, problems
+
+
+def _next_result(results: queue.SimpleQueue, whole: Progress) -> tuple[Archive, Exception | None]:
+    """Wait until an archive has ended, and keep the progress up to date."""
+    while True:
+        try:
+            return results.get(timeout=1)
+        except queue.Empty:
+            whole.tick()

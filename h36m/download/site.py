@@ -1,6 +1,7 @@
 """The dataset's site: log in, keep a valid session, request archives, and send the cookie nowhere else."""
 
 import atexit
+import contextlib
 import functools
 import getpass
 import os
@@ -27,7 +28,7 @@ from h36m.download.request import send
 from h36m.download.response import STALL_SECONDS, ArchiveResponse, read_chunks, read_response
 from h36m.download.retry import NotAnArchiveError, TemporaryError, TooManyError, is_temporary, seconds_to_wait
 from h36m.errors import TaskError, UsageError
-from h36m.progress import Say
+from h36m.progress import Say, prompting
 
 # The characters of PHP's session IDs. Anything else, such as an e-mail address, was entered by mistake.
 PHPSESSID_PATTERN = re.compile(r"[A-Za-z0-9,-]+")
@@ -43,12 +44,19 @@ LOGIN_FORM = re.compile(rb"checklogin\.php|type=.?password", re.IGNORECASE)
 class Site:
     """The dataset's site and the current session; threads may share it."""
 
-    def __init__(self, configuration: Configuration, say: Say):
+    def __init__(self, configuration: Configuration, say: Say, is_dry_run: bool = False):
+        """Use the account of a configuration.
+
+        Args:
+            is_dry_run: ask nothing at the terminal and save no session.
+        """
         self.configuration = configuration
         self.base_url = configuration.base_url
         self.session: str | None = None  # the valid PHPSESSID
+        self.renewing: set[threading.Thread] = set()  # threads that wait for a new one, such as for a password
         self._say = say
         self._say_once = functools.cache(say)
+        self._is_dry_run = is_dry_run
         self._login_lock = threading.Lock()
         self._of_thread = threading.local()
         if not configuration.verify_tls:
@@ -74,7 +82,7 @@ class Site:
                 self._say("ignoring the configured PHPSESSID: not a valid session ID (did you enter your user name?)")
             elif self.is_valid(session):
                 self.session = session
-                if not self.has_credentials:
+                if not self.has_credentials and not self._is_dry_run:
                     what = "you will be prompted for them" if _is_at_terminal() else "the run will stop"
                     self._say(f"no user name and password to log in with: {what} when the session expires")
                 return
@@ -97,10 +105,14 @@ class Site:
 
         Raises: as `start_session`.
         """
-        with self._login_lock:
-            if self.session == expired_session:
-                self._say(f"{self.host}: {reason}; logging in again")
-                self._log_in()
+        self.renewing.add(threading.current_thread())
+        try:
+            with self._login_lock:
+                if self.session == expired_session:
+                    self._say(f"{self.host}: {reason}; logging in again")
+                    self._log_in()
+        finally:
+            self.renewing.remove(threading.current_thread())
 
     @property
     def has_credentials(self) -> bool:
@@ -150,6 +162,8 @@ class Site:
                 "(the user name is the e-mail address registered with the site)"
             )
         self.session = session
+        if self._is_dry_run:
+            return
         try:
             save_session(self.configuration.path, session)
             self._say(f"logged in at {self.host}; the session is saved in {self.configuration.path}")
@@ -187,7 +201,7 @@ class Site:
         """Return user name and password, asking at the terminal for what is missing."""
         configuration = self.configuration
         if not (configuration.username and configuration.password):
-            if not _is_at_terminal():
+            if self._is_dry_run or not _is_at_terminal():
                 raise UsageError(
                     f"no valid session for {self.host}, and no user name and password to log in; put them into "
                     f"{configuration.path}, or into H36M_USERNAME and H36M_PASSWORD"
@@ -196,8 +210,9 @@ class Site:
                 # Ctrl-C may end the script while a thread still reads a password: turn the terminal's echo on again.
                 atexit.register(termios.tcsetattr, sys.stdin, termios.TCSANOW, termios.tcgetattr(sys.stdin))
             try:
-                configuration.username = configuration.username or _ask(f"E-mail registered with {self.host}: ")
-                configuration.password = configuration.password or getpass.getpass(f"Password at {self.host}: ")
+                with prompting():
+                    configuration.username = configuration.username or _ask(f"E-mail registered with {self.host}: ")
+                    configuration.password = configuration.password or getpass.getpass(f"Password at {self.host}: ")
             except EOFError:
                 raise UsageError(
                     f"not logged in at {self.host}: no user name or password was entered; put them into "
@@ -239,6 +254,14 @@ class Site:
         except BaseException:
             response.close()
             raise
+
+    def size_of(self, archive: Archive, seconds: float) -> int | None:
+        """Ask for the size of an archive by its first byte; None where the site does not say.
+
+        Raises: as `open_archive`.
+        """
+        with contextlib.closing(self.open_archive(archive, 0, 1, seconds)) as response:
+            return response.size
 
     def _without_secrets(self, text: str) -> str:
         """Return a line that may quote a page of the site without secrets: some pages repeat what they were sent."""

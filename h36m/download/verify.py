@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from h36m.archives.content import BEGINNING_BYTES, fault_in_beginning, read_arch
 from h36m.archives.gzip_stream import CHUNK_BYTES
 from h36m.dataset import ARCHIVE_EXTENSION, ARCHIVES, KIND_FACTS, SUBJECTS_WITH_GROUND_TRUTH, Archive
 from h36m.errors import BadArchiveError, UsageError
-from h36m.progress import Say
+from h36m.progress import Progress, Say
+
+OnBytes = Callable[[int], None]  # called with the number of bytes after each read
 
 
 @dataclass(frozen=True)
@@ -54,22 +57,26 @@ def read_checksums(path: Path, say: Say) -> dict[str, str]:
     return checksums
 
 
-def check_archive(path: Path, archive: Archive, expected_md5: str | None) -> Verdict:
+def check_archive(path: Path, archive: Archive, expected_md5: str | None, bar: Progress | None = None) -> Verdict:
     """Read an archive once and check whether it is what its name says.
 
     Args:
         path: the file, which may still have another name.
         archive: what the file has to hold.
         expected_md5: the published MD5; None to read the archive to its end instead.
+        bar: of the bytes that are read.
     """
+    on_bytes = bar.update if bar is not None else lambda count: None
     fault = beginning_fault(path, archive)
     if fault:
         return Verdict(fault)
-    md5 = md5_of(path) if expected_md5 else None
+    md5 = md5_of(path, on_bytes) if expected_md5 else None
     if md5 and md5 == expected_md5:
         return Verdict(None, md5, is_whole=True)
     # A truncated or damaged file differs too; only a complete one can be a new version of the archive.
-    fault = archive_fault(path, archive)
+    if md5 and bar is not None:
+        bar.skip(-path.stat().st_size)
+    fault = archive_fault(path, archive, on_bytes)
     mismatch = f"has a checksum mismatch (expected {expected_md5}, got {md5})" if md5 else None
     return Verdict(fault or mismatch, md5, is_whole=fault is None)
 
@@ -81,21 +88,22 @@ def beginning_fault(path: Path, archive: Archive) -> str | None:
     return fault_in_beginning(beginning, archive) if beginning else "is empty"
 
 
-def archive_fault(path: Path, archive: Archive) -> str | None:
+def archive_fault(path: Path, archive: Archive, on_bytes: OnBytes) -> str | None:
     """Read an archive to its end by the rules of unpacking; return what is wrong with it, None for nothing."""
     try:
         with path.open("rb", buffering=0) as file:
-            read_archive(file, archive)
+            read_archive(file, archive, on_bytes=on_bytes)
     except BadArchiveError as fault:
         return str(fault)
     return None
 
 
-def md5_of(path: Path) -> str:
+def md5_of(path: Path, on_bytes: OnBytes) -> str:
     """Return a file's MD5 in hexadecimal."""
     # The published checksums are MD5s; they protect against accidents, not against an attacker.
     md5 = hashlib.md5(usedforsecurity=False)
     with path.open("rb", buffering=0) as file:
         while chunk := file.read(CHUNK_BYTES):
             md5.update(chunk)
+            on_bytes(len(chunk))
     return md5.hexdigest()

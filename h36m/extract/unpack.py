@@ -12,8 +12,10 @@ from typing import IO
 
 from h36m.archives.content import read_archive
 from h36m.archives.gzip_stream import CHUNK_BYTES
+from h36m.archives.unpacked import lost_files as lost_files
+from h36m.archives.unpacked import sizes_in
 from h36m.dataset import Archive
-from h36m.storage import files_and_folders, free_name, start_writing
+from h36m.storage import free_name, start_writing
 
 # RFC 1952: the last four bytes of a gzip file are the length of its content, modulo 2**32. RFC 1951: content that
 # cannot be compressed grows by 5 bytes in each block, less than a thousandth; and 2 bits encode 258 bytes at most.
@@ -94,25 +96,6 @@ def write_file(source: IO[bytes], path: Path, changed: float) -> None:
 
 
 # -- what is in an unpacked folder -------------------------------------------------------------------------------------
-
-
-def sizes_in(folder: Path) -> dict[str, int]:
-    """Return the size of each file below a folder by its path in it, bytes: `{"Walking 1.54138969.mp4": 4200000}`."""
-    files, _ = files_and_folders(folder)
-    return {file.relative_to(folder).as_posix(): file.lstat().st_size for file in files}
-
-
-def lost_files(folder: Path, unpacked: dict[str, int]) -> list[str]:
-    """Return the files of a folder that are not what was unpacked: missing, empty, or shorter.
-
-    Users delete files, and disks that do not do what they confirm lose them in a power cut. A file that has grown was
-    changed by the user, and is not lost.
-
-    Args:
-        unpacked: sizes as of `sizes_in`.
-    """
-    sizes = sizes_in(folder)
-    return sorted(name for name, size in unpacked.items() if sizes.get(name, -1) < size)
 
 
 def holds_other_files(folder: Path, unpacked: Path, earlier: dict[str, int]) -> bool:

@@ -6,6 +6,8 @@ A plan is a function that is asked at every request for the fault to commit, by 
         return "reset" if request.is_archive and request.number == 1 else None
 
     with faulty_site(archives, plan) as site: ...
+
+Requests for the first byte of an archive, which ask for its size, are recorded apart, and have a fault of their own.
 """
 
 import contextlib
@@ -80,6 +82,8 @@ class FaultyServer(Server):
         super().__init__(archives, USERNAME, PASSWORD, handler or FaultyHandler)
         self.plan = plan
         self.requests: list[Request] = []
+        self.sizes_asked: list[Request] = []
+        self.size_fault: str | None = None
         self.lock = threading.Lock()
         self.closing = threading.Event()
         self.other_host = ""  # where "other host" redirects to, ending in a slash
@@ -196,6 +200,7 @@ class FaultyHandler(Handler):
         archive = None
         if "download" in query:
             archive = Archive(kinds[query["filepath"]], query["downloadname"]).file_name
+        asks_size = archive is not None and self.headers.get("Range") == "bytes=0-0"
         with self.server.lock:
             number = 1 + sum((page, archive) == (earlier.page, earlier.archive) for earlier in self.server.requests)
             request = Request(
@@ -210,8 +215,8 @@ class FaultyHandler(Handler):
                 authorization=self.headers.get("Authorization"),
                 port=self.client_address[1],
             )
-            self.server.requests.append(request)
-            request.fault = self.server.plan(request)
+            (self.server.sizes_asked if asks_size else self.server.requests).append(request)
+            request.fault = self.server.size_fault if asks_size else self.server.plan(request)
             self.archive, self.request_record = archive, request
         return request.fault
 

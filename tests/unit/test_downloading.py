@@ -26,6 +26,7 @@ from h36m.download import (
     complete,
     config,
     partial,
+    plan,
     ranges,
     request,
     response,
@@ -36,6 +37,7 @@ from h36m.download import (
     verify,
 )
 from h36m.errors import RunStoppedError, TaskError, UsageError
+from h36m.progress import Progress
 from h36m.storage import Record
 
 # -- verifying ---------------------------------------------------------------------------------------------------------
@@ -150,7 +152,9 @@ def md5_of(data: bytes) -> str:
 def test_an_archive_is_judged_by_its_md5_or_its_gzip_stream(tmp_path, data, expected, fault, is_whole):
     path = tmp_path / "Videos_S1.tgz.part"
     path.write_bytes(data)
-    verdict = verify.check_archive(path, Archive(VIDEOS, "S1"), expected)
+    bar = Progress("verifying", len(data), "B", quiet=True)
+    verdict = verify.check_archive(path, Archive(VIDEOS, "S1"), expected, bar)
+    assert bar.n == len(data) or (bar.n < len(data) and not is_whole), "bytes that were read"
     assert (verdict.fault or "").startswith(fault or "") and (verdict.fault is None) == (fault is None)
     assert verdict.is_whole == is_whole
     assert verdict.md5 in (None, md5_of(data)), "of the file, or not computed"
@@ -403,30 +407,30 @@ def test_named_configuration_must_exist(tmp_path, name):
 @pytest.mark.parametrize(
     "kinds, options, line",
     [
-        ([VIDEOS], ["--kinds", VIDEOS], "nothing to do: 1 archive is downloaded and verified\n"),
+        ([VIDEOS], ["--kinds", VIDEOS], "nothing to do: 1 archive is downloaded and verified"),
         (
             [VIDEOS, POSES_2D],
             ["--kinds", VIDEOS, POSES_2D],
-            "nothing to do: all 2 archives are downloaded and verified\n",
+            "nothing to do: all 2 archives are downloaded and verified",
         ),
-        ([VIDEOS], ["--kinds", VIDEOS, VIDEOS], "nothing to do: 1 archive is downloaded and verified\n"),
+        ([VIDEOS], ["--kinds", VIDEOS, VIDEOS], "nothing to do: 1 archive is downloaded and verified"),
         (
             [VIDEOS],
             ["--kinds", VIDEOS, "--subjects", "S1", "S1"],
-            "nothing to do: 1 archive is downloaded and verified\n",
+            "nothing to do: 1 archive is downloaded and verified",
         ),
-        (KINDS, [], "nothing to do: all 5 archives are downloaded and verified\n"),
+        (KINDS, [], "nothing to do: all 5 archives are downloaded and verified"),
     ],
     ids=["one", "two", "a kind twice", "a subject twice", "all of the script"],
 )
 def test_one_archive_is_and_two_are_there(tmp_path, capsys, kinds, options, line):
     assert download_verified(tmp_path, kinds, *options) == []
-    assert capsys.readouterr().out == line
+    assert capsys.readouterr().out.startswith(f"{line}\nnext: ")
 
 
 def test_warnings_about_the_configuration_are_printed(tmp_path, capsys):
     download_verified(tmp_path, [VIDEOS], "--kinds", VIDEOS, configuration="[General]\nPasswort = hunter2\n")
-    line, _ = capsys.readouterr().out.splitlines()
+    line, *_ = capsys.readouterr().out.splitlines()
     assert "line 2" in line and "Passwort" in line and "hunter2" not in line
 
 
@@ -465,6 +469,7 @@ def numbers_in_docs(pattern: str) -> set[int]:
         (r"every (\d+) s asks the site about the session", lambda: transfer.QUIET_SECONDS),
         (r"tries the others again after (\d+), 60, 120 s", lambda: ranges.SECONDS_TO_GROW),
         (r"no progress after (\w+) attempts", lambda: retry.TRIES_WITHOUT_PROGRESS),
+        (r"sizes of all archives within (\d+) s", lambda: plan.SECONDS_FOR_SIZES),
         (r"`Retry-After`, at most (\w+) minutes", lambda: retry.LONGEST_RETRY_AFTER / 60),
         (r"restarts this archive, at most (\w+) times", lambda: complete.MOST_RESTARTS),
         (r"over one connection, up to (\w+) times in all", lambda: archive.MOST_DOWNLOADS),
