@@ -63,6 +63,7 @@ def argument_parser(description: str, folders: Sequence[str] = (ARCHIVES,)) -> a
         help=f"default: {' '.join(SUBJECTS_WITH_GROUND_TRUTH)}",
     )
     parser.set_defaults(folders=folders)
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and end")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     parser.add_argument("--debug", action="store_true", help="print more, tracebacks included")
     return parser

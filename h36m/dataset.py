@@ -6,6 +6,7 @@ Every other module takes these names from here. What `metadata.xml` says (sequen
 h36m.metadata.
 """
 
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -129,15 +130,35 @@ def subject_of_member(name: str) -> str | None:
 # -- extracted/ --------------------------------------------------------------------------------------------------------
 
 EXTRACTED = "extracted"
-# The remedy for a damaged file. While the file is there with its size, extract_all.py has nothing to do.
-UNPACK_AGAIN = "unpack it again: delete it and run extract_all.py"
-UNPACK_ALL_AGAIN = "delete its files there and run extract_all.py"  # a sequence's, where any of them may be damaged
 UNPACKED_RECORD = ".unpacked.json"  # which archive each folder was unpacked from, see h36m.storage.Record
 
 
 def unpacked_folder(root: Path, archive: Archive) -> Path:
     """Return the folder that an archive is unpacked to: root/extracted/S1/Videos."""
     return root / EXTRACTED / archive.subject / archive.kind
+
+
+def unpack_again(*files: Path) -> str:
+    """Return the remedy for files in extracted/ that are damaged or missing.
+
+    While a damaged file is there with its size, extract_all.py has nothing to do; and while a folder is there whose
+    archive was deleted, neither have the download scripts.
+
+    Args:
+        files: as of `unpacked_file`; they need not exist.
+    """
+    folders = list(dict.fromkeys(file.parent for file in files))
+    archives = {folder: Archive(folder.name, folder.parent.name) for folder in folders if folder.name in KIND_FACTS}
+    # os.access() raises no error where archives/ cannot be read.
+    gone = [each for each in archives if not os.access(archive_file(each.parents[2], archives[each]), os.F_OK)]
+    if not gone:
+        it = "it" if len(files) == 1 else "them"
+        is_any_there = any(os.access(file, os.F_OK) for file in files)
+        return f"unpack {it} again: delete {it} and run extract_all.py" if is_any_there else "run extract_all.py"
+    scripts = " and ".join(dict.fromkeys([*(KIND_FACTS[folder.name].script for folder in gone), "extract_all.py"]))
+    present = [str(folder) for folder in gone if os.access(folder, os.F_OK)]
+    word = "folder" if len(present) == 1 else "folders"
+    return f"remove the {word} {' and '.join(present)}, then run {scripts}" if present else f"run {scripts}"
 
 
 class Sequence(NamedTuple):

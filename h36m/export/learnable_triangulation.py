@@ -23,6 +23,7 @@ from h36m.dataset import (
     Archive,
     Sequence,
     sequence_folder,
+    unpack_again,
     unpacked_file,
     unpacked_folder,
 )
@@ -213,7 +214,7 @@ def box_tasks(job: Job, labelled: Iterable[Sequence]) -> list[BoxTask]:
                 if not is_absent(file):
                     task.views.append((camera, file, image_size(job, subject, camera)))
                 else:
-                    job.missing.add(subject, "file", where, remedy, file.name)
+                    job.missing.add(subject, "file", where, unpack_again(file), file.name)
             if task.views:
                 tasks.append(task)
     return tasks

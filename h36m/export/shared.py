@@ -16,6 +16,7 @@ from h36m.dataset import (
     POSES_3D_WORLD,
     Archive,
     Sequence,
+    unpack_again,
     unpacked_file,
     unpacked_folder,
 )
@@ -120,7 +121,8 @@ def unpacked_sequences(job: Job, kinds: tuple[str, ...]) -> Iterator[Sequence]:
         names = {file.name for folder in folders.values() for file in folder.iterdir()}
         bases = {name.partition(".")[0] for name in names}
         there = [sequence for sequence in of_subject if sequence.base in bases]
-        yield from sequences(job, subject, there, EXTRACTED, "run extract_all.py")
+        remedy = unpack_again(*(folder / "any" for folder in folders.values()))
+        yield from sequences(job, subject, there, EXTRACTED, remedy)
 
 
 def published_poses(job: Job, sequence: Sequence, kind: str, camera: str = "") -> np.ndarray | None:
@@ -132,7 +134,7 @@ def published_poses(job: Job, sequence: Sequence, kind: str, camera: str = "") -
     file = unpacked_file(job.root, sequence, kind, camera)
     if is_absent(file):
         where = f"not in {EXTRACTED}/{sequence.subject}/{kind}, so what needs them is left out"
-        job.missing.add(sequence.subject, "file", where, f"unpack {kind}_{sequence.subject} again", file.name)
+        job.missing.add(sequence.subject, "file", where, unpack_again(file), file.name)
         return None
     try:
         return read_poses(file, 2 if kind == POSES_2D else 3)
