@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import threading
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from helpers.disks import copy_after_power_cut, make_disk, mounted
 from helpers.marks import slow
+from helpers.releases import tree
 from helpers.scripts import run_script
 
 import export_all
@@ -115,7 +117,12 @@ def test_lifters_need_two_kinds_of_poses_and_no_video(make_root):
     """All sequences of a subject, and nothing else in extracted/; nothing is missing then."""
     root = make_root([sequence.name for sequence in METADATA.sequences_of("S1")], kinds=(POSES_3D_WORLD, POSES_2D))
     problems, printed = export("videopose3d", root)
-    assert (problems, printed.splitlines()) == ([], [f"2 files written to {root / 'exported/videopose3d'}"])
+    plan, space, summary, following = printed.splitlines()
+    out = root / "exported/videopose3d"
+    assert problems == [] and plan == "plan: videopose3d: 30 sequences of 1 subject, nothing is missing"
+    assert re.fullmatch(rf" {{6}}made from 150 files \(\d+ kB\); .* free in {re.escape(str(out))}", space)
+    assert re.fullmatch(rf"2 files \(\d+ kB\) written to {re.escape(str(out))} in \d\d:\d\d", summary)
+    assert following == "next: run the program that reads these files, see videopose3d in docs/exports.md"
     assert set(files_in(root / "exported")) == {
         "videopose3d/data_3d_h36m.npz",
         "videopose3d/data_2d_h36m_gt.npz",
@@ -176,9 +183,9 @@ def test_many_missing_files_are_named_in_a_line_per_subject(make_root, format_):
         for file in (root / "extracted" / subject / POSES_2D).glob("Greeting*"):
             file.unlink()
     problems, _ = export(format_, root, "--subjects", "S1", "S9")
-    lines = [problem for problem in problems if POSES_2D in problem]
+    lines = [problem for problem in problems if "4 files" in problem]
     assert [line.partition(":")[0] for line in lines] == ["S1", "S9"]
-    assert all(line.count("Greeting") == 4 and "4 files" in line for line in lines)
+    assert all(line.count("Greeting") == 4 and POSES_2D in line for line in lines)
     assert len([problem for problem in problems if "28 sequences" in problem]) == 2 and len(problems) == 4
 
 
@@ -206,7 +213,7 @@ def test_second_run_repeats_its_problems_and_notices(make_root):
     first, printed = export("mmpose", root, "--subjects", "S1", "S9")
     again, printed_again = export("mmpose", root, "--subjects", "S9", "S1")
     assert again == first != [] and printed_again.startswith("nothing to do: ")
-    assert printed_again.splitlines()[1:] == printed.splitlines()[1:] != []
+    assert printed_again.splitlines()[1:] == printed.splitlines()[3:] != []
 
 
 @pytest.mark.parametrize(("format_", "is_problem"), [("3dmppe", True), ("mmpose", False)])
@@ -216,17 +223,17 @@ def test_missing_images_are_named_with_the_option_that_makes_them(make_root, for
     process(root, frames=(0, 7))
     problems, printed = export(format_, root, "--subjects", "S1", "S9")
     lines = problems if is_problem else printed.splitlines()
-    (of_s1,) = [line for line in lines if line.startswith("S1: ") and "image" in line]
+    (of_s1,) = [line for line in lines if line.startswith("S1: ") and " images " in line]
     assert of_s1 == (
         "S1: 16 images of every 5th frame not in processed/S1: Greeting-2, Walking-1; "
         "run process_all.py --subjects S1 --every 5"
     )
-    (of_s9,) = [line for line in lines if line.startswith("S9: ") and "image" in line]
+    (of_s9,) = [line for line in lines if line.startswith("S9: ") and " images " in line]
     if format_ == "3dmppe":
         assert "8 images of every 64th frame" in of_s9 and of_s9.endswith("run process_all.py --subjects S9")
     else:
         assert "24 images" in of_s9 and of_s9.endswith("run process_all.py --subjects S9 --every 5")
-    assert is_problem or not [problem for problem in problems if "image" in problem]
+    assert is_problem or not [problem for problem in problems if " images " in problem]
 
 
 def test_one_line_says_that_nothing_was_processed(make_root):
@@ -252,6 +259,50 @@ def test_sequence_without_annotations_has_no_images(make_root):
     export("mmpose", root)
     images = images_in(root / "exported/mmpose")
     assert len(images) == 3 * 4 and all(name.startswith("S1_Greeting") for name in images)
+
+
+# -- dry run -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format_", export_all.FORMATS)
+def test_dry_run_writes_nothing(make_root, format_):
+    root = make_root()
+    process(root)
+    (root / "exported" / format_ / ".making").mkdir(parents=True)  # of a killed run
+    before = tree(root)
+    _, printed = export(format_, root, "--dry-run")
+    assert printed.startswith(f"plan: {format_}: 30 sequences of 1 subject") and tree(root) == before
+    shutil.rmtree(root / "exported")
+    before = tree(root)
+    export(format_, root, "--dry-run")
+    assert tree(root) == before
+
+
+def test_dry_run_names_what_is_missing_as_the_run_will(make_root):
+    """A kind of archive of one subject, some files, images; kinds that a format can do without are no problem."""
+    root = make_root([sequence.name for sequence in METADATA.sequences_of("S1")])
+    make_root(subjects=("S9",), kinds=(POSES_3D,), root=root)
+    (root / "archives").mkdir()
+    (root / "archives" / f"{POSES_2D}_S9.tgz").touch()
+    for file in (root / "extracted/S1" / POSES_2D).glob("Walking 1*"):
+        file.unlink()
+    process(root)
+    problems, printed = export("mmpose", root, "--subjects", "S1", "S9", "--dry-run")
+    plan, _, *lines = printed.splitlines()
+    assert plan == (
+        f"plan: mmpose: 60 sequences of 2 subjects: 31 without {POSES_2D}, 28 without {POSES_3D}, 58 not in processed/"
+    )
+    assert lines == [
+        f"S1: 30 sequences: 1 without {POSES_2D}, 28 not in processed/",
+        f"S9: 30 sequences: 30 without {POSES_2D}, 28 without {POSES_3D}",
+    ]
+    archive = "then run download_all.py and extract_all.py"
+    assert problems == [
+        f"S1: 1 sequence without {POSES_2D}; remove the folder {root / 'extracted/S1' / POSES_2D}, {archive}",
+        f"S9: 30 sequences without {POSES_2D}; run extract_all.py",
+        f"S9: 28 sequences without {POSES_3D}; remove the folder {root / 'extracted/S9' / POSES_3D}, {archive}",
+    ]
+    assert export("original", root, "--subjects", "S1", "--dry-run")[0] == []
 
 
 # -- learnable-triangulation -------------------------------------------------------------------------------------------
@@ -377,7 +428,7 @@ def test_second_run_reads_no_pose_and_writes_nothing(make_root, monkeypatch):
     export("3dmppe", root)
     monkeypatch.setattr(shared, "read_poses", None)
     before = {path: path.lstat().st_mtime_ns for path in (root / "exported").rglob("*") if path.name != ".lock"}
-    assert export("3dmppe", root)[1] == f"nothing to do: {root / 'exported/3dmppe'} is up to date\n"
+    assert export("3dmppe", root)[1].startswith(f"nothing to do: {root / 'exported/3dmppe'} is up to date\n")
     assert before == {path: path.lstat().st_mtime_ns for path in (root / "exported").rglob("*") if path.name != ".lock"}
 
 

@@ -1,5 +1,6 @@
 """Shared by the formats: a job, its sequences, published poses and names. Links to images are in h36m.export.links."""
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -79,6 +80,7 @@ class Job:
     progress: Progress  # of its sequences
     # For long tasks: takes a function and its arguments; yields argument, result, failure and traceback, in any order.
     run_tasks: Callable[[Callable[[Any], Any], list], Iterable[tuple[Any, Any, str | None, str | None]]]
+    started: float = field(default_factory=time.monotonic)  # s
     missing: Missing = field(default_factory=Missing)  # these are problems too, one line for each subject
     unneeded: Missing = field(default_factory=Missing)  # missing, and no problem: a notice for each subject
     unread: set[Sequence] = field(default_factory=set)  # whose images cannot be listed
