@@ -131,9 +131,7 @@ def test_two_workers_write_what_one_machine_writes(cluster, demo_run, root):
     assert (run.returncode, errors_in(errors)) == (0, [])
     said = output.splitlines()
     assert said[0] == "4 sequences to process, 2 at a time; 0 already processed"
-    assert said[-1] == demo_run.joinpath("output.txt").read_text().splitlines()[-3].replace(
-        str(demo_run / "data"), str(root)
-    )
+    assert said[-1].replace(str(root), str(demo_run / "data")) in (demo_run / "output.txt").read_text().splitlines()
     assert contents(root / "processed") == contents(demo_run / "data" / "processed")
     assert seen == {0, 1}, "expected both workers to have run a task"
     assert not processes_of(cluster.folder), "expected each process to end with its task"
