@@ -125,11 +125,20 @@ def require_inputs(root: Path, format_: ModuleType, metadata: Metadata) -> None:
 
 
 class SequenceProgress(Progress):
-    """Progress in sequences: `3 of 210 sequences`."""
+    """Progress in sequences: `3 of 210 sequences`.
+
+    Most formats write their files after the last sequence, so that nothing tells the time left before `start_at`.
+    """
+
+    has_time_left = False
+
+    def start_at(self, done: int, total: int | None) -> None:
+        self.has_time_left = True
+        super().start_at(done, total)
 
     def text(self) -> list[str]:
         self.say_words(f"{self.n:,} of {count_of(int(self.total or 0), 'sequence')}")
-        return super().text()
+        return super().text() if self.has_time_left else [self.desc]
 
 
 def say_plan(name: str, sequences: list[Sequence], record: ExportRecord, out: Path, say: Say) -> None:
@@ -146,7 +155,7 @@ def say_plan(name: str, sequences: list[Sequence], record: ExportRecord, out: Pa
     sizes = [state[0] for state in record.inputs.values() if len(state) > 1]  # of files, not of folders of images
     disk = next(folder for folder in (out, *out.parents) if folder.exists())
     free = size_text(shutil.disk_usage(disk).free)
-    say(f"      made from {count_of(len(sizes), 'file')} ({size_text(sum(sizes))}); {free} free in {disk}")
+    say(f"      made from {count_of(len(sizes), 'file')} ({size_text(sum(sizes))}); {free} free in {out}")
 
 
 def lack_of(missing: dict[str, list[Sequence]]) -> str:

@@ -77,7 +77,7 @@ def main(arguments: argparse.Namespace) -> list[str]:
         plan = plan_run(root, arguments.subjects, record, kinds, say, arguments.dry_run)
         disk = extracted if extracted.exists() else root
         if plan.to_do or arguments.dry_run:
-            say_plan(plan, disk, say)
+            say_plan(plan, extracted, disk, say)
         if arguments.dry_run:
             list_archives(plan, arguments.delete_archives, say)
         problems = report_absent(plan.absent, arguments.subjects, say, arguments.kinds or ()) + plan.problems
@@ -146,11 +146,11 @@ def plan_run(
     return plan
 
 
-def say_plan(plan: Plan, disk: Path, say: Say) -> None:
+def say_plan(plan: Plan, extracted: Path, disk: Path, say: Say) -> None:
     """Print in two lines what a run will do, and what is free.
 
     Args:
-        disk: a folder on the disk that is unpacked to.
+        disk: a folder that exists, on the disk of extracted/.
     """
     words = ("to unpack", "already unpacked", f"not in {ARCHIVES}/", "that cannot be unpacked")
     counts = [len(plan.to_do), len(plan.done), len(plan.absent), len(plan.problems)]
@@ -159,7 +159,7 @@ def say_plan(plan: Plan, disk: Path, say: Say) -> None:
     packed = sum(task.file.stat().st_size for task in plan.to_do)
     size = sum(unpacked_size(task.file) for task in plan.to_do)
     work = f"{size_text(size)} to write, from {size_text(packed)} of archives" if plan.to_do else "nothing to unpack"
-    say(f"      {work}; {size_text(shutil.disk_usage(disk).free)} free in {disk}")
+    say(f"      {work}; {size_text(shutil.disk_usage(disk).free)} free in {extracted}")
 
 
 def list_archives(plan: Plan, delete_archives: bool, say: Say) -> None:
@@ -207,7 +207,7 @@ def lack_of_space(disk: Path, to_do: list[Task], jobs: int, delete_archives: boo
     """Return a line where the disk is too small for all archives: then nothing is unpacked.
 
     Args:
-        disk: a folder on the disk that is unpacked to.
+        disk: as for `say_plan`.
     """
     frees = delete_archives and to_do and to_do[0].file.stat().st_dev == disk.stat().st_dev
     needed = most = 0

@@ -261,6 +261,15 @@ def test_sequence_without_annotations_has_no_images(make_root):
     assert len(images) == 3 * 4 and all(name.startswith("S1_Greeting") for name in images)
 
 
+def test_progress_counts_sequences_and_knows_the_time_of_steady_work_only():
+    with export_all.SequenceProgress("exporting", 30) as progress:
+        progress.update(3)
+        assert progress.text() == ["3 of 30 sequences"]
+        progress.start_at(0, 4)
+        progress.update(1)
+        assert progress.text()[0] == "1 of 4 sequences" and progress.text()[1].endswith(" left")
+
+
 # -- dry run -----------------------------------------------------------------------------------------------------------
 
 
