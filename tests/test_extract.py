@@ -16,10 +16,12 @@ from pathlib import Path
 
 import pytest
 from helpers.archives import small_release, spoil
+from helpers.faulty_site import PASSWORD, USERNAME, write_configuration
 from helpers.marks import slow
 from helpers.releases import leftovers_in_extracted, tree
 from helpers.scripts import RECORD_OPENS, finish, process, run_script, start_script
 
+from demo.site import serve
 from h36m.dataset import (
     BOXES,
     KIND_FACTS,
@@ -258,6 +260,38 @@ def test_damaged_file_of_a_deleted_archive_is_unpacked_again_as_the_message_says
     video.unlink()
     assert unpack_again(video) == "run extract_all.py"
     assert extract(root).errors == [] and video.read_bytes() == content
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_deleted", [False, True], ids=["archive is there", "archive was deleted"])
+@pytest.mark.parametrize("kept", [2, 1], ids=["other bytes", "cut short"])
+def test_remedy_that_processing_prints_for_a_damaged_video_helps(demo_run, tmp_path, kept, is_deleted):
+    release = demo_run / "release"
+    with serve(release, USERNAME, PASSWORD) as server:
+        config = write_configuration(tmp_path, server.base_url)
+        options = {"download_all.py": ["--config", config, "--checksums", release / "checksums.txt"]}
+
+        def run(script: str, *more: str) -> list[str]:
+            ended = run_script(script, "--root", tmp_path, "--subjects", "S1", *options.get(script, []), *more)
+            return ended.errors
+
+        assert run("download_all.py") == []
+        assert run("extract_all.py", *["--delete-archives"] * is_deleted) == []
+        (video,) = (tmp_path / "extracted/S1" / VIDEOS).glob("Walking*.58860488.mp4")
+        content = video.read_bytes()
+        quarter = len(content) // 4
+        video.write_bytes((content[:quarter] + random.Random(0).randbytes(3 * quarter))[: kept * len(content) // 2])
+        (problem,) = run("process_all.py", "--actions", "Walking-1")
+        remedy = problem.rpartition("; ")[2]
+        if is_deleted:
+            assert remedy == f"remove the folder {video.parent}, then run download_all.py and extract_all.py"
+            shutil.rmtree(video.parent)
+        else:
+            assert remedy == "unpack it again: delete it and run extract_all.py"
+            video.unlink()
+        for script in re.findall(r"\w+\.py", remedy):
+            assert run(script) == []
+        assert run("process_all.py", "--actions", "Walking-1") == [] and video.read_bytes() == content
 
 
 def test_no_folder_of_archives_is_wrong_use(tmp_path):
