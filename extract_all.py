@@ -10,13 +10,11 @@ interruption or after more was downloaded: it does only what is missing or has c
 
 import argparse
 import contextlib
-import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import NamedTuple
 
 from h36m.archives.members import is_in_place, listed
 from h36m.archives.near_misses import near_misses, unfinished_download
@@ -34,6 +32,7 @@ from h36m.dataset import (
     unpacked_folder,
 )
 from h36m.errors import BadArchiveError, OtherArchiveError, RunStoppedError, UnsafeArchiveError, UsageError
+from h36m.extract.plan import Plan, Task, archive_lines, lack_of_space, plan_lines
 from h36m.extract.unpack import (
     holds_other_files,
     lost_files,
@@ -48,23 +47,6 @@ from h36m.progress import Progress, Say, count_of, is_or_are, size_text, speaker
 from h36m.storage import Record, cleared, free_name, is_absent, reason_of, sync_parents, sync_tree
 
 
-class Task(NamedTuple):
-    """One archive and the folder that it is unpacked to."""
-
-    archive: Archive
-    file: Path  # archives/Videos_S1.tgz
-    folder: Path  # extracted/S1/Videos
-
-
-class Plan(NamedTuple):
-    """What a run has to do."""
-
-    to_do: list[Task]
-    done: list[Task]  # unpacked by an earlier run
-    absent: list[Task]  # there is neither an archive nor an unpacked folder
-    problems: list[str]  # a line for each archive or folder that cannot be read, or has truncated files
-
-
 def main(arguments: argparse.Namespace) -> list[str]:
     say, root, jobs = speaker(arguments.quiet), arguments.root, arguments.jobs
     extracted, kinds = root / EXTRACTED, arguments.kinds or KINDS
@@ -76,10 +58,10 @@ def main(arguments: argparse.Namespace) -> list[str]:
         record = Record(extracted / UNPACKED_RECORD)
         plan = plan_run(root, arguments.subjects, record, kinds, say, arguments.dry_run)
         disk = extracted if extracted.exists() else root
-        if plan.to_do or arguments.dry_run:
-            say_plan(plan, extracted, disk, say)
-        if arguments.dry_run:
-            list_archives(plan, arguments.delete_archives, say)
+        lines = plan_lines(plan, extracted, disk) if plan.to_do or arguments.dry_run else []
+        lines += archive_lines(plan, arguments.delete_archives) if arguments.dry_run else []
+        for line in lines:
+            say(line)
         problems = report_absent(plan.absent, arguments.subjects, say, arguments.kinds or ()) + plan.problems
         lack = lack_of_space(disk, plan.to_do, jobs, arguments.delete_archives)
         if lack or arguments.dry_run:
@@ -146,33 +128,6 @@ def plan_run(
     return plan
 
 
-def say_plan(plan: Plan, extracted: Path, disk: Path, say: Say) -> None:
-    """Print in two lines what a run will do, and what is free.
-
-    Args:
-        disk: a folder that exists, on the disk of extracted/.
-    """
-    words = ("to unpack", "already unpacked", f"not in {ARCHIVES}/", "that cannot be unpacked")
-    counts = [len(plan.to_do), len(plan.done), len(plan.absent), len(plan.problems)]
-    parts = [f"{count:,} {word}" for count, word in zip(counts, words, strict=True) if count]
-    say(f"plan: {count_of(sum(counts), 'archive')}: {', '.join(parts)}")
-    packed = sum(task.file.stat().st_size for task in plan.to_do)
-    size = sum(unpacked_size(task.file) for task in plan.to_do)
-    work = f"{size_text(size)} to write, from {size_text(packed)} of archives" if plan.to_do else "nothing to unpack"
-    say(f"      {work}; {size_text(shutil.disk_usage(disk).free)} free in {extracted}")
-
-
-def list_archives(plan: Plan, delete_archives: bool, say: Say) -> None:
-    """Print a line for each archive of a plan; those with problems are named as in every run."""
-    for task in plan.to_do:
-        say(f"{task.file.name}: to unpack, {size_text(unpacked_size(task.file))}")
-    for task in plan.done:
-        archive = "deleted" if is_absent(task.file) else "to delete" if delete_archives else ""
-        say(f"{task.file.name}: already unpacked{archive and f' (archive {archive})'}")
-    for task in plan.absent:
-        say(f"{task.file.name}: not in {ARCHIVES}/")
-
-
 def report_absent(absent: list[Task], subjects: list[str], say: Say, asked_for: Sequence[str] = ()) -> list[str]:
     """Name the archives that do not exist, one line per kind; return the lines that count as problems.
 
@@ -201,28 +156,6 @@ def report_absent(absent: list[Task], subjects: list[str], say: Say, asked_for: 
         else:
             problems += lines
     return problems
-
-
-def lack_of_space(disk: Path, to_do: list[Task], jobs: int, delete_archives: bool) -> list[str]:
-    """Return a line where the disk is too small for all archives: then nothing is unpacked.
-
-    Args:
-        disk: as for `say_plan`.
-    """
-    frees = delete_archives and to_do and to_do[0].file.stat().st_dev == disk.stat().st_dev
-    needed = most = 0
-    for number, task in enumerate(to_do):
-        if frees and number >= jobs:  # these are being unpacked, and not deleted yet
-            needed -= to_do[number - jobs].file.stat().st_size
-        needed += unpacked_size(task.file)
-        most = max(most, needed)
-    free = shutil.disk_usage(disk).free
-    if most <= free:
-        return []
-    return [
-        f"unpacking {count_of(len(to_do), 'archive')} needs about {most:,} bytes, but {free:,} are free in {disk}: "
-        "free some space, choose fewer --subjects or --kinds, or delete archives once unpacked (--delete-archives)"
-    ]
 
 
 # -- run ---------------------------------------------------------------------------------------------------------------

@@ -142,23 +142,29 @@ def unpack_again(*files: Path) -> str:
     """Return the remedy for files in extracted/ that are damaged or missing.
 
     While a damaged file is there with its size, extract_all.py has nothing to do; and while a folder is there whose
-    archive was deleted, neither have the download scripts.
+    archive was deleted, neither have the download scripts. Some archives are known to lack files, or to have damaged
+    ones.
 
     Args:
         files: as of `unpacked_file`; they need not exist.
     """
     folders = list(dict.fromkeys(file.parent for file in files))
     archives = {folder: Archive(folder.name, folder.parent.name) for folder in folders if folder.name in KIND_FACTS}
-    # os.access() raises no error where archives/ cannot be read.
-    gone = [each for each in archives if not os.access(archive_file(each.parents[2], archives[each]), os.F_OK)]
+    gone = [folder for folder, archive in archives.items() if not _exists(archive_file(folder.parents[2], archive))]
     if not gone:
         it = "it" if len(files) == 1 else "them"
-        is_any_there = any(os.access(file, os.F_OK) for file in files)
-        return f"unpack {it} again: delete {it} and run extract_all.py" if is_any_there else "run extract_all.py"
+        beginning = f"unpack {it} again: delete {it} and " if any(map(_exists, files)) else ""
+        end = " (if that changes nothing, the fault is in the archive)" if all(map(_exists, folders)) else ""
+        return f"{beginning}run extract_all.py{end}"
     scripts = " and ".join(dict.fromkeys([*(KIND_FACTS[folder.name].script for folder in gone), "extract_all.py"]))
-    present = [str(folder) for folder in gone if os.access(folder, os.F_OK)]
+    present = [str(folder) for folder in gone if _exists(folder)]
     word = "folder" if len(present) == 1 else "folders"
     return f"remove the {word} {' and '.join(present)}, then run {scripts}" if present else f"run {scripts}"
+
+
+def _exists(path: Path) -> bool:
+    """Return whether there is a file or folder; raise no error where the system cannot tell."""
+    return os.access(path, os.F_OK)
 
 
 class Sequence(NamedTuple):
