@@ -12,8 +12,10 @@ again after more was unpacked or processed: without changes it does nothing.
 import h36m  # noqa: F401, I001  (first, see there)
 
 import argparse
+import contextlib
 import shutil
 import textwrap
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +29,11 @@ from h36m.dataset import (
     PROCESSED,
     SUBJECTS_WITH_GROUND_TRUTH,
     UNFINISHED_EXPORT,
+    Archive,
+    Sequence,
     sequence_folder,
+    unpack_again,
+    unpacked_folder,
 )
 from h36m.done import read_record
 from h36m.errors import TaskError, UsageError
@@ -48,6 +54,7 @@ from h36m.export.record import (
     count_names,
     input_states,
     is_complete,
+    sequences_without,
     settings_of,
     write_record,
 )
@@ -57,7 +64,7 @@ from h36m.metadata import Metadata, load_metadata
 from h36m.parallel.cores import available_cores
 from h36m.parallel.workers import run_in_processes
 from h36m.process.annotations import read_attributes
-from h36m.progress import Progress, Say, count_of, speaker
+from h36m.progress import Progress, Say, count_of, size_text, speaker, time_text
 from h36m.s9 import SHIFTED_SUBJECT, is_shifted
 from h36m.storage import cleared, free_name, reason_of, rename_durably
 
@@ -84,15 +91,19 @@ def main(arguments: argparse.Namespace) -> list[str]:
     out = out.resolve()
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out: {out} is not a folder; choose another")
-    out.mkdir(parents=True, exist_ok=True)
-    with only_run_in(out, say):
+    if not arguments.dry_run:
+        out.mkdir(parents=True, exist_ok=True)
+    with contextlib.nullcontext() if arguments.dry_run else only_run_in(out, say):
         before = read_record(ExportRecord, record_file(out, arguments.format)) or ExportRecord({}, {}, [])
         record = ExportRecord(settings_of(root, out, subjects), input_states(root, format_, subjects), [])
         if before.is_current(record.settings, record.inputs) and is_complete(before, out):
             say(f"nothing to do: {out} is up to date")
             record = before
         else:
-            total = sum(len(metadata.sequences_of(subject)) for subject in subjects)
+            sequences = [sequence for subject in subjects for sequence in metadata.sequences_of(subject)]
+            say_plan(arguments.format, sequences, record, out, say)
+            if arguments.dry_run:
+                return list_subjects(arguments.format, root, sequences, record, say)
             job = Job(
                 format=arguments.format,
                 root=root,
@@ -102,12 +113,14 @@ def main(arguments: argparse.Namespace) -> list[str]:
                 out=out,
                 before=before,
                 record=record,
-                progress=Progress("exporting", total, quiet=arguments.quiet),
+                progress=SequenceProgress("exporting", len(sequences), quiet=arguments.quiet),
                 run_tasks=partial(run_in_processes, jobs=available_cores()),
             )
             record = make(job, say)
         for notice in record.notices:
             say(notice)
+        if record.files:
+            say(f"next: run the program that reads these files, see {arguments.format} in docs/exports.md")
     return record.problems
 
 
@@ -124,6 +137,70 @@ def require_inputs(root: Path, format_: ModuleType, metadata: Metadata) -> None:
     )
     if not (root / folder).is_dir():
         raise UsageError(f"there is no folder {root / folder}; run {script}, or give another --root")
+
+
+# -- plan --------------------------------------------------------------------------------------------------------------
+
+
+class SequenceProgress(Progress):
+    """Progress in sequences: `3 of 210 sequences`.
+
+    Most formats write their files after the last sequence, so that nothing tells the time left before `start_at`.
+    """
+
+    has_time_left = False
+
+    def start_at(self, done: int, total: int | None) -> None:
+        self.has_time_left = True
+        super().start_at(done, total)
+
+    def text(self) -> list[str]:
+        self.say_words(f"{self.n:,} of {count_of(int(self.total or 0), 'sequence')}")
+        return super().text() if self.has_time_left else [self.desc]
+
+
+def say_plan(name: str, sequences: list[Sequence], record: ExportRecord, out: Path, say: Say) -> None:
+    """Print in two lines what a run will export, what is missing for that, and what is free.
+
+    Args:
+        name: of the format.
+        sequences: of the chosen subjects.
+        record: with the inputs.
+    """
+    subjects = count_of(len({sequence.subject for sequence in sequences}), "subject")
+    lack = lack_of(sequences_without(record.inputs, sequences, FORMATS[name]))
+    say(f"plan: {name}: {count_of(len(sequences), 'sequence')} of {subjects}{lack}")
+    sizes = [state[0] for state in record.inputs.values() if len(state) > 1]  # of files, not of folders of images
+    disk = next(folder for folder in (out, *out.parents) if folder.exists())
+    free = size_text(shutil.disk_usage(disk).free)
+    say(f"      made from {count_of(len(sizes), 'file')} ({size_text(sum(sizes))}); {free} free in {out}")
+
+
+def lack_of(missing: dict[str, list[Sequence]]) -> str:
+    """Return what is missing, in words: `: 2 without Poses_D2_Positions, 28 not in processed/`."""
+    parts = [f"{len(lacking):,} {without(place)}" for place, lacking in missing.items()]
+    return f": {', '.join(parts)}" if parts else ", nothing is missing"
+
+
+def without(place: str) -> str:
+    """Return "not in processed/", or "without Videos" for a kind of archive."""
+    return f"not in {PROCESSED}/" if place == PROCESSED else f"without {place}"
+
+
+def list_subjects(name: str, root: Path, sequences: list[Sequence], record: ExportRecord, say: Say) -> list[str]:
+    """Print a line for each subject of a plan; return a line for each thing that is missing and needed."""
+    problems = []
+    for subject in dict.fromkeys(sequence.subject for sequence in sequences):
+        of_subject = [sequence for sequence in sequences if sequence.subject == subject]
+        missing = sequences_without(record.inputs, of_subject, FORMATS[name])
+        say(f"{subject}: {count_of(len(of_subject), 'sequence')}{lack_of(missing)}")
+        for place, lacking in missing.items():
+            if place not in getattr(FORMATS[name], "OPTIONAL", ()):
+                folder = unpacked_folder(root, Archive(place, subject))
+                remedy = "run process_all.py" if place == PROCESSED else unpack_again(folder / "any file")
+                count = count_of(len(lacking), "sequence")
+                problems.append(f"{subject}: {count} {without(place)}; {remedy}")
+    return problems
 
 
 # -- make --------------------------------------------------------------------------------------------------------------
@@ -194,7 +271,7 @@ def record_export(job: Job, say: Say) -> ExportRecord:
     """Record an export and say what it consists of; without files, the earlier export's record stays.
 
     Returns:
-        the record, with the problems of this run.
+        the record, with the problems of this run; without files where nothing was exported.
     """
     record, file = job.record, record_file(job.out, job.format)
     record.problems.extend(job.missing.lines())
@@ -202,13 +279,15 @@ def record_export(job: Job, say: Say) -> ExportRecord:
         if job.before.files:
             write_record(file, job.before)
         record.problems.append(f"nothing to export as {job.format}; {job.out} is unchanged")
-        return replace(job.before, problems=record.problems, notices=[])
+        return replace(job.before, problems=record.problems, notices=[], files={})
     record.notices.extend(notices_of(job))
     record.folders.update({folder: count_names(job.out / folder) for folder in job.images})
     write_record(file, record)
     images = f", {sum(map(len, job.images.values())):,} images" if job.images else ""
     links = f", {count_of(len(record.links), 'link')}" if record.links else ""
-    say(f"{count_of(len(record.files), 'file')}{links}{images} written to {job.out}")
+    files = f"{count_of(len(record.files), 'file')} ({size_text(sum(record.files.values()))})"
+    seconds = time.monotonic() - job.started
+    say(f"{files}{links}{images} written to {job.out} in {time_text(seconds)}")
     return record
 
 

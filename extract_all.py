@@ -12,77 +12,74 @@ it does only what is missing or has changed.
 import h36m  # noqa: F401, I001  (first, see there)
 
 import argparse
-import shutil
+import contextlib
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import NamedTuple
 
 from h36m.archives.members import is_in_place, listed
 from h36m.archives.near_misses import near_misses, unfinished_download
-from h36m.cli import add_kinds_option, argument_parser, positive_integer, run
+from h36m.archives.unpacked import lost_files, sizes_in
+from h36m.cli import add_kinds_option, argument_parser, next_command, positive_integer, run
 from h36m.dataset import (
     ARCHIVES,
     EXTRACTED,
     KIND_FACTS,
     KINDS,
+    POSES_3D_WORLD,
     UNPACKED_RECORD,
     Archive,
     archive_file,
     kinds_option,
+    unpack_again,
     unpacked_folder,
 )
-from h36m.errors import BadArchiveError, OtherArchiveError, RunStoppedError, TaskError, UnsafeArchiveError, UsageError
+from h36m.errors import BadArchiveError, OtherArchiveError, RunStoppedError, UnsafeArchiveError, UsageError
+from h36m.extract.plan import Plan, Task, archive_lines, lack_of_space, plan_lines
 from h36m.extract.unpack import (
     holds_other_files,
-    lost_files,
-    sizes_in,
     unfinished_folder,
     unpack,
     unpacked_size,
 )
 from h36m.locks import only_run_in
 from h36m.parallel.cores import available_cores
-from h36m.progress import Progress, Say, count_of, is_or_are, speaker
+from h36m.progress import Progress, Say, count_of, is_or_are, size_text, speaker, time_text
 from h36m.storage import Record, cleared, free_name, is_absent, reason_of, sync_parents, sync_tree
-
-
-class Task(NamedTuple):
-    """One archive and the folder that it is unpacked to."""
-
-    archive: Archive
-    file: Path  # archives/Videos_S1.tgz
-    folder: Path  # extracted/S1/Videos
-
-
-class Plan(NamedTuple):
-    """What a run has to do."""
-
-    to_do: list[Task]
-    done: list[Task]  # unpacked by an earlier run
-    absent: list[Task]  # there is neither an archive nor an unpacked folder
-    problems: list[str]  # a line for each archive or folder that cannot be read, or has truncated files
 
 
 def main(arguments: argparse.Namespace) -> list[str]:
     say, root, jobs = speaker(arguments.quiet), arguments.root, arguments.jobs
-    if not (root / ARCHIVES).is_dir():
+    extracted, kinds = root / EXTRACTED, arguments.kinds or KINDS
+    if not (root / ARCHIVES).is_dir() and not extracted.is_dir():
         raise UsageError(f"there is no folder {root / ARCHIVES}; run download_all.py first, or set --root")
-    extracted = root / EXTRACTED
-    extracted.mkdir(exist_ok=True)
-    with only_run_in(extracted, say):
+    if not arguments.dry_run:
+        extracted.mkdir(exist_ok=True)
+    with contextlib.nullcontext() if arguments.dry_run else only_run_in(extracted, say):
         record = Record(extracted / UNPACKED_RECORD)
-        plan = plan_run(root, arguments.subjects, record, arguments.kinds or KINDS, say)
+        plan = plan_run(root, arguments.subjects, record, kinds, say, arguments.dry_run)
+        disk = extracted if extracted.exists() else root
+        lines = plan_lines(plan, extracted, disk) if plan.to_do or arguments.dry_run else []
+        lines += archive_lines(plan, arguments.delete_archives) if arguments.dry_run else []
+        for line in lines:
+            say(line)
         problems = report_absent(plan.absent, arguments.subjects, say, arguments.kinds or ()) + plan.problems
+        lack = lack_of_space(disk, plan.to_do, jobs, arguments.delete_archives)
+        if lack or arguments.dry_run:
+            return problems + lack
+        unpacked = plan.done
         if plan.to_do:
-            require_space(extracted, plan.to_do, jobs, arguments.delete_archives)
-            problems += unpack_all(plan.to_do, record, jobs, arguments.delete_archives, arguments.quiet)
+            unpacked, found = unpack_all(plan.to_do, record, jobs, arguments.delete_archives, arguments.quiet)
+            problems += found
         elif plan.done:
             archives = count_of(len(plan.done), "archive")
             say(f"nothing to do: {archives} {is_or_are(len(plan.done))} unpacked in {extracted}")
         if arguments.delete_archives:
             problems += [line for task in plan.done for line in delete_archive(task)]
+    if any(can_be_processed(root, task.archive) for task in unpacked):
+        say(f"next: {next_command(arguments, 'process_all.py')}")
     return problems
 
 
@@ -90,15 +87,25 @@ def main(arguments: argparse.Namespace) -> list[str]:
 
 
 def plan_run(
-    root: Path, subjects: list[str], record: Record, kinds: Sequence[str] = KINDS, say: Say = lambda line: None
+    root: Path,
+    subjects: list[str],
+    record: Record,
+    kinds: Sequence[str] = KINDS,
+    say: Say = lambda line: None,
+    is_dry: bool = False,
 ) -> Plan:
-    """Find out which archives of some kinds are to be unpacked, and remove what a killed run has left of them."""
+    """Find out which archives of some kinds are to be unpacked, and remove what a killed run has left of them.
+
+    Args:
+        is_dry: remove nothing.
+    """
     plan = Plan([], [], [], [])
     for subject in dict.fromkeys(subjects):
         for kind in kinds:
             archive = Archive(kind, subject)
             task = Task(archive, archive_file(root, archive), unpacked_folder(root, archive))
-            remove_leftovers(task, say)
+            if not is_dry:
+                remove_leftovers(task, say)
             try:
                 is_unpacked = task.folder.is_dir() and is_in_place(task.folder, archive)
                 lost = lost_files(task.folder, record.files(task.file) or {}) if is_unpacked else []
@@ -117,7 +124,7 @@ def plan_run(
             elif truncated:
                 plan.problems.append(
                     f"{task.folder}: {count_of(len(truncated), 'file')} {is_or_are(len(truncated))} empty or truncated "
-                    f"({listed(truncated)}); run {KIND_FACTS[kind].script} and extract_all.py again{kinds_option(kind)}"
+                    f"({listed(truncated)}); {unpack_again(task.folder / truncated[0])}"
                 )
             else:
                 plan.done.append(task)
@@ -155,38 +162,19 @@ def report_absent(absent: list[Task], subjects: list[str], say: Say, asked_for: 
     return problems
 
 
-def require_space(extracted: Path, to_do: list[Task], jobs: int, delete_archives: bool) -> None:
-    """Stop before anything is unpacked that cannot all fit.
-
-    Raises:
-        TaskError: with what it needs and what the disk has.
-    """
-    frees = delete_archives and to_do[0].file.stat().st_dev == extracted.stat().st_dev
-    needed = most = 0
-    for number, task in enumerate(to_do):
-        if frees and number >= jobs:  # these are being unpacked, and not deleted yet
-            needed -= to_do[number - jobs].file.stat().st_size
-        needed += unpacked_size(task.file)
-        most = max(most, needed)
-    free = shutil.disk_usage(extracted).free
-    if most > free:
-        raise TaskError(
-            f"unpacking {count_of(len(to_do), 'archive')} needs about {most:,} bytes, but {free:,} are free in "
-            f"{extracted}: free some space, choose fewer --subjects or --kinds, or delete archives once they are "
-            "unpacked (--delete-archives)"
-        )
-
-
 # -- run ---------------------------------------------------------------------------------------------------------------
 
 
-def unpack_all(to_do: list[Task], record: Record, jobs: int, delete_archives: bool, quiet: bool) -> list[str]:
-    """Unpack archives, `jobs` at a time; return a line for each that failed."""
-    say = speaker(quiet)
+def unpack_all(
+    to_do: list[Task], record: Record, jobs: int, delete_archives: bool, quiet: bool
+) -> tuple[list[Task], list[str]]:
+    """Unpack archives, `jobs` at a time; return those that are unpacked, and a line for each failure."""
+    say, started, archives = speaker(quiet), time.monotonic(), count_of(len(to_do), "archive")
     total = sum(task.file.stat().st_size for task in to_do)
     stop, lock = threading.Event(), threading.Lock()
+    unpacked: list[Task] = []
     problems, left = [], []
-    with Progress("unpacking", total, "B", quiet=quiet) as progress:
+    with Progress(f"0 of {archives}", total, "B", quiet=quiet) as progress:
 
         def on_bytes(count: int) -> None:
             if stop.is_set():
@@ -205,14 +193,17 @@ def unpack_all(to_do: list[Task], record: Record, jobs: int, delete_archives: bo
                         problems.append(problem)
                         continue
                     say(f"{task.file.name}: unpacked{notice}")
+                    unpacked.append(task)
+                    progress.say_words(f"{len(unpacked)} of {archives}")
                     if delete_archives:
                         left += delete_archive(task)
             except BaseException:
                 stop.set()
                 pool.shutdown(cancel_futures=True)
                 raise
-    say(f"{len(to_do) - len(problems)} of {count_of(len(to_do), 'archive')} unpacked")
-    return problems + left
+    size = size_text(sum(sum((record.files(task.file) or {}).values()) for task in unpacked))
+    say(f"{len(unpacked)} of {archives} unpacked, {size} in {time_text(time.monotonic() - started)}")
+    return unpacked, problems + left
 
 
 def unpack_one(task: Task, record: Record, on_bytes: Callable[[int], None]) -> tuple[str | None, str]:
@@ -273,6 +264,13 @@ def remedy(task: Task, fault: BadArchiveError) -> str:
     if isinstance(fault, OtherArchiveError):
         return f"rename it to match its content, or remove it, and run {script} again"
     return f"remove it and run {script} again"
+
+
+def can_be_processed(root: Path, archive: Archive) -> bool:
+    """Return whether process_all.py reads this kind of archive, and has what it needs of its subject."""
+    needed = [kind for kind in KINDS if kind != POSES_3D_WORLD and not KIND_FACTS[kind].is_optional]
+    folders = [unpacked_folder(root, archive._replace(kind=kind)) for kind in needed]
+    return archive.kind in KINDS and not any(map(is_absent, folders))
 
 
 def replaced_folder(task: Task) -> Path:

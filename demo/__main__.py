@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from demo import release, site
+from h36m.progress import Progress, time_text
 
 SCRIPTS = Path(__file__).resolve().parent.parent
 USERNAME, PASSWORD = "demo@example.org", "correct horse"
@@ -28,7 +29,9 @@ def main(folder: Path, recordings: Sequence[release.Recording] = release.DEMO) -
     root.mkdir(parents=True)
 
     print("making a synthetic release: two subjects, four sequences, four cameras", flush=True)
-    release.make_release(folder / "release", recordings)
+    frames = release.VIEWS * sum(recording.frames for recording in recordings)
+    with Progress("synthetic dataset", frames) as progress:
+        release.make_release(folder / "release", recordings, on_frames=progress.update)
 
     with site.serve(folder / "release", USERNAME, PASSWORD) as server:
         config = root / "config.ini"
@@ -46,9 +49,10 @@ def main(folder: Path, recordings: Sequence[release.Recording] = release.DEMO) -
     images = list(root.glob("processed/*/*/imageSequence/*/*.jpg"))
     annotations = list(root.glob("processed/*/*/annot.h5"))
     picture = root / "processed" / "S1" / "Walking-1" / "preview.jpg"
-    seconds = time.monotonic() - started
-    print(f"{len(images)} images and {len(annotations)} annot.h5 in {root / 'processed'}, made in {seconds:.0f} s")
+    duration = time_text(time.monotonic() - started)
+    print(f"\n{len(images)} images and {len(annotations)} annot.h5 in {root / 'processed'}, made in {duration}")
     print(f"look at {picture}")
+    print("next: python3 download_all.py, for the real dataset (see README.md)")
 
 
 def run_script(name: str, root: Path, options: Sequence[str] = ()) -> None:

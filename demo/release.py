@@ -3,9 +3,8 @@
 import hashlib
 import tarfile
 import tempfile
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +32,7 @@ from h36m.metadata import load_metadata
 FRAMES_PER_SECOND = 50
 # How much larger than the universal skeleton each synthetic subject is.
 SIZES = {"S1": 1.03, "S9": 1.08}
+VIEWS = 4
 # As in the real cameras' order and frame counts: videos are some frames longer than the poses.
 SPARE_FRAMES = (1, 4, 4, 1)
 # The ground truth of three S9 sequences is wrong as in the real release.
@@ -63,12 +63,27 @@ SHORT_DEMO = (
 )
 
 
-def make_release(folder: Path, recordings: Sequence[Recording] = DEMO, jobs: int = 2) -> None:
-    """Write the seven archives of each subject into a folder, as the site has them, and `checksums.txt` beside them."""
+def make_release(
+    folder: Path,
+    recordings: Sequence[Recording] = DEMO,
+    jobs: int = 2,
+    on_frames: Callable[[int], object] = lambda count: None,
+) -> None:
+    """Write the seven archives of each subject into a folder, as the site has them, and `checksums.txt` next to them.
+
+    Args:
+        on_frames: called with the number of frames of each view, once the view is made.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as unpacked, ProcessPoolExecutor(jobs) as pool:
-        work = partial(make_view, Path(unpacked))
-        list(pool.map(work, *zip(*[(recording, view) for recording in recordings for view in range(4)], strict=True)))
+        frames = {
+            pool.submit(make_view, Path(unpacked), recording, view): recording.frames
+            for recording in recordings
+            for view in range(VIEWS)
+        }
+        for future in as_completed(frames):
+            future.result()
+            on_frames(frames[future])
         tasks = [
             pool.submit(pack, Path(unpacked), folder, kind, subject)
             for subject in subjects(recordings)

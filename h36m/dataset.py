@@ -6,6 +6,7 @@ Every other module takes these names from here. What `metadata.xml` says (sequen
 h36m.metadata.
 """
 
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -168,15 +169,43 @@ def subject_of_member(name: str) -> str | None:
 # -- extracted/ --------------------------------------------------------------------------------------------------------
 
 EXTRACTED = "extracted"
-# The remedy for a damaged file. While the file is there with its size, extract_all.py has nothing to do.
-UNPACK_AGAIN = "unpack it again: delete it and run extract_all.py"
-UNPACK_ALL_AGAIN = "delete its files there and run extract_all.py"  # a sequence's, where any of them may be damaged
 UNPACKED_RECORD = ".unpacked.json"  # which archive each folder was unpacked from, see h36m.storage.Record
 
 
 def unpacked_folder(root: Path, archive: Archive) -> Path:
     """Return the folder that an archive is unpacked to: root/extracted/S1/Videos."""
     return root / EXTRACTED / archive.subject / archive.kind
+
+
+def unpack_again(*files: Path) -> str:
+    """Return the remedy for files in extracted/ that are damaged or missing.
+
+    While a damaged file is there with its size, extract_all.py has nothing to do; and while a folder is there whose
+    archive was deleted, neither have the download scripts. Some archives are known to lack files, or to have damaged
+    ones.
+
+    Args:
+        files: as of `unpacked_file`; they need not exist.
+    """
+    folders = list(dict.fromkeys(file.parent for file in files))
+    archives = {folder: Archive(folder.name, folder.parent.name) for folder in folders if folder.name in KIND_FACTS}
+    gone = [folder for folder, archive in archives.items() if not _exists(archive_file(folder.parents[2], archive))]
+    by_name = kinds_option(*(archive.kind for archive in archives.values()))
+    if not gone:
+        it = "it" if len(files) == 1 else "them"
+        beginning = f"unpack {it} again: delete {it} and " if any(map(_exists, files)) else ""
+        end = " (if that changes nothing, the fault is in the archive)" if all(map(_exists, folders)) else ""
+        return f"{beginning}run extract_all.py{by_name}{end}"
+    scripts = " and ".join(dict.fromkeys([*(KIND_FACTS[folder.name].script for folder in gone), "extract_all.py"]))
+    scripts += by_name
+    present = [str(folder) for folder in gone if _exists(folder)]
+    word = "folder" if len(present) == 1 else "folders"
+    return f"remove the {word} {' and '.join(present)}, then run {scripts}" if present else f"run {scripts}"
+
+
+def _exists(path: Path) -> bool:
+    """Return whether there is a file or folder; raise no error where the system cannot tell."""
+    return os.access(path, os.F_OK)
 
 
 class Sequence(NamedTuple):

@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import threading
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from helpers.disks import copy_after_power_cut, make_disk, mounted
 from helpers.marks import slow
+from helpers.releases import tree
 from helpers.scripts import run_script
 
 import export_all
@@ -115,7 +117,12 @@ def test_lifters_need_two_kinds_of_poses_and_no_video(make_root):
     """All sequences of a subject, and nothing else in extracted/; nothing is missing then."""
     root = make_root([sequence.name for sequence in METADATA.sequences_of("S1")], kinds=(POSES_3D_WORLD, POSES_2D))
     problems, printed = export("videopose3d", root)
-    assert (problems, printed.splitlines()) == ([], [f"2 files written to {root / 'exported/videopose3d'}"])
+    plan, space, summary, following = printed.splitlines()
+    out = root / "exported/videopose3d"
+    assert problems == [] and plan == "plan: videopose3d: 30 sequences of 1 subject, nothing is missing"
+    assert re.fullmatch(rf" {{6}}made from 150 files \(\d+ kB\); .* free in {re.escape(str(out))}", space)
+    assert re.fullmatch(rf"2 files \(\d+ kB\) written to {re.escape(str(out))} in \d\d:\d\d", summary)
+    assert following == "next: run the program that reads these files, see videopose3d in docs/exports.md"
     assert set(files_in(root / "exported")) == {
         "videopose3d/data_3d_h36m.npz",
         "videopose3d/data_2d_h36m_gt.npz",
@@ -176,9 +183,9 @@ def test_many_missing_files_are_named_in_a_line_per_subject(make_root, format_):
         for file in (root / "extracted" / subject / POSES_2D).glob("Greeting*"):
             file.unlink()
     problems, _ = export(format_, root, "--subjects", "S1", "S9")
-    lines = [problem for problem in problems if POSES_2D in problem]
+    lines = [problem for problem in problems if "4 files" in problem]
     assert [line.partition(":")[0] for line in lines] == ["S1", "S9"]
-    assert all(line.count("Greeting") == 4 and "4 files" in line for line in lines)
+    assert all(line.count("Greeting") == 4 and POSES_2D in line for line in lines)
     assert len([problem for problem in problems if "28 sequences" in problem]) == 2 and len(problems) == 4
 
 
@@ -206,7 +213,7 @@ def test_second_run_repeats_its_problems_and_notices(make_root):
     first, printed = export("mmpose", root, "--subjects", "S1", "S9")
     again, printed_again = export("mmpose", root, "--subjects", "S9", "S1")
     assert again == first != [] and printed_again.startswith("nothing to do: ")
-    assert printed_again.splitlines()[1:] == printed.splitlines()[1:] != []
+    assert printed_again.splitlines()[1:] == printed.splitlines()[3:] != []
 
 
 @pytest.mark.parametrize(("format_", "is_problem"), [("3dmppe", True), ("mmpose", False)])
@@ -251,6 +258,59 @@ def test_sequence_without_annotations_has_no_images(make_root):
     export("mmpose", root)
     images = images_in(root / "exported/mmpose")
     assert len(images) == 3 * 4 and all(name.startswith("S1_Greeting") for name in images)
+
+
+def test_progress_counts_sequences_and_knows_the_time_of_steady_work_only():
+    with export_all.SequenceProgress("exporting", 30) as progress:
+        progress.update(3)
+        assert progress.text() == ["3 of 30 sequences"]
+        progress.start_at(0, 4)
+        progress.update(1)
+        assert progress.text()[0] == "1 of 4 sequences" and progress.text()[1].endswith(" left")
+
+
+# -- dry run -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format_", export_all.FORMATS)
+def test_dry_run_writes_nothing(make_root, format_):
+    root = make_root()
+    process(root)
+    (root / "exported" / format_ / ".making").mkdir(parents=True)  # of a killed run
+    before = tree(root)
+    _, printed = export(format_, root, "--dry-run")
+    assert printed.startswith(f"plan: {format_}: 30 sequences of 1 subject") and tree(root) == before
+    shutil.rmtree(root / "exported")
+    before = tree(root)
+    export(format_, root, "--dry-run")
+    assert tree(root) == before
+
+
+def test_dry_run_names_what_is_missing_as_the_run_will(make_root):
+    """A kind of archive of one subject, some files, images; kinds that a format can do without are no problem."""
+    root = make_root([sequence.name for sequence in METADATA.sequences_of("S1")])
+    make_root(subjects=("S9",), kinds=(POSES_3D,), root=root)
+    (root / "archives").mkdir()
+    (root / "archives" / f"{POSES_2D}_S9.tgz").touch()
+    for file in (root / "extracted/S1" / POSES_2D).glob("Walking 1*"):
+        file.unlink()
+    process(root)
+    problems, printed = export("mmpose", root, "--subjects", "S1", "S9", "--dry-run")
+    plan, _, *lines = printed.splitlines()
+    assert plan == (
+        f"plan: mmpose: 60 sequences of 2 subjects: 31 without {POSES_2D}, 28 without {POSES_3D}, 58 not in processed/"
+    )
+    assert lines == [
+        f"S1: 30 sequences: 1 without {POSES_2D}, 28 not in processed/",
+        f"S9: 30 sequences: 30 without {POSES_2D}, 28 without {POSES_3D}",
+    ]
+    archive = "then run download_all.py and extract_all.py"
+    assert problems == [
+        f"S1: 1 sequence without {POSES_2D}; remove the folder {root / 'extracted/S1' / POSES_2D}, {archive}",
+        f"S9: 30 sequences without {POSES_2D}; run extract_all.py",
+        f"S9: 28 sequences without {POSES_3D}; remove the folder {root / 'extracted/S9' / POSES_3D}, {archive}",
+    ]
+    assert export("original", root, "--subjects", "S1", "--dry-run")[0] == []
 
 
 # -- learnable-triangulation -------------------------------------------------------------------------------------------
@@ -376,7 +436,7 @@ def test_second_run_reads_no_pose_and_writes_nothing(make_root, monkeypatch):
     export("3dmppe", root)
     monkeypatch.setattr(shared, "read_poses", None)
     before = {path: path.lstat().st_mtime_ns for path in (root / "exported").rglob("*") if path.name != ".lock"}
-    assert export("3dmppe", root)[1] == f"nothing to do: {root / 'exported/3dmppe'} is up to date\n"
+    assert export("3dmppe", root)[1].startswith(f"nothing to do: {root / 'exported/3dmppe'} is up to date\n")
     assert before == {path: path.lstat().st_mtime_ns for path in (root / "exported").rglob("*") if path.name != ".lock"}
 
 

@@ -4,6 +4,8 @@ import gzip
 import io
 import os
 import random
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,17 +16,25 @@ from pathlib import Path
 
 import pytest
 from helpers.archives import small_release, spoil
+from helpers.faulty_site import PASSWORD, USERNAME, write_configuration
 from helpers.marks import slow
-from helpers.releases import leftovers_in_extracted
+from helpers.releases import leftovers_in_extracted, tree
 from helpers.scripts import RECORD_OPENS, finish, process, run_script, start_script
 
+from demo.site import serve
 from h36m.dataset import (
+    BOXES,
     KIND_FACTS,
     KINDS,
+    PART_LABELS,
+    POSES_2D,
+    POSES_3D,
+    POSES_3D_WORLD,
     VIDEOS,
     Archive,
     archive_file,
     kinds_of_script,
+    unpack_again,
 )
 from h36m.sequences import file_names
 
@@ -162,6 +172,128 @@ def test_near_misses_are_named_with_the_absent_archives(root):
     assert "SubjectSpecific_1.tgz: looks like Segments_mat_gt_pl_S1.tgz" in ended.stdout
 
 
+# -- plan and summary --------------------------------------------------------------------------------------------------
+
+
+def test_run_prints_plan_summary_and_next_command(root):
+    (root / "archives" / "Segments_mat_gt_pl_S1.tgz").unlink()
+    ended = extract(root, "--delete-archives")
+    first, second, *_, summary, following = ended.stdout.splitlines()
+    assert first == "plan: 7 archives: 6 to unpack, 1 not in archives/"
+    disk = re.escape(str(root / "extracted"))
+    assert re.fullmatch(rf" {{6}}18\d kB to write, from 12\d kB of archives; [\d.]+ .B free in {disk}", second)
+    assert re.fullmatch(r"6 of 6 archives unpacked, 120 kB in \d\d:\d\d", summary)
+    script, *words = shlex.split(following.removeprefix("next: python3 "))
+    assert words == ["--root", str(root), "--subjects", "S1"] and Path(script).name == "process_all.py"
+
+
+def test_next_command_is_printed_only_where_it_can_do_something(root):
+    """Poses alone are exported, and not processed."""
+    assert "next:" not in extract(root, "--kinds", POSES_3D_WORLD, POSES_2D).stdout
+    assert "next:" in extract(root, "--kinds", *(set(KINDS) - {POSES_3D_WORLD, POSES_2D, BOXES})).stdout
+    assert "next:" in extract(root, "--kinds", BOXES).stdout
+
+
+def test_dry_run_prints_the_plan_in_full_and_writes_nothing(root):
+    before = tree(root.parent)
+    ended = extract(root, "--dry-run")
+    assert (ended.returncode, ended.stderr) == (0, "") and tree(root.parent) == before
+    assert (
+        ended.stdout.startswith("plan: 7 archives: 7 to unpack\n") and f"free in {root / 'extracted'}\n" in ended.stdout
+    )
+
+    assert extract(root, "--kinds", VIDEOS, POSES_2D, "--delete-archives").returncode == 0
+    assert extract(root, "--kinds", BOXES).returncode == 0
+    (video,) = (root / "extracted/S1" / VIDEOS).iterdir()
+    video.write_bytes(b"")
+    (root / "extracted/S1/.Poses_D3_Positions.unpacking").mkdir()  # of a killed run
+    for kind in (PART_LABELS, POSES_3D):
+        (root / "archives" / f"{kind}_S1.tgz").unlink()
+    before = tree(root.parent)
+    ended = extract(root, "--dry-run", "--delete-archives")
+    assert tree(root.parent) == before
+    counts, _, *lines = ended.stdout.splitlines()
+    assert counts == (
+        "plan: 7 archives: 2 to unpack, 2 already unpacked, 2 not in archives/, 1 that cannot be unpacked"
+    )
+    assert lines[:-1] == [
+        "Poses_D3_Positions_S1.tgz: to unpack, 30.7 kB",
+        "Poses_D3_Positions_mono_universal_S1.tgz: to unpack, 30.7 kB",
+        "Poses_D2_Positions_S1.tgz: already unpacked (archive deleted)",
+        "Segments_mat_gt_bb_S1.tgz: already unpacked (archive to delete)",
+        "Poses_D3_Positions_mono_S1.tgz: not in archives/",
+        "Segments_mat_gt_pl_S1.tgz: not in archives/",
+    ]
+    assert ended.returncode == 1 and [POSES_3D in ended.errors[0], str(video.parent) in ended.errors[1]] == [True, True]
+
+
+def test_dry_run_says_where_the_disk_is_too_small(root, small_disk):
+    (root / "extracted").symlink_to(small_disk(megabytes=4))
+    large_archive(root / "archives" / "Videos_S1.tgz", files=10)
+    ended = extract(root, "--dry-run")
+    assert ended.returncode == 1 and "free some space" in ended.errors[0]
+    assert "Videos_S1.tgz: to unpack, 10.0 MB" in ended.stdout and not list((root / "extracted").glob("S1"))
+
+
+def test_message_about_a_truncated_file_without_archive_helps(root):
+    """It has lost bytes, which extract_all.py notices, or has other ones, which only readers notice."""
+    (root / "archives").rename(root / "site")
+    shutil.copytree(root / "site", root / "archives")
+    assert extract(root, "--delete-archives").returncode == 0
+    (video,) = (root / "extracted/S1" / VIDEOS).iterdir()
+    content = video.read_bytes()
+    shutil.rmtree(root / "archives")  # all are unpacked
+    assert extract(root).stdout.startswith("nothing to do: 7 archives")
+    video.write_bytes(content[1:])
+    (line,) = extract(root).errors
+    remedy = unpack_again(video)
+    assert line.endswith(f"; {remedy}")
+    assert remedy == f"remove the folder {video.parent}, then run download_all.py and extract_all.py"
+    shutil.rmtree(video.parent)
+    assert "Videos_S1.tgz; run download_all.py" in extract(root).errors[0]
+    (root / "archives").mkdir()
+    shutil.copy(root / "site" / "Videos_S1.tgz", root / "archives")
+    assert extract(root).errors == [] and video.read_bytes() == content
+    # While the archive is there, the file suffices.
+    video.write_bytes(bytes(len(content)))
+    assert unpack_again(video).startswith("unpack it again: delete it and run extract_all.py (if that changes nothing")
+    video.unlink()
+    assert unpack_again(video).startswith("run extract_all.py (if that changes nothing")
+    assert extract(root).errors == [] and video.read_bytes() == content
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_deleted", [False, True], ids=["archive is there", "archive was deleted"])
+@pytest.mark.parametrize("kept", [2, 1], ids=["other bytes", "cut short"])
+def test_remedy_that_processing_prints_for_a_damaged_video_helps(demo_run, tmp_path, kept, is_deleted):
+    release = demo_run / "release"
+    with serve(release, USERNAME, PASSWORD) as server:
+        config = write_configuration(tmp_path, server.base_url)
+        options = {"download_all.py": ["--config", config, "--checksums", release / "checksums.txt"]}
+
+        def run(script: str, *more: str) -> list[str]:
+            ended = run_script(script, "--root", tmp_path, "--subjects", "S1", *options.get(script, []), *more)
+            return ended.errors
+
+        assert run("download_all.py") == []
+        assert run("extract_all.py", *["--delete-archives"] * is_deleted) == []
+        (video,) = (tmp_path / "extracted/S1" / VIDEOS).glob("Walking*.58860488.mp4")
+        content = video.read_bytes()
+        quarter = len(content) // 4
+        video.write_bytes((content[:quarter] + random.Random(0).randbytes(3 * quarter))[: kept * len(content) // 2])
+        (problem,) = run("process_all.py", "--actions", "Walking-1")
+        remedy = problem.rpartition("; ")[2]
+        if is_deleted:
+            assert remedy == f"remove the folder {video.parent}, then run download_all.py and extract_all.py"
+            shutil.rmtree(video.parent)
+        else:
+            assert remedy.startswith("unpack it again: delete it and run extract_all.py (")
+            video.unlink()
+        for script in re.findall(r"\w+\.py", remedy):
+            assert run(script) == []
+        assert run("process_all.py", "--actions", "Walking-1") == [] and video.read_bytes() == content
+
+
 def test_no_folder_of_archives_is_wrong_use(tmp_path):
     ended = extract(tmp_path)
     assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1 and "archives" in ended.stderr
@@ -176,7 +308,9 @@ def test_second_run_opens_no_archive_and_says_so(root, tmp_path):
     assert len(set(log.read_text().splitlines())) == 7, "the hook sees opened archives"
     log.unlink()
     ended = extract(root, **hooked)
-    assert (ended.returncode, ended.stdout) == (0, f"nothing to do: 7 archives are unpacked in {root / 'extracted'}\n")
+    nothing, following = ended.stdout.splitlines()
+    assert (ended.returncode, nothing) == (0, f"nothing to do: 7 archives are unpacked in {root / 'extracted'}")
+    assert following.startswith("next: python3 ")
     assert not log.exists()
 
 

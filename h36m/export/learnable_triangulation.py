@@ -25,6 +25,7 @@ from h36m.dataset import (
     Archive,
     Sequence,
     sequence_folder,
+    unpack_again,
     unpacked_file,
     unpacked_folder,
 )
@@ -236,7 +237,7 @@ def box_tasks(job: Job, labelled: Iterable[Sequence]) -> list[BoxTask]:
                     correction = (poses, job.metadata.cameras[subject, camera]) if is_moved else None
                     task.views.append(BoxView(camera, file, image_size(job, subject, camera), correction))
                 else:
-                    job.missing.add(subject, "file", where, remedy, file.name)
+                    job.missing.add(subject, "file", where, unpack_again(file), file.name)
             if task.views:
                 tasks.append(task)
     return tasks

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from h36m.dataset import MOVING_JOINTS, POSES_2D, POSES_3D, UNPACK_ALL_AGAIN, Sequence
+from h36m.dataset import MOVING_JOINTS, POSES_2D, POSES_3D, PROCESSED, Sequence, unpack_again, unpacked_file
 from h36m.export.links import link_images, note_missing_images, numbered
 from h36m.export.pickles import write_pickle
 from h36m.export.shared import (
@@ -32,6 +32,7 @@ from h36m.export.shared import (
 READ_BY = "mmpose (Human36mDataset: VideoPose3D, MotionBERT, SimpleBaseline3D; 0.x top-down configs)"
 KINDS = (POSES_2D, POSES_3D)
 USES_PROCESSED = True
+OPTIONAL = (PROCESSED,)  # lifters read no images
 IMAGE_FOLDERS = "images/S*/*"
 
 STEPS = {"fps50": 1, "fps10": 5}  # of the dataset's 50 frames/s
@@ -92,8 +93,9 @@ def read_view(job: Job, sequence: Sequence, camera: str) -> View | None:
     if pose_2d is None or pose_3d is None:
         return None
     if len(pose_2d) != len(pose_3d):
+        remedy = unpack_again(*(unpacked_file(job.root, sequence, kind, camera) for kind in KINDS))
         counts = f"{len(pose_2d)} poses in {POSES_2D}, {len(pose_3d)} in {POSES_3D}"
-        job.record.problems.append(f"{sequence} {camera}: left out: {counts}; {UNPACK_ALL_AGAIN}")
+        job.record.problems.append(f"{sequence} {camera}: left out: {counts}; {remedy}")
         return None
     small_2d, small_3d = (poses[:, MOVING_JOINTS].astype(np.float32) for poses in (pose_2d, pose_3d))
     return View(sequence, camera, range(len(pose_2d)), small_2d, small_3d)

@@ -9,7 +9,7 @@ parent's angles, is b M_parent M_grandparent ... M_root in the world. Jain et al
 
 import numpy as np
 
-from h36m.dataset import POSES_3D_ANGLES, POSES_3D_WORLD, UNPACK_ALL_AGAIN, Sequence, kinds_option, unpacked_file
+from h36m.dataset import POSES_3D_ANGLES, POSES_3D_WORLD, Sequence, unpack_again, unpacked_file
 from h36m.errors import UsageError
 from h36m.export.shared import Job, published_poses, unpacked_sequences
 from h36m.metadata import Metadata
@@ -106,8 +106,8 @@ def difference_from_positions(job: Job, sequence: Sequence, angles: np.ndarray, 
         if difference <= MOST_DIFFERENCE:
             return difference
         fault = f"positions computed from its angles differ from {POSES_3D_WORLD} by up to {difference:,.1f} mm"
-    remedy = f"{UNPACK_ALL_AGAIN}{kinds_option(POSES_3D_ANGLES, POSES_3D_WORLD)}"
-    job.record.problems.append(f"{sequence}: left out: {fault}; {remedy}")
+    files = [unpacked_file(job.root, sequence, kind, camera="") for kind in (POSES_3D_ANGLES, POSES_3D_WORLD)]
+    job.record.problems.append(f"{sequence}: left out: {fault}; {unpack_again(*files)}")
     return None
 
 

@@ -15,6 +15,7 @@ from h36m.storage import fault_of, is_absent
 READ_BY = "VideoPose3D's script for source CDF files, PosePile, SPIN"
 KINDS = tuple(KIND_FACTS)
 USES_PROCESSED = False
+OPTIONAL = KINDS
 
 
 def export(job: Job) -> int:

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from h36m import __version__
-from h36m.dataset import ANNOTATIONS_FILE, IMAGES, PROCESSED, Archive, unpacked_folder
+from h36m.dataset import ANNOTATIONS_FILE, EXTRACTED, IMAGES, PROCESSED, Archive, Sequence, unpacked_folder
 from h36m.done import ResultRecord, State, digest_of, state_of
 from h36m.metadata import METADATA_FILE
 from h36m.storage import write_atomically
@@ -62,6 +62,38 @@ def input_states(root: Path, format_: ModuleType, subjects: list[str]) -> dict[s
             for folder in processed(f"{subject}/*/{IMAGES}/*") if format_.USES_PROCESSED else ():
                 states[folder.relative_to(root).as_posix()] = [folder.stat().st_mtime_ns]
     return states
+
+
+def sequences_without(
+    inputs: dict[str, State], sequences: list[Sequence], format_: ModuleType
+) -> dict[str, list[Sequence]]:
+    """Return the sequences that lack what a format is made from: by kind of archive, those without any file of it.
+
+    Where a format has no use for a kind that nobody has unpacked (its OPTIONAL), that kind is left out.
+
+    Args:
+        inputs: as of `input_states`.
+
+    Returns:
+        with PROCESSED for a kind, the sequences without an annot.h5.
+    """
+    # extracted/S1/Videos/Walking 1 and processed/S1/Walking-1/annot
+    there = {f"{folder}/{file.partition('.')[0]}" for folder, _, file in (name.rpartition("/") for name in inputs)}
+    missing = {
+        kind: [each for each in sequences if f"{EXTRACTED}/{each.subject}/{kind}/{each.base}" not in there]
+        for kind in format_.KINDS
+    }
+    if format_.USES_PROCESSED:
+        annotations = ANNOTATIONS_FILE.partition(".")[0]
+        missing[PROCESSED] = [
+            each for each in sequences if f"{PROCESSED}/{each.subject}/{each.name}/{annotations}" not in there
+        ]
+    optional = getattr(format_, "OPTIONAL", ())
+    return {
+        place: lacking
+        for place, lacking in missing.items()
+        if lacking and not (place in optional and len(lacking) == len(sequences))
+    }
 
 
 def is_complete(record: ExportRecord, out: Path) -> bool:

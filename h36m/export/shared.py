@@ -1,5 +1,6 @@
 """Shared by the formats: a job, its sequences, published poses and names. Links to images are in h36m.export.links."""
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from h36m.dataset import (
     Archive,
     Sequence,
     kinds_option,
+    unpack_again,
     unpacked_file,
     unpacked_folder,
 )
@@ -80,6 +82,7 @@ class Job:
     progress: Progress  # of its sequences
     # For long tasks: takes a function and its arguments; yields argument, result, failure and traceback, in any order.
     run_tasks: Callable[[Callable[[Any], Any], list], Iterable[tuple[Any, Any, str | None, str | None]]]
+    started: float = field(default_factory=time.monotonic)  # s
     missing: Missing = field(default_factory=Missing)  # these are problems too, one line for each subject
     unneeded: Missing = field(default_factory=Missing)  # missing, and no problem: a notice for each subject
     unread: set[Sequence] = field(default_factory=set)  # whose images cannot be listed
@@ -125,7 +128,8 @@ def unpacked_sequences(job: Job, kinds: tuple[str, ...]) -> Iterator[Sequence]:
         names = {file.name for folder in folders.values() for file in folder.iterdir()}
         bases = {name.partition(".")[0] for name in names}
         there = [sequence for sequence in of_subject if sequence.base in bases]
-        yield from sequences(job, subject, there, EXTRACTED, f"run extract_all.py{kinds_option(*kinds)}")
+        remedy = unpack_again(*(folder / "any" for folder in folders.values()))
+        yield from sequences(job, subject, there, EXTRACTED, remedy)
 
 
 def published_poses(job: Job, sequence: Sequence, kind: str, camera: str = "") -> np.ndarray | None:
@@ -137,7 +141,7 @@ def published_poses(job: Job, sequence: Sequence, kind: str, camera: str = "") -
     file = unpacked_file(job.root, sequence, kind, camera)
     if is_absent(file):
         where = f"not in {EXTRACTED}/{sequence.subject}/{kind}, so what needs them is left out"
-        job.missing.add(sequence.subject, "file", where, f"unpack {kind}_{sequence.subject} again", file.name)
+        job.missing.add(sequence.subject, "file", where, unpack_again(file), file.name)
         return None
     try:
         return read_numbers(file, 78) if kind == POSES_3D_ANGLES else read_poses(file, 2 if kind == POSES_2D else 3)

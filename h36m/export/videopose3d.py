@@ -6,7 +6,7 @@ data_2d_h36m_gt.npz  positions_2d: subject -> sequence -> 4 views of (frames, 17
 
 import numpy as np
 
-from h36m.dataset import MOVING_JOINTS, POSES_2D, POSES_3D_WORLD, UNPACK_ALL_AGAIN
+from h36m.dataset import MOVING_JOINTS, POSES_2D, POSES_3D_WORLD, unpack_again, unpacked_file
 from h36m.export.pickles import write_npz
 from h36m.export.shared import MM_PER_M, Job, canonical_base, is_damaged, published_poses, unpacked_sequences
 
@@ -48,9 +48,11 @@ def write_poses(job: Job, joints: tuple[int, ...], left: list[int], right: list[
             continue
         short = [camera for camera, view in zip(cameras, views, strict=True) if len(view) < len(world)]
         if short:
+            files = [unpacked_file(job.root, sequence, POSES_2D, camera) for camera in short]
+            files.append(unpacked_file(job.root, sequence, POSES_3D_WORLD, ""))
             job.record.problems.append(
                 f"{sequence}: left out: fewer poses in {POSES_2D} of {', '.join(short)} than the {len(world)} in "
-                f"{POSES_3D_WORLD}; {UNPACK_ALL_AGAIN}"
+                f"{POSES_3D_WORLD}; {unpack_again(*files)}"
             )
             continue
         name = canonical_base(sequence)

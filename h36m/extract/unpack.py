@@ -12,7 +12,6 @@ from typing import IO
 
 from h36m.archives.content import read_archive
 from h36m.archives.gzip_stream import CHUNK_BYTES
-from h36m.archives.unpacked import lost_files as lost_files
 from h36m.archives.unpacked import sizes_in
 from h36m.dataset import Archive
 from h36m.storage import free_name, start_writing

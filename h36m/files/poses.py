@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from h36m.dataset import JOINTS, MOST_FRAMES, UNPACK_AGAIN, kinds_option
+from h36m.dataset import JOINTS, MOST_FRAMES, unpack_again
 from h36m.errors import TaskError
 from h36m.progress import count_of, is_or_are
 from h36m.storage import fault_of, is_absent
@@ -43,20 +43,19 @@ def read_numbers(file: Path, count: int) -> np.ndarray:
     from h36m.files.cdf import FileName, pycdf  # takes long to import, and many runs read no pose
 
     if is_absent(file):
-        raise TaskError(f"{file} is missing; download and unpack its archive")
+        raise TaskError(f"{file} is missing; {unpack_again(file)}")
     expected = f"(1, 1 to {MOST_FRAMES} frames, {count})"
-    remedy = f"{UNPACK_AGAIN}{kinds_option(file.parent.name)}"
     try:
         with pycdf.CDF(FileName(file)) as cdf:
             # Before anything is read: in a damaged file the shape may be huge, and texts and dates are no poses.
             shape, type_name = cdf["Pose"].shape, pycdf.lib.cdftypenames.get(cdf["Pose"].type(), "an unknown type")
             if len(shape) != 3 or shape[::2] != (1, count) or not 1 <= shape[1] <= MOST_FRAMES:
-                raise TaskError(f"{file}: expected poses of shape {expected}, found {shape}; {remedy}")
+                raise TaskError(f"{file}: expected poses of shape {expected}, found {shape}; {unpack_again(file)}")
             if type_name not in FLOATING_TYPES:
-                raise TaskError(f"{file}: expected poses of type CDF_FLOAT, found {type_name}; {remedy}")
+                raise TaskError(f"{file}: expected poses of type CDF_FLOAT, found {type_name}; {unpack_again(file)}")
             poses = cdf["Pose"][...]
     except (pycdf.CDFException, KeyError, OSError, ValueError) as error:
-        damage = f"{file} cannot be read as CDF ({_first_line(error)}); {remedy}"
+        damage = f"{file} cannot be read as CDF ({_first_line(error)}); {unpack_again(file)}"
         raise TaskError(fault_of(file) or damage) from error
     with np.errstate(all="ignore"):
         # Values beyond float32, the dataset's type, are damage too, and would overflow when squared.
@@ -65,7 +64,7 @@ def read_numbers(file: Path, count: int) -> np.ndarray:
     broken = np.flatnonzero(~is_number.all(axis=1))
     if len(broken):
         found = f"{len(broken)} of {count_of(len(poses), 'pose')} {is_or_are(len(broken))} not finite numbers"
-        raise TaskError(f"{file}: {found}, the first is pose {broken[0]}; {remedy}")
+        raise TaskError(f"{file}: {found}, the first is pose {broken[0]}; {unpack_again(file)}")
     return poses
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from h36m.dataset import FRAMES_WITHOUT_POSE, MOST_FRAMES, UNPACK_AGAIN
+from h36m.dataset import FRAMES_WITHOUT_POSE, MOST_FRAMES, unpack_again
 from h36m.errors import TaskError
 from h36m.files.hdf5 import reading
 from h36m.progress import count_of
@@ -100,9 +100,13 @@ def _opened(file: Path, variable: str) -> Iterator[tuple[h5py.File, np.ndarray]]
         with reading(file) as mat:
             yield mat, _read_references(mat, variable)
     except UnexpectedObjectError as found:
-        raise TaskError(f"{file}: expected {variable} to be a cell array, found {found}; {UNPACK_AGAIN}") from None
+        raise TaskError(
+            f"{file}: expected {variable} to be a cell array, found {found}; {unpack_again(file)}"
+        ) from None
     except H5PY_ERRORS as error:
-        damage = f"{file} cannot be read as a MATLAB v7.3 file with {variable}: {_one_line(error)}; {UNPACK_AGAIN}"
+        damage = (
+            f"{file} cannot be read as a MATLAB v7.3 file with {variable}: {_one_line(error)}; {unpack_again(file)}"
+        )
         raise TaskError(fault_of(file) or damage) from error
 
 

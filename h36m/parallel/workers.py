@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from h36m.cli import STOP_SIGNALS, line_of_limit
-from h36m.dataset import UNPACK_ALL_AGAIN
 from h36m.errors import TaskError
 from h36m.progress import Count
 
@@ -209,7 +208,10 @@ def how_it_ended(exitcode: int | None) -> str:
     ending = f"was killed by {name}" if name else f"exited with status {exitcode}"
     remedy = "run again"
     if name in CRASHES:
-        remedy = f"one of its files in extracted/ may be damaged; {UNPACK_ALL_AGAIN}"
+        remedy = (
+            "one of its files in extracted/ may be damaged; delete its files there, then run the download scripts and "
+            "extract_all.py"
+        )
     return f"its process {ending}; {remedy}"
 
 

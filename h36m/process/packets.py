@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 
-from h36m.dataset import UNPACK_AGAIN
+from h36m.dataset import unpack_again
 from h36m.errors import TaskError
 
 # ISO/IEC 14496-10 (H.264), table 7-1: types of NAL units.
@@ -56,7 +56,7 @@ class NoPlanError(Exception):
 
 
 def damaged(video: Path, found: str) -> TaskError:
-    return TaskError(f"{video}: video is damaged ({found}); {UNPACK_AGAIN}")
+    return TaskError(f"{video}: video is damaged ({found}); {unpack_again(video)}")
 
 
 def read_packet_facts(video: Path) -> list[PacketFacts]:
@@ -199,7 +199,7 @@ def packets_of(
     try:
         with av.open(str(video), options=options, **ANY_METADATA) as container:
             if not container.streams.video:
-                raise TaskError(f"{video}: expected a video, found none in it; {UNPACK_AGAIN}")
+                raise TaskError(f"{video}: expected a video, found none in it; {unpack_again(video)}")
             stream = container.streams.video[0]
             context = stream.codec_context
             if context is None:
@@ -209,7 +209,7 @@ def packets_of(
             if context.width * context.height > MOST_PIXELS:
                 found_size = f"{context.width} x {context.height}"
                 raise TaskError(
-                    f"{video}: expected frames of about 1000 x 1000 pixels, found {found_size}; {UNPACK_AGAIN}"
+                    f"{video}: expected frames of about 1000 x 1000 pixels, found {found_size}; {unpack_again(video)}"
                 )
             context.options = {"max_pixels": str(MOST_PIXELS)}  # for frames of another size than the file says
             context.thread_count = 1  # processes fill the cores
@@ -222,4 +222,4 @@ def packets_of(
                 if packet.size or (is_flush and with_flush):
                     yield packet, context
     except av.FFmpegError as error:
-        raise TaskError(f"{video}: video cannot be read ({error.strerror}); {UNPACK_AGAIN}") from error
+        raise TaskError(f"{video}: video cannot be read ({error.strerror}); {unpack_again(video)}") from error

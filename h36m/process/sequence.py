@@ -27,11 +27,11 @@ from h36m.dataset import (
     SEQUENCE_LOCKS,
     SEQUENCE_RECORD,
     UNFINISHED_SEQUENCE,
-    UNPACK_ALL_AGAIN,
     VIDEOS,
     Archive,
     Sequence,
     sequence_folder,
+    unpack_again,
     unpacked_file,
     unpacked_folder,
 )
@@ -214,9 +214,10 @@ def make_view(
     pose_3d = read_poses(file(POSES_3D), coordinates=3)
     universal = read_poses(file(POSES_3D_UNIVERSAL), coordinates=3)
     if not len(pose_2d) == len(pose_3d) == len(universal):
+        remedy = unpack_again(file(POSES_2D), file(POSES_3D), file(POSES_3D_UNIVERSAL))
         raise TaskError(
             f"expected as many poses in each of its files, found {len(pose_2d)} in {POSES_2D}, {len(pose_3d)} in "
-            f"{POSES_3D}, {len(universal)} in {POSES_3D_UNIVERSAL}; {UNPACK_ALL_AGAIN}"
+            f"{POSES_3D}, {len(universal)} in {POSES_3D_UNIVERSAL}; {remedy}"
         )
     frames = chosen_frames(options.rule, sequence.subject, universal)
     images = folder / IMAGES / camera

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import av
 
-from h36m.dataset import UNFINISHED_IMAGE_EXTENSION, UNPACK_AGAIN, image_name
+from h36m.dataset import UNFINISHED_IMAGE_EXTENSION, image_name, unpack_again
 from h36m.errors import TaskError
 from h36m.process.jpeg import JPEG_QSCALE, encode_jpeg
 from h36m.process.packets import (
@@ -95,7 +95,7 @@ def _other_size(video: Path, sizes: Sequence[tuple[int, int]], frame: av.VideoFr
     expected = " or ".join(f"{width} x {height}" for height, width in sizes)
     return TaskError(
         f"{video}: expected frames of {expected} pixels (width x height), found {frame.width} x {frame.height}; "
-        f"{UNPACK_AGAIN}"
+        f"{unpack_again(video)}"
     )
 
 
@@ -137,7 +137,7 @@ def decode_frames(
 
 def _too_few(video: Path, at_least: int, found: int) -> TaskError:
     return TaskError(
-        f"{video}: expected at least {at_least} frames, found {found}: too short for its poses; {UNPACK_AGAIN}"
+        f"{video}: expected at least {at_least} frames, found {found}: too short for its poses; {unpack_again(video)}"
     )
 
 

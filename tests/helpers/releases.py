@@ -70,6 +70,12 @@ def times_of_files(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and not own & {*path.parts}}
 
 
+def tree(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return the size of each file and folder below a folder, and when it was last changed: a dry run changes none."""
+    states = {path.relative_to(folder).as_posix(): path.lstat() for path in [folder, *folder.rglob("*")]}
+    return {name: (state.st_size, state.st_mtime_ns) for name, state in states.items()}
+
+
 def leftovers_in_extracted(root: Path) -> list[str]:
     """Return what is in the subjects' folders of extracted/ beside the folders of archives."""
     extracted = root / "extracted"

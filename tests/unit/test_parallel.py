@@ -23,7 +23,7 @@ from h36m.parallel.workers import how_it_ended
         (
             -11,
             "its process was killed by SIGSEGV; one of its files in extracted/ may be damaged; "
-            "delete its files there and run extract_all.py",
+            "delete its files there, then run the download scripts and extract_all.py",
         ),
         (0, "its process exited with status 0; run again"),
         (-15, "its process was killed by SIGTERM; run again"),
