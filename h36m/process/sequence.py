@@ -47,7 +47,7 @@ from h36m.process.resume import Options, Outcome, done_before, failed, input_fil
 from h36m.process.s9 import correct_boxes, correct_camera_poses, correct_world_poses, is_shifted
 from h36m.process.selection import FrameRuleError, chosen_frames
 from h36m.process.video import write_images
-from h36m.storage import cleared, fault_of, rename_durably, start_writing_files, sync, sync_parents, sync_tree
+from h36m.storage import cleared, fault_of, rename_durably, sync, sync_parents, sync_tree
 
 
 class View(NamedTuple):
@@ -143,7 +143,6 @@ def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, fold
             shutil.rmtree(folder / IMAGES / camera, ignore_errors=True)
             continue
         views.append(view)
-        start_writing_files([*folder.glob(f"*/{camera}/*")])  # the disk writes while the next view is decoded
         problems += [f"{sequence} {camera}: {problem}" for problem in view_problems]
         notices += [f"{sequence} {camera}: {notice}" for notice in view_notices]
     if not views:

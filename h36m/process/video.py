@@ -14,7 +14,7 @@ from typing import NamedTuple
 import av
 
 from h36m.cli import count_of, is_or_are
-from h36m.dataset import UNFINISHED_IMAGE_EXTENSION, UNPACK_AGAIN, image_name
+from h36m.dataset import UNPACK_AGAIN, image_name
 from h36m.errors import TaskError
 from h36m.process.jpeg import JPEG_QSCALE, encode_jpeg
 from h36m.process.packets import (
@@ -26,6 +26,7 @@ from h36m.process.packets import (
     packets_of,
     read_packet_facts,
 )
+from h36m.storage import started_file
 
 # H.264 that begins with an open group frees pictures that it never had; were one needed, another error would say so.
 HARMLESS_REPORT = "mmco: unref short failure"
@@ -48,12 +49,13 @@ def write_images(
     sizes: Sequence[tuple[int, int]] = (),
     qscale: int = JPEG_QSCALE,
 ) -> Written:
-    """Write the wanted frames of a video as `img_%06d.jpg`, frame 0 as number 1; each whole or not at all.
+    """Write the wanted frames of a video as `img_%06d.jpg`, frame 0 as number 1.
 
     Args:
         video: H.264 or MPEG-4 Part 2 in a container that FFmpeg's libraries read.
         wanted: indices of frames, counted from 0 in the order of presentation; at least one.
-        folder: where the images go; it must exist.
+        folder: where the images go; it must exist. After an error it holds some of them, the last perhaps in part, so
+            that it gets its name only when it is complete.
         poses: how many frames the video must have at least, whichever are wanted.
         sizes: which sizes (height, width) its frames may have; none for any. All of them have the same.
         qscale: 1 (best) to 31, FFmpeg's scale.
@@ -75,14 +77,9 @@ def write_images(
         size = size or (frame.height, frame.width)
         if size != (frame.height, frame.width):
             raise _other_size(video, [size], frame)
-        image = folder / image_name(index)
-        unfinished = image.with_suffix(UNFINISHED_IMAGE_EXTENSION)
-        try:
-            unfinished.write_bytes(encode_jpeg(frame, qscale))
-            unfinished.replace(image)
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
+        content = encode_jpeg(frame, qscale)
+        with started_file(folder / image_name(index)) as file:
+            file.write(content)
     assert size is not None, "at least one frame is wanted"
     return Written(found, size)
 
