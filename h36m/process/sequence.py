@@ -214,11 +214,10 @@ def make_view(
     images = folder / IMAGES / camera
     images.mkdir(parents=True)
     sizes = metadata.sizes_of(sequence.subject, camera)
-    video_frames, size = write_images(file(VIDEOS), frames.tolist(), images, len(universal), sizes)
+    video_frames, size, notices = write_images(file(VIDEOS), frames.tolist(), images, len(universal), sizes)
 
     boxes = None
     problems: list[str] = []
-    notices: list[str] = []
     if video_frames > len(universal) + FRAMES_WITHOUT_POSE:
         notices.append(f"{file(VIDEOS).name} has {video_frames} frames for {len(universal)} poses")
     if BOXES in kinds:

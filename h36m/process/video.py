@@ -25,6 +25,7 @@ from h36m.process.packets import (
     number_frames,
     packets_of,
     read_packet_facts,
+    uneven_times,
 )
 from h36m.storage import started_file
 
@@ -34,11 +35,19 @@ HARMLESS_REPORT = "mmco: unref short failure"
 logger = logging.getLogger(__name__)
 
 
+class Decoded(NamedTuple):
+    """Facts about a video whose frames were decoded."""
+
+    frames: int
+    notices: list[str]  # what the user should know
+
+
 class Written(NamedTuple):
     """Facts about a video whose frames were written."""
 
     frames: int
     size: tuple[int, int]  # height, width of each, pixels
+    notices: list[str]  # what the user should know
 
 
 def write_images(
@@ -64,14 +73,14 @@ def write_images(
         TaskError: as `decode_frames`, or the frames have another size.
         OSError: an image cannot be written.
     """
-    found = 0
+    found = Decoded(0, [])
 
-    def decode_and_count() -> Iterator[tuple[int, av.VideoFrame]]:
+    def decode() -> Iterator[tuple[int, av.VideoFrame]]:
         nonlocal found
         found = yield from decode_frames(video, wanted, poses)
 
     size = None
-    for index, frame in decode_and_count():
+    for index, frame in decode():
         if size is None and sizes and (frame.height, frame.width) not in sizes:
             raise _other_size(video, sizes, frame)
         size = size or (frame.height, frame.width)
@@ -81,7 +90,7 @@ def write_images(
         with started_file(folder / image_name(index)) as file:
             file.write(content)
     assert size is not None, "at least one frame is wanted"
-    return Written(found, size)
+    return Written(found.frames, size, found.notices)
 
 
 def _other_size(video: Path, sizes: Sequence[tuple[int, int]], frame: av.VideoFrame) -> TaskError:
@@ -94,7 +103,7 @@ def _other_size(video: Path, sizes: Sequence[tuple[int, int]], frame: av.VideoFr
 
 def decode_frames(
     video: Path, wanted: Sequence[int], poses: int = 0
-) -> Generator[tuple[int, av.VideoFrame], None, int]:
+) -> Generator[tuple[int, av.VideoFrame], None, Decoded]:
     """Decode the wanted frames of a video, and of the others only what those need.
 
     Args:
@@ -106,14 +115,14 @@ def decode_frames(
         (index, frame) in ascending order, each wanted index once.
 
     Returns:
-        how many frames the video has; 0 where none is wanted.
+        how many frames the video has, 0 where none is wanted; where their time stamps are uneven.
 
     Raises:
         TaskError: the video cannot be read, has too few frames, or what is needed of it is damaged.
     """
     wanted = sorted(set(wanted))
     if not wanted:
-        return 0
+        return Decoded(0, [])
     at_least = max(poses, wanted[-1] + 1)
     try:
         packets = read_packet_facts(video)
@@ -125,7 +134,7 @@ def decode_frames(
         raise _too_few(video, at_least, len(numbered))
     frames = _decode_planned(video, packets, [numbered[index] for index in wanted])
     yield from zip(wanted, frames, strict=True)
-    return len(numbered)
+    return Decoded(len(numbered), [])  # no plan has uneven time stamps
 
 
 def _too_few(video: Path, at_least: int, found: int) -> TaskError:
@@ -176,26 +185,26 @@ def _decode_planned(video: Path, packets: list[PacketFacts], positions: list[int
 
 def _decode_everything(
     video: Path, wanted: list[int], at_least: int
-) -> Generator[tuple[int, av.VideoFrame], None, int]:
-    """Yield the wanted frames by counting all that come out of the decoder; return how many they are."""
-    index = 0
+) -> Generator[tuple[int, av.VideoFrame], None, Decoded]:
+    """Yield the wanted frames by counting all that come out of the decoder."""
     is_wanted = set(wanted)
     size = None
+    times: list[float | None] = []
     try:
         for packet, context in packets_of(video, with_flush=True):
             for frame in _decode(video, context, packet):
                 size = size or (frame.height, frame.width)
                 if size != (frame.height, frame.width):
                     raise _other_size(video, [size], frame)
-                if index in is_wanted:
-                    yield index, frame
-                index += 1
+                if len(times) in is_wanted:
+                    yield len(times), frame
+                times.append(frame.time)
     except TaskError:
-        if index < at_least:  # else the damage is in frames beyond the poses, which are not needed
+        if len(times) < at_least:  # else the damage is in frames beyond the poses, which are not needed
             raise
-    if index < at_least:
-        raise _too_few(video, at_least, index)
-    return index
+    if len(times) < at_least:
+        raise _too_few(video, at_least, len(times))
+    return Decoded(len(times), uneven_times(video, times, wanted[-1]))
 
 
 def _decode(video: Path, context: av.VideoCodecContext, packet: av.Packet | None) -> list[av.VideoFrame]:
