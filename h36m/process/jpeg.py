@@ -50,7 +50,6 @@ def with_full_range(frame: av.VideoFrame) -> av.VideoFrame:
         frame.format.name == "yuv420p"
         and frame.colorspace in UNSAID_OR_BT601
         and frame.color_range in UNSAID_OR_LIMITED
-        and not any(plane.line_size % 2 for plane in frame.planes)
     )
     if not is_plain:
         return VideoReformatter().reformat(

@@ -230,9 +230,14 @@ def test_advice_to_write_that_is_refused_is_no_error(tmp_path):
     start_writing(write)
     os.close(read)
     os.close(write)
+
+
+def test_file_is_whole_when_the_system_starts_to_write_it(tmp_path, monkeypatch):
+    sizes = []
+    monkeypatch.setattr("h36m.storage.start_writing", lambda handle: sizes.append(os.fstat(handle).st_size))
     with started_file(tmp_path / "new") as file:
         file.write(b"content")
-    assert (tmp_path / "new").read_bytes() == b"content"
+    assert sizes == [len(b"content")]
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
