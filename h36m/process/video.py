@@ -16,7 +16,7 @@ import av
 from h36m.cli import count_of, is_or_are
 from h36m.dataset import UNPACK_AGAIN, image_name
 from h36m.errors import TaskError
-from h36m.process.jpeg import JPEG_QSCALE, encode_jpeg
+from h36m.process.jpeg import encode_jpeg
 from h36m.process.packets import (
     NoPlanError,
     PacketFacts,
@@ -56,7 +56,6 @@ def write_images(
     folder: Path,
     poses: int = 0,
     sizes: Sequence[tuple[int, int]] = (),
-    qscale: int = JPEG_QSCALE,
 ) -> Written:
     """Write the wanted frames of a video as `img_%06d.jpg`, frame 0 as number 1.
 
@@ -67,7 +66,6 @@ def write_images(
             that it gets its name only when it is complete.
         poses: how many frames the video must have at least, whichever are wanted.
         sizes: which sizes (height, width) its frames may have; none for any. All of them have the same.
-        qscale: 1 (best) to 31, FFmpeg's scale.
 
     Raises:
         TaskError: as `decode_frames`, or the frames have another size.
@@ -86,7 +84,7 @@ def write_images(
         size = size or (frame.height, frame.width)
         if size != (frame.height, frame.width):
             raise _other_size(video, [size], frame)
-        content = encode_jpeg(frame, qscale)
+        content = encode_jpeg(frame)
         with started_file(folder / image_name(index)) as file:
             file.write(content)
     assert size is not None, "at least one frame is wanted"
