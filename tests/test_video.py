@@ -284,7 +284,7 @@ def test_images_are_the_wanted_frames_under_their_names(folder, tmp_path, shape)
 )
 def test_images_are_as_good_as_those_of_the_older_tools(folder, tmp_path, shape, look):
     """They call ffmpeg with -qscale:v 3."""
-    fine = {"qp": "2", "qscale": "1"}  # of either encoder, so that grain stays
+    fine = {"qp": "2", "qmin": "1", "qmax": "2"}  # of either encoder, so that grain stays
     video = make_video(folder / "images.mp4", shape, 20, size=(640, 480), encoder_options=fine, look=look)
     command = ["ffmpeg", "-loglevel", "error", "-i", video, "-qscale:v", "3", tmp_path / "img_%06d.jpg"]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
