@@ -237,7 +237,6 @@ def unpacked_file(root: Path, sequence: Sequence, kind: str, camera: str) -> Pat
 PROCESSED = "processed"
 ANNOTATIONS_FILE = "annot.h5"
 IMAGES, PART_LABEL_IMAGES, PREVIEW_FILE = "imageSequence", "partLabels", "preview.jpg"
-UNFINISHED_IMAGE_EXTENSION = ".part"
 SEQUENCE_LOCKS = ".locks"  # in processed/: one lock per sequence
 UNFINISHED_SEQUENCE = ".making"  # in a sequence's folder: what is written before it appears
 SEQUENCE_RECORD = ".done.json"  # in a sequence's folder: what it was made from, see h36m.process.resume

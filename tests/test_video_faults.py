@@ -59,8 +59,8 @@ def test_a_video_with_too_few_frames_names_both_numbers(videos, tmp_path):
 @pytest.mark.parametrize("ending", ["mp4", "h264"], ids=["planned", "decoded in full"])
 def test_video_shorter_than_its_poses_is_an_error_whatever_is_wanted(tmp_path, ending):
     video = make_video(tmp_path / f"v.{ending}", "h264 with B-frames", FRAMES, SIZE)
-    assert write_images(video, [0, 40], tmp_path, poses=FRAMES) == (FRAMES, SIZE[::-1])
-    assert write_images(video, [0, 40], tmp_path, poses=1) == (FRAMES, SIZE[::-1])
+    assert write_images(video, [0, 40], tmp_path, poses=FRAMES) == (FRAMES, SIZE[::-1], [])
+    assert write_images(video, [0, 40], tmp_path, poses=1) == (FRAMES, SIZE[::-1], [])
     with pytest.raises(TaskError, match=f"at least {FRAMES + 1} frames, found {FRAMES}"):
         write_images(video, [0, 40], tmp_path, poses=FRAMES + 1)
 
@@ -74,7 +74,7 @@ def test_video_of_another_size_names_both(videos, tmp_path, shape):
     expected = f"expected frames of {width} x {height + 2} or {width + 2} x {height} pixels"
     assert expected in str(raised.value) and f"found {width} x {height};" in str(raised.value)
     assert not list(tmp_path.iterdir())
-    assert write_images(videos[shape], [0], tmp_path, sizes=[*sizes, (height, width)]) == (FRAMES, (height, width))
+    assert write_images(videos[shape], [0], tmp_path, sizes=[*sizes, (height, width)]) == (FRAMES, (height, width), [])
 
 
 @pytest.mark.parametrize("shape", ["h264 with B-frames", "mpeg4 without B-frames"])
@@ -122,7 +122,7 @@ def test_title_in_another_encoding_than_utf_8_does_not_matter(tmp_path):
     content = video.read_bytes()
     assert content.count(b"a title") == 1
     video.write_bytes(content.replace(b"a title", b"a t\xeftl\xe9"))
-    assert write_images(video, [0, 40], tmp_path, poses=FRAMES) == (FRAMES, SIZE[::-1])
+    assert write_images(video, [0, 40], tmp_path, poses=FRAMES) == (FRAMES, SIZE[::-1], [])
 
 
 def write_frames(container, frames: int) -> None:

@@ -29,6 +29,9 @@ MPEG4_INTRA, MPEG4_BIDIRECTIONAL = 0, 2
 # A smaller packet may say "not coded", and then no picture comes out of it. FFmpeg's decoder draws its line at 19.
 MPEG4_SMALLEST_PICTURE = 20
 
+# Of time from frame to frame, as parts of the usual one. Where a frame takes 2.5 units of time, steps are of 2 and 3.
+SMALLEST_EVEN_STEP, LARGEST_EVEN_STEP = 0.6, 1.6
+
 # Four times those of the dataset: a decoder holds up to 17 frames, and a damaged size is not to fill the memory.
 MOST_PIXELS = 2**22
 
@@ -164,10 +167,36 @@ def number_frames(packets: list[PacketFacts]) -> list[int]:
         key=lambda position: packets[position].time,
     )
     steps = np.diff([packets[position].time for position in numbered])
-    # The frame rate is constant; a unit of time may be too coarse for it by one.
-    if len(steps) and (steps.min() < 1 or steps.max() - steps.min() > 1):
+    # The frame rate is constant; a unit of time may be too coarse for it by one, but not if a frame takes one unit.
+    if len(steps) and (steps.min() < 1 or steps.max() - steps.min() > (steps.min() > 1)):
         raise NoPlanError(f"its frames are {steps.min()} to {steps.max()} units of time apart")
     return numbered
+
+
+def uneven_times(video: Path, times: list[float | None], last: int) -> list[str]:
+    """Return a notice where the frames of a video up to one have a gap or a double in their time stamps.
+
+    A lost frame leaves a gap, one that was recorded twice a double. Nothing is known of frames without time stamps.
+
+    Args:
+        times: of presentation, of all frames, in any order, seconds.
+        last: the frame up to which they count, from 0.
+    """
+    known = sorted(time for time in times if time is not None)
+    if len(known) != len(times) or len(known) < 2:
+        return []
+    steps = np.diff(known)
+    steps = steps[:last] / (np.median(steps) or 1)
+    uneven = np.flatnonzero((steps > LARGEST_EVEN_STEP) | (steps < SMALLEST_EVEN_STEP))
+    if not len(uneven):
+        return []
+    first = uneven[0] + 1
+    kind = "gap" if steps[uneven[0]] > 1 else "double"
+    more = f" and {len(uneven) - 1} more" if len(uneven) > 1 else ""
+    return [
+        f"{video.name} has a {kind} in its time stamps before frame {first} ({known[first]:.2f} s){more}: images from "
+        "there on may not fit their poses; check them with --preview"
+    ]
 
 
 def decoding_runs(packets: list[PacketFacts], positions: list[int]) -> list[tuple[int, int]]:

@@ -48,7 +48,7 @@ from h36m.process.selection import FrameRuleError, chosen_frames
 from h36m.process.video import write_images
 from h36m.progress import Count
 from h36m.s9 import correct_boxes, correct_camera_poses, correct_world_poses, is_shifted
-from h36m.storage import cleared, fault_of, rename_durably, start_writing_files, sync, sync_parents, sync_tree
+from h36m.storage import cleared, fault_of, rename_durably, sync, sync_parents, sync_tree
 
 # Encoding an image takes about as long as decoding 3 frames of H.264, and so do its box and part labels.
 FRAMES_PER_IMAGE = 3
@@ -150,7 +150,6 @@ def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, fold
             shutil.rmtree(folder / IMAGES / camera, ignore_errors=True)
             continue
         views.append(view)
-        start_writing_files([*folder.glob(f"*/{camera}/*")])  # the disk writes while the next view is decoded
         problems += [f"{sequence} {camera}: {problem}" for problem in view_problems]
         notices += [f"{sequence} {camera}: {notice}" for notice in view_notices]
     if not views:
@@ -229,13 +228,12 @@ def make_view(
     counted_for_labels = len(universal) * cost_of_labels / (len(universal) + cost_of_images + cost_of_labels)
     each_frame = (len(universal) - counted_for_labels) / (frames[-1] + 1)
     each_label = counted_for_labels / len(frames)
-    video_frames, size = write_images(
+    video_frames, size, notices = write_images(
         file(VIDEOS), frames.tolist(), images, len(universal), sizes, count=lambda passed: count(passed * each_frame)
     )
 
     boxes = None
     problems: list[str] = []
-    notices: list[str] = []
     if video_frames > len(universal) + FRAMES_WITHOUT_POSE:
         notices.append(f"{file(VIDEOS).name} has {video_frames} frames for {len(universal)} poses")
     if BOXES in kinds:

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import av
 
-from h36m.dataset import UNFINISHED_IMAGE_EXTENSION, image_name, unpack_again
+from h36m.dataset import image_name, unpack_again
 from h36m.errors import TaskError
-from h36m.process.jpeg import JPEG_QSCALE, encode_jpeg
+from h36m.process.jpeg import encode_jpeg
 from h36m.process.packets import (
     NoPlanError,
     PacketFacts,
@@ -24,8 +24,10 @@ from h36m.process.packets import (
     number_frames,
     packets_of,
     read_packet_facts,
+    uneven_times,
 )
 from h36m.progress import Count, count_of, is_or_are
+from h36m.storage import started_file
 
 # H.264 that begins with an open group frees pictures that it never had; were one needed, another error would say so.
 HARMLESS_REPORT = "mmco: unref short failure"
@@ -33,11 +35,19 @@ HARMLESS_REPORT = "mmco: unref short failure"
 logger = logging.getLogger(__name__)
 
 
+class Decoded(NamedTuple):
+    """Facts about a video whose frames were decoded."""
+
+    frames: int
+    notices: list[str]  # what the user should know
+
+
 class Written(NamedTuple):
     """Facts about a video whose frames were written."""
 
     frames: int
     size: tuple[int, int]  # height, width of each, pixels
+    notices: list[str]  # what the user should know
 
 
 def write_images(
@@ -46,49 +56,43 @@ def write_images(
     folder: Path,
     poses: int = 0,
     sizes: Sequence[tuple[int, int]] = (),
-    qscale: int = JPEG_QSCALE,
     count: Count = lambda frames: None,
 ) -> Written:
-    """Write the wanted frames of a video as `img_%06d.jpg`, frame 0 as number 1; each whole or not at all.
+    """Write the wanted frames of a video as `img_%06d.jpg`, frame 0 as number 1.
 
     Args:
         video: H.264 or MPEG-4 Part 2 in a container that FFmpeg's libraries read.
         wanted: indices of frames, counted from 0 in the order of presentation; at least one.
-        folder: where the images go; it must exist.
+        folder: where the images go; it must exist. After an error it holds some of them, the last perhaps in part, so
+            that it gets its name only when it is complete.
         poses: how many frames the video must have at least, whichever are wanted.
         sizes: which sizes (height, width) its frames may have; none for any. All of them have the same.
-        qscale: 1 (best) to 31, FFmpeg's scale.
         count: called after each image with the frames of the video that were passed for it.
 
     Raises:
         TaskError: as `decode_frames`, or the frames have another size.
         OSError: an image cannot be written.
     """
-    found = 0
+    found = Decoded(0, [])
 
-    def decode_and_count() -> Iterator[tuple[int, av.VideoFrame]]:
+    def decode() -> Iterator[tuple[int, av.VideoFrame]]:
         nonlocal found
         found = yield from decode_frames(video, wanted, poses)
 
     size, passed = None, 0
-    for index, frame in decode_and_count():
+    for index, frame in decode():
         if size is None and sizes and (frame.height, frame.width) not in sizes:
             raise _other_size(video, sizes, frame)
         size = size or (frame.height, frame.width)
         if size != (frame.height, frame.width):
             raise _other_size(video, [size], frame)
-        image = folder / image_name(index)
-        unfinished = image.with_suffix(UNFINISHED_IMAGE_EXTENSION)
-        try:
-            unfinished.write_bytes(encode_jpeg(frame, qscale))
-            unfinished.replace(image)
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
+        content = encode_jpeg(frame)
+        with started_file(folder / image_name(index)) as file:
+            file.write(content)
         count(index + 1 - passed)
         passed = index + 1
     assert size is not None, "at least one frame is wanted"
-    return Written(found, size)
+    return Written(found.frames, size, found.notices)
 
 
 def _other_size(video: Path, sizes: Sequence[tuple[int, int]], frame: av.VideoFrame) -> TaskError:
@@ -101,7 +105,7 @@ def _other_size(video: Path, sizes: Sequence[tuple[int, int]], frame: av.VideoFr
 
 def decode_frames(
     video: Path, wanted: Sequence[int], poses: int = 0
-) -> Generator[tuple[int, av.VideoFrame], None, int]:
+) -> Generator[tuple[int, av.VideoFrame], None, Decoded]:
     """Decode the wanted frames of a video, and of the others only what those need.
 
     Args:
@@ -113,14 +117,14 @@ def decode_frames(
         (index, frame) in ascending order, each wanted index once.
 
     Returns:
-        how many frames the video has; 0 where none is wanted.
+        how many frames the video has, 0 where none is wanted; where their time stamps are uneven.
 
     Raises:
         TaskError: the video cannot be read, has too few frames, or what is needed of it is damaged.
     """
     wanted = sorted(set(wanted))
     if not wanted:
-        return 0
+        return Decoded(0, [])
     at_least = max(poses, wanted[-1] + 1)
     try:
         packets = read_packet_facts(video)
@@ -132,7 +136,7 @@ def decode_frames(
         raise _too_few(video, at_least, len(numbered))
     frames = _decode_planned(video, packets, [numbered[index] for index in wanted])
     yield from zip(wanted, frames, strict=True)
-    return len(numbered)
+    return Decoded(len(numbered), [])  # no plan has uneven time stamps
 
 
 def _too_few(video: Path, at_least: int, found: int) -> TaskError:
@@ -183,26 +187,26 @@ def _decode_planned(video: Path, packets: list[PacketFacts], positions: list[int
 
 def _decode_everything(
     video: Path, wanted: list[int], at_least: int
-) -> Generator[tuple[int, av.VideoFrame], None, int]:
-    """Yield the wanted frames by counting all that come out of the decoder; return how many they are."""
-    index = 0
+) -> Generator[tuple[int, av.VideoFrame], None, Decoded]:
+    """Yield the wanted frames by counting all that come out of the decoder."""
     is_wanted = set(wanted)
     size = None
+    times: list[float | None] = []
     try:
         for packet, context in packets_of(video, with_flush=True):
             for frame in _decode(video, context, packet):
                 size = size or (frame.height, frame.width)
                 if size != (frame.height, frame.width):
                     raise _other_size(video, [size], frame)
-                if index in is_wanted:
-                    yield index, frame
-                index += 1
+                if len(times) in is_wanted:
+                    yield len(times), frame
+                times.append(frame.time)
     except TaskError:
-        if index < at_least:  # else the damage is in frames beyond the poses, which are not needed
+        if len(times) < at_least:  # else the damage is in frames beyond the poses, which are not needed
             raise
-    if index < at_least:
-        raise _too_few(video, at_least, index)
-    return index
+    if len(times) < at_least:
+        raise _too_few(video, at_least, len(times))
+    return Decoded(len(times), uneven_times(video, times, wanted[-1]))
 
 
 def _decode(video: Path, context: av.VideoCodecContext, packet: av.Packet | None) -> list[av.VideoFrame]:

@@ -78,7 +78,7 @@ def check_video(file: Path) -> str:
     """The wanted frames are those of a plain decode."""
     wanted, folder = [0, 3, 7], file.with_suffix("")
     folder.mkdir(exist_ok=True)
-    frames, size = write_images(file, wanted, folder, poses=8)
+    frames, size, _ = write_images(file, wanted, folder, poses=8)
     found = {index: planes(frame) for index, frame in decode_frames(file, wanted)}
     expected = frames_that_decode(file)
     assert frames >= 8 and list(found) == wanted and min(size) > 0, (frames, size)

@@ -1,6 +1,7 @@
 """Small videos in every shape that the tests of h36m/process/video.py need, made with PyAV."""
 
 import struct
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -27,18 +28,26 @@ SHAPES = {
     "mpeg4 without B-frames": ("mpeg4", {"g": "12", "bf": "0", "qscale": "2"}, {}),
     "mpeg4 with B-frames": ("mpeg4", {"g": "12", "bf": "2", "qscale": "2"}, {}),
     "mpeg4 with closed groups": ("mpeg4", {"g": "12", "bf": "2", "flags": "+cgop", "sc_threshold": "1000000000"}, {}),
+    "hevc": ("libx265", {"g": "30", "x265-params": "log-level=error"}, {}),
 }
 
 
-def picture(index: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
-    """Return (height, width, 3) uint8 RGB: a texture that moves, another every frame."""
+def picture(
+    index: int, width: int = WIDTH, height: int = HEIGHT, coarseness: float = 1, grain: float = 4
+) -> np.ndarray:
+    """Return (height, width, 3) uint8 RGB: a texture that moves, another every frame.
+
+    Args:
+        coarseness: of the texture.
+        grain: its standard deviation, steps of RGB.
+    """
     random = np.random.default_rng(index)
     y, x = np.mgrid[0:height, 0:width]
-    waves = 60 * np.sin((x + 2 * index) / 7) + 50 * np.cos((y - index) / 5)
+    waves = 60 * np.sin((x + 2 * index) / 7 / coarseness) + 50 * np.cos((y - index) / 5 / coarseness)
     square = 60 * ((np.abs(x - 3 * index % width) < 9) & (np.abs(y - height // 2) < 9))
-    grain = random.normal(0, 4, (height, width))
+    grains = random.normal(0, grain, (height, width))
     colors = np.stack([waves + square, waves[::-1], -waves + square], axis=-1)
-    return np.clip(128 + colors + grain[..., None], 0, 255).astype(np.uint8)
+    return np.clip(128 + colors + grains[..., None], 0, 255).astype(np.uint8)
 
 
 def make_video(
@@ -46,8 +55,9 @@ def make_video(
     shape: str,
     frames: int = 120,
     size: tuple[int, int] = (WIDTH, HEIGHT),
-    first_time: int = 0,
+    times: Sequence[int] | None = None,
     encoder_options: dict | None = None,
+    look: dict[str, float] | None = None,
 ) -> Path:
     """Write a video and return its path.
 
@@ -55,8 +65,9 @@ def make_video(
         shape: a key of `SHAPES`.
         frames: how many.
         size: width and height in pixels.
-        first_time: when the first frame is shown, counted in frames.
+        times: when each frame is shown, in 1/50 s; None for 0, 1, 2 ...
         encoder_options: added to those of the shape.
+        look: of the pictures, arguments of `picture`.
     """
     encoder, options, container_options = SHAPES[shape]
     with av.open(str(path), "w", container_options=container_options) as container:
@@ -65,9 +76,9 @@ def make_video(
         )
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
-        for index in range(frames):
-            frame = av.VideoFrame.from_ndarray(picture(index, *size), format="rgb24")
-            frame.pts, frame.time_base = index + first_time, Fraction(1, FRAMES_PER_SECOND)
+        for index, time in enumerate(times or range(frames)):
+            frame = av.VideoFrame.from_ndarray(picture(index, *size, **look or {}), format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, FRAMES_PER_SECOND)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path

@@ -62,8 +62,9 @@ def test_packets_that_contradict_each_other_give_no_plan(text):
 
 def test_unit_of_time_may_be_too_coarse_by_one():
     assert number_frames(packets("I0 P33 P67 P100")) == [0, 1, 2, 3]
-    with pytest.raises(NoPlanError):
-        number_frames(packets("I0 P33 P68"))
+    for text in ("I0 P33 P68", "I0 P1 P3"):
+        with pytest.raises(NoPlanError):
+            number_frames(packets(text))
 
 
 @pytest.mark.parametrize(

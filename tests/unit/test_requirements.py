@@ -16,7 +16,7 @@ GROUPS = (
     (PROJECT / "pyproject.toml").read_text(encoding="utf-8").partition("[dependency-groups]")[2].partition("\n[")[0]
 )
 # Where the module has another name; Dask comes with distributed, of the same release.
-PACKAGES = {"PIL": "pillow", "dask": "distributed"}
+PACKAGES = {"PIL": "pillow", "dask": "distributed", "cv2": "opencv-python-headless"}
 
 
 def requirements(*groups: str) -> list[Requirement]:

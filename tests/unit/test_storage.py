@@ -18,7 +18,7 @@ from h36m.storage import (
     is_read_only,
     rename_durably,
     start_writing,
-    start_writing_files,
+    started_file,
     sync,
     sync_tree,
     write_atomically,
@@ -225,12 +225,19 @@ def test_tree_that_cannot_be_read_or_synced_is_an_error(tmp_path, archive, monke
         sync_tree(tmp_path)
 
 
-def test_advice_to_write_that_is_refused_is_no_error(tmp_path, archive):
+def test_advice_to_write_that_is_refused_is_no_error(tmp_path):
     read, write = os.pipe()  # which has nothing to write to a disk
     start_writing(write)
     os.close(read)
     os.close(write)
-    start_writing_files([archive])
+
+
+def test_file_is_whole_when_the_system_starts_to_write_it(tmp_path, monkeypatch):
+    sizes = []
+    monkeypatch.setattr("h36m.storage.start_writing", lambda handle: sizes.append(os.fstat(handle).st_size))
+    with started_file(tmp_path / "new") as file:
+        file.write(b"content")
+    assert sizes == [len(b"content")]
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
