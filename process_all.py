@@ -35,6 +35,7 @@ from h36m.dataset import (
     PART_LABELS,
     POSES_2D,
     POSES_3D_WORLD,
+    PREVIEW_FILE,
     PROCESSED,
     SEQUENCE_LOCKS,
     Sequence,
@@ -45,7 +46,8 @@ from h36m.metadata import Metadata, load_metadata
 from h36m.parallel.cores import available_cores
 from h36m.parallel.workers import Finished, run_for_dask_worker, run_in_processes
 from h36m.process.annotations import describe
-from h36m.process.resume import Options, Outcome, done_before, input_files
+from h36m.process.record import Options, Outcome, input_files
+from h36m.process.resume import Work, decide, lines_of
 from h36m.process.s9 import is_shifted
 from h36m.process.selection import frames_with_movement, rule_of_options
 from h36m.sequences import chosen_sequences, share_of
@@ -53,11 +55,11 @@ from h36m.storage import fault_of, is_absent
 
 
 def select_frame_indices_to_include(subject: str, pose_3d_universal: np.ndarray) -> np.ndarray:
-    """Choose the frames of one view. Edit this to choose others: the affected sequences are processed again.
+    """Choose the frames of a sequence, for all its views. Edit this to choose others, and run with --replace.
 
     Args:
         subject: "S1", ...
-        pose_3d_universal: (frames, 32, 3), mm, camera coordinates, universal skeleton.
+        pose_3d_universal: (frames, 32, 3), mm, coordinates of the first camera, universal skeleton.
 
     Returns:
         Indices of the chosen frames, from 0.
@@ -82,9 +84,14 @@ MODULES_OF_WORKERS = ("h36m.files.cdf", "h36m.process.sequence", "PIL.Image")
 class Plan(NamedTuple):
     """What a run has to do."""
 
-    to_do: dict[Sequence, int]  # with about how many frames its views have
-    done: int  # sequences that an earlier run has done
-    problems: list[str]  # of sequences that cannot be processed
+    sequences: dict[Work, list[Sequence]]  # by what is to be done with them; without those that cannot be processed
+    lengths: dict[Sequence, int]  # of those that workers get: about how many frames their views have
+    problems: list[str]  # of sequences that cannot be processed, or are left as they are
+
+    @property
+    def done(self) -> int:
+        """How many sequences an earlier run has done."""
+        return len(self.sequences[Work.NOTHING])
 
 
 def main(arguments: argparse.Namespace) -> list[str]:
@@ -97,17 +104,19 @@ def main(arguments: argparse.Namespace) -> list[str]:
     if run_for_dask_worker(partial(process, options=options, metadata=metadata), sequences[0], arguments.debug):
         return []
     plan = plan_run(share_of(sequences, arguments.slice), options)
-    if not plan.to_do:
+    if not plan.lengths:
         if plan.done or not plan.problems:
             done = f"{count_of(plan.done, 'sequence')} {is_or_are(plan.done)}"
             say(f"nothing to do: {done} already processed in {options.root / PROCESSED}")
         return plan.problems
-    needed = sum(plan.to_do.values()) // (arguments.every or TYPICAL_EVERY) * BYTES_OF_IMAGE
+    needed = sum(plan.lengths.values()) // min(arguments.every, default=TYPICAL_EVERY) * BYTES_OF_IMAGE
     free = shutil.disk_usage(options.root / PROCESSED if (options.root / PROCESSED).exists() else options.root).free
     if needed > free:
         say(f"the images may need about {needed:,} bytes, but {free:,} are free; see --every")
     ended = start_work(plan, options, metadata, arguments.jobs, arguments.scheduler, arguments.debug, say)
-    found = report(ended, len(plan.to_do), options.root, arguments.quiet, arguments.debug)
+    found = report(ended, len(plan.lengths), options.root, arguments.quiet, arguments.debug)
+    if options.preview:
+        say(f"previews: {options.root / PROCESSED}/*/*/{PREVIEW_FILE}")
     return list(dict.fromkeys(plan.problems + found))
 
 
@@ -134,6 +143,8 @@ def read_options(arguments: argparse.Namespace, metadata: Metadata) -> Options:
         correct_s9=arguments.correct_s9,
         segments=not arguments.no_segments,
         preview=arguments.preview,
+        replace=arguments.replace,
+        all_cameras=metadata.camera_ids,
     )
 
 
@@ -144,22 +155,28 @@ def plan_run(sequences: list[Sequence], options: Options) -> Plan:
         UsageError: there is no extracted/.
     """
     extracted = options.root / EXTRACTED
-    to_do: dict[Sequence, int] = {}
-    before = {sequence: done_before(sequence, options) for sequence in sequences}
-    waiting = [sequence for sequence, outcome in before.items() if not outcome]
+    decisions = {sequence: decide(sequence, options) for sequence in sequences}
+    kinds: dict[Work, list[Sequence]] = {work: [] for work in Work}
+    for sequence, decision in decisions.items():
+        kinds[decision.work].append(sequence)
+    waiting = [sequence for work in (Work.MAKE, Work.EXTEND, Work.REPLACE) for sequence in kinds[work]]
     if waiting and is_absent(extracted):
         raise UsageError(f"there is no folder {extracted}; run extract_all.py first, or set --root")
     looks = {subject: look_at_subject(subject, options) for subject in {sequence.subject: None for sequence in waiting}}
-    problems = [line for outcome in before.values() if outcome for line in outcome.problems]
+    problems = [line for decision in decisions.values() for line in decision.problems]
     problems += [line for lines, _ in looks.values() for line in lines]
+    lengths = dict.fromkeys(kinds[Work.DRAW], 0)
     for sequence in waiting:
-        files, (_, is_possible) = input_files(sequence, options), looks[sequence.subject]
+        files, (_, is_possible) = input_files(sequence, decisions[sequence].options), looks[sequence.subject]
         if files and is_possible:
             poses = (size for name, (size, *_) in files.items() if f"/{POSES_2D}/" in name)
-            to_do[sequence] = sum(poses) // BYTES_OF_POSE
+            lengths[sequence] = sum(poses) // BYTES_OF_POSE
         elif is_possible:
             problems.append(f"{sequence}: none of its files ({sequence.base}.*) is in {extracted / sequence.subject}")
-    return Plan(to_do, len(before) - len(waiting), list(dict.fromkeys(problems)))
+    problems += lines_of(decision.refusal for decision in decisions.values() if decision.refusal)
+    for work in (Work.MAKE, Work.EXTEND, Work.REPLACE):
+        kinds[work] = [sequence for sequence in kinds[work] if sequence in lengths]
+    return Plan(kinds, lengths, list(dict.fromkeys(problems)))
 
 
 def look_at_subject(subject: str, options: Options) -> tuple[list[str], bool]:
@@ -207,12 +224,12 @@ def start_work(
         threads = sum(client.nthreads().values())
         if not threads:
             say("no Dask worker has connected yet; waiting for one")
-    at_a_time = min(jobs or (threads if scheduler else available_cores()) or 1, len(plan.to_do))
-    say(f"{count_of(len(plan.to_do), 'sequence')} to process, {at_a_time} at a time; {plan.done} already processed")
-    announce(plan.to_do, options, metadata, say)
+    at_a_time = min(jobs or (threads if scheduler else available_cores()) or 1, len(plan.lengths))
+    say(f"{count_of(len(plan.lengths), 'sequence')} to process, {at_a_time} at a time; {plan.done} already processed")
+    announce(plan.lengths, options, metadata, say)
     say_if_without_locks(options.root / PROCESSED / SEQUENCE_LOCKS, say)
     # A long sequence that starts last keeps one core busy after all others have finished.
-    longest_first = sorted(plan.to_do, key=plan.to_do.__getitem__, reverse=True)
+    longest_first = sorted(plan.lengths, key=plan.lengths.__getitem__, reverse=True)
     if scheduler:
         root = ["--root", str(options.root)]
         tasks = {each: [*root, "--subjects", each.subject, "--actions", each.name] for each in longest_first}
@@ -280,14 +297,24 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argument_parser(__doc__, (EXTRACTED, PROCESSED))
     parser.add_argument("--actions", nargs="+", default=[], metavar="Walking-1", help="default: all")
     parser.add_argument("--cameras", nargs="+", default=[], metavar="54138969", help="default: all four")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--every", type=positive_integer, metavar="N", help="keep every N-th frame, from the first")
-    which.add_argument("--all-frames", dest="every", action="store_const", const=1, help="keep every frame")
-    which.add_argument(
+    parser.add_argument(
+        "--every",
+        nargs="+",
+        action="extend",
+        type=positive_integer,
+        default=[],
+        metavar="N",
+        help="keep every N-th frame, from the first; with several N, or with --movement, all that one of them keeps",
+    )
+    parser.add_argument("--all-frames", dest="every", action="append_const", const=1, help="keep every frame")
+    parser.add_argument(
         "--movement",
         type=millimetres,
         metavar="MM",
         help="keep a frame when any joint has moved at least MM mm since the last kept frame",
+    )
+    parser.add_argument(
+        "--replace", action="store_true", help="remove images of earlier runs that these options do not choose"
     )
     parser.add_argument(
         "--jobs",

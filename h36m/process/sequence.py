@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import signal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,19 +12,17 @@ from h36m.cameras import Camera, project
 from h36m.dataset import (
     ANNOTATIONS_FILE,
     BOXES,
+    EXTRACTED,
     FRAMES_WITHOUT_POSE,
     IMAGES,
     MOVING_JOINTS,
     PART_LABEL_IMAGES,
     PART_LABELS,
-    POSES_2D,
-    POSES_3D,
     POSES_3D_UNIVERSAL,
     POSES_3D_WORLD,
     PREVIEW_FILE,
     PROCESSED,
     SEQUENCE_LOCKS,
-    SEQUENCE_RECORD,
     UNFINISHED_SEQUENCE,
     UNPACK_ALL_AGAIN,
     VIDEOS,
@@ -42,12 +39,14 @@ from h36m.locks import locked
 from h36m.metadata import Metadata
 from h36m.process import annotations
 from h36m.process.part_labels import write_part_labels
+from h36m.process.place import finish_moves, is_moving, own_files, put_in_place
 from h36m.process.preview import draw_preview
-from h36m.process.resume import Options, Outcome, done_before, failed, input_files, record_sequence
+from h36m.process.record import Options, Outcome, failed, input_files, record_sequence, states_of
+from h36m.process.resume import Decision, Work, decide, lines_of
 from h36m.process.s9 import correct_boxes, correct_camera_poses, correct_world_poses, is_shifted
-from h36m.process.selection import FrameRuleError, chosen_frames
+from h36m.process.selection import Choice, FrameRuleError, choose_for_sequence, read_view_poses
 from h36m.process.video import write_images
-from h36m.storage import cleared, fault_of, rename_durably, start_writing_files, sync, sync_parents, sync_tree
+from h36m.storage import cleared, fault_of, is_absent, rename_durably, start_writing_files
 
 
 class View(NamedTuple):
@@ -76,22 +75,25 @@ def process_sequence(sequence: Sequence, options: Options, metadata: Metadata) -
     try:
         locks.mkdir(parents=True, exist_ok=True)
         with locked(locks / f"{sequence}.lock"):
+            finish_moves(folder)
             leftovers: list[str] = []
             unfinished = cleared(folder / UNFINISHED_SEQUENCE, leftovers.append)
-            before = done_before(sequence, options._replace(preview=False), is_locked=True)
-            if before:
-                if options.preview:
-                    write_preview(folder)
-                return before._replace(notices=leftovers)
+            decision = decide(sequence, options, is_locked=True)
+            if decision.work == Work.DRAW:
+                write_preview(folder)
+            if decision.work in (Work.NOTHING, Work.DRAW, Work.REFUSE):
+                refused = lines_of([decision.refusal]) if decision.refusal else []
+                return Outcome(0, 0, decision.problems + [f"{sequence}: {line}" for line in refused], leftovers)
             try:
                 unfinished.mkdir(parents=True)
-                outcome = make_sequence(sequence, options, metadata, unfinished)
+                outcome = make_sequence(sequence, decision.options, metadata, unfinished, decision.chosen_by)
                 if outcome.views:
-                    put_in_place(unfinished, folder)
+                    outcome = put_unless_lost(sequence, decision, outcome, unfinished, folder)
             except OSError as error:  # explained while the disk is still as full
                 return failed(sequence, folder, error)
             finally:
-                shutil.rmtree(unfinished, ignore_errors=True)
+                if not is_moving(unfinished):  # else the next run moves the rest
+                    shutil.rmtree(unfinished, ignore_errors=True)
                 with contextlib.suppress(OSError):  # the result of an earlier run stays
                     folder.rmdir()
             return outcome._replace(notices=leftovers + outcome.notices)
@@ -99,44 +101,46 @@ def process_sequence(sequence: Sequence, options: Options, metadata: Metadata) -
         return failed(sequence, folder, error)
 
 
-def put_in_place(unfinished: Path, folder: Path) -> None:
-    """Replace the earlier result with the new one, in a moment, as nothing is deleted here.
+def put_unless_lost(
+    sequence: Sequence, decision: Decision, outcome: Outcome, unfinished: Path, folder: Path
+) -> Outcome:
+    """Replace the earlier result with the new one, unless that lacks images which were to stay; return the outcome."""
+    kept: set[str] = set()
+    if decision.work != Work.MAKE:
+        kept = own_files(folder) & {f"{IMAGES}/{camera}" for camera in decision.options.cameras}
+    if decision.work == Work.EXTEND and not decision.is_changed:
+        kept = {name for name in own_files(folder) if "/" in name}
+    lost = sorted(name for name in kept if not is_absent(folder / name) and is_absent(unfinished / name))
+    if lost:
+        problem = f"{sequence}: its earlier images stay, as {lost[0]} could not be made again"
+        return Outcome(0, 0, [*outcome.problems, problem], outcome.notices)
+    put_in_place(unfinished, folder)
+    return outcome
 
-    The old annot.h5 goes first and the new one comes last, on the disk too: none is ever seen without its images, by a
-    reader or after a power cut.
+
+def make_sequence(
+    sequence: Sequence, options: Options, metadata: Metadata, folder: Path, chosen_by: str = ""
+) -> Outcome:
+    """Write images, part labels, annot.h5 and preview of a sequence into an empty folder.
+
+    Args:
+        chosen_by: the camera whose poses chose the frames in an earlier run.
     """
-    sync_tree(unfinished)
-    handler = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a stop in between would cost both results
-    try:
-        old = unfinished / "old"
-        old.mkdir()
-        if (folder / ANNOTATIONS_FILE).exists():
-            (folder / ANNOTATIONS_FILE).rename(old / ANNOTATIONS_FILE)
-            sync(folder)
-        for name in (IMAGES, PART_LABEL_IMAGES, PREVIEW_FILE, SEQUENCE_RECORD):
-            if (folder / name).exists():
-                (folder / name).rename(old / name)
-            if (unfinished / name).exists():
-                (unfinished / name).rename(folder / name)
-        sync(folder)
-        sync_parents(folder)
-        (unfinished / ANNOTATIONS_FILE).rename(folder / ANNOTATIONS_FILE)
-        sync(folder)
-    finally:
-        signal.signal(signal.SIGTERM, handler)
-
-
-def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, folder: Path) -> Outcome:
-    """Write images, part labels, annot.h5 and preview of a sequence into an empty folder."""
     inputs = input_files(sequence, options)
     kinds, problems = unpacked_kinds(sequence, options)
+    try:
+        choice = choose_for_sequence(options.rule, options.root, sequence, options.all_cameras, chosen_by)
+    except FrameRuleError as problem:
+        return Outcome(0, 0, [f"{sequence}: {problem}"], [])
+    if not choice:
+        return Outcome(0, 0, problems + pose_faults(sequence, options), [])
+    poses = unpacked_file(options.root, sequence, POSES_3D_UNIVERSAL, choice.camera)  # its camera may be left out
+    inputs |= states_of(options.root, [poses.relative_to(options.root / EXTRACTED).as_posix()])
     views: list[View] = []
     notices: list[str] = []
     for camera in options.cameras:
         try:
-            view, view_problems, view_notices = make_view(sequence, camera, options, metadata, folder, kinds)
-        except FrameRuleError as problem:  # not the fault of a view, so it is reported once
-            return Outcome(0, 0, [f"{sequence}: {problem}"], [])
+            view, view_problems, view_notices = make_view(sequence, camera, choice, options, metadata, folder, kinds)
         except TaskError as problem:
             fault = fault_of(unpacked_file(options.root, sequence, VIDEOS, camera))  # which FFmpeg takes for damage
             problems.append(f"{sequence} {camera}: {fault or problem}")
@@ -162,6 +166,7 @@ def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, fold
             "version": f"h36m-fetch {__version__}",
             "sequence": str(sequence),
             "frame_selection": options.rule.text,
+            "frame_selection_camera": choice.camera,
             "correct_s9": options.correct_s9 and is_shifted(sequence),
             "joint_names": list(metadata.joint_names),
             "joint_parents": list(metadata.joint_parents),
@@ -170,10 +175,22 @@ def make_sequence(sequence: Sequence, options: Options, metadata: Metadata, fold
             "problems": problems,
         },
     )
-    record_sequence(folder, sequence, options, inputs, {view.camera: view.frames.tolist() for view in views}, problems)
+    frames = {view.camera: view.frames.tolist() for view in views}
+    record_sequence(folder, sequence, options, inputs, frames, choice.camera, problems)
     if options.preview:
         write_preview(folder)
     return Outcome(len(views), sum(len(view.frames) for view in views), problems, notices)
+
+
+def pose_faults(sequence: Sequence, options: Options) -> list[str]:
+    """Return a line for each camera whose poses cannot be used."""
+    lines = []
+    for camera in options.cameras:
+        try:
+            read_view_poses(options.root, sequence, camera)
+        except TaskError as problem:
+            lines.append(f"{sequence} {camera}: {problem}")
+    return lines
 
 
 def unpacked_kinds(sequence: Sequence, options: Options) -> tuple[set[str], list[str]]:
@@ -192,7 +209,13 @@ def write_preview(folder: Path) -> None:
 
 
 def make_view(
-    sequence: Sequence, camera: str, options: Options, metadata: Metadata, folder: Path, kinds: set[str]
+    sequence: Sequence,
+    camera: str,
+    choice: Choice,
+    options: Options,
+    metadata: Metadata,
+    folder: Path,
+    kinds: set[str],
 ) -> tuple[View, list[str], list[str]]:
     """Write one camera's images and part labels; return its annotations, and problems and notices about its segments.
 
@@ -203,15 +226,13 @@ def make_view(
     def file(kind: str) -> Path:
         return unpacked_file(options.root, sequence, kind, camera)
 
-    pose_2d = read_poses(file(POSES_2D), coordinates=2)
-    pose_3d = read_poses(file(POSES_3D), coordinates=3)
-    universal = read_poses(file(POSES_3D_UNIVERSAL), coordinates=3)
-    if not len(pose_2d) == len(pose_3d) == len(universal):
+    pose_2d, pose_3d, universal = read_view_poses(options.root, sequence, camera)
+    frames = choice.frames
+    if frames[-1] >= len(universal):
         raise TaskError(
-            f"expected as many poses in each of its files, found {len(pose_2d)} in {POSES_2D}, {len(pose_3d)} in "
-            f"{POSES_3D}, {len(universal)} in {POSES_3D_UNIVERSAL}; {UNPACK_ALL_AGAIN}"
+            f"expected at least {frames[-1] + 1} poses, as camera {choice.camera} has, found {len(universal)}; "
+            f"{UNPACK_ALL_AGAIN}"
         )
-    frames = chosen_frames(options.rule, sequence.subject, universal)
     images = folder / IMAGES / camera
     images.mkdir(parents=True)
     sizes = metadata.sizes_of(sequence.subject, camera)
