@@ -399,7 +399,7 @@ sys.addaudithook(watch)
 def test_a_stop_leaves_no_sequence_half_in_place(root, made, tmp_path, number):
     shutil.copytree(made / "processed", root / "processed")
     (tmp_path / "sitecustomize.py").write_text(STOP_BEFORE_A_MOVE.replace("NUMBER", str(number)))
-    options = [*ONE[:-1], "--every", "20"]
+    options = [*ONE[:-1], "--every", "20", "--replace"]
     ended = process(root, *options, environment={"PYTHONPATH": str(tmp_path)})
     assert (ended.returncode, ended.errors) == (0, [])
     assert leftovers_in_processed(root) == []

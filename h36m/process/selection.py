@@ -137,7 +137,7 @@ def read_view_poses(root: Path, sequence: Sequence, camera: str) -> ViewPoses:
         TaskError: one of its files cannot be used, or they have different numbers of poses.
     """
     kinds = {POSES_2D: 2, POSES_3D: 3, POSES_3D_UNIVERSAL: 3}
-    poses = {kind: read_poses(unpacked_file(root, sequence, kind, camera), kinds[kind]) for kind in kinds}
+    poses = {kind: read_poses(unpacked_file(root, sequence, kind, camera), coordinates=kinds[kind]) for kind in kinds}
     counts = {kind: len(values) for kind, values in poses.items()}
     if len(set(counts.values())) > 1:
         found = ", ".join(f"{count} in {kind}" for kind, count in counts.items())
