@@ -210,22 +210,23 @@ def test_second_run_repeats_its_problems_and_notices(make_root):
 
 
 @pytest.mark.parametrize(("format_", "is_problem"), [("3dmppe", True), ("mmpose", False)])
-def test_missing_images_are_named_with_the_option_that_makes_them(make_root, format_, is_problem):
-    """mmpose's lifters read no images; 3DMPPE's loaders stop where one is missing."""
+@pytest.mark.parametrize(("other", "more"), [((), ("", "")), ((7,), (" --movement 40", " 64"))])
+def test_missing_images_are_named_with_the_options_that_add_them(make_root, format_, is_problem, other, more):
+    """mmpose's lifters read no images; 3DMPPE's loaders stop where one is missing. Images of other frames are to stay."""
     root = make_root(subjects=("S1", "S9"))
-    process(root, frames=(0, 7))
+    process(root, frames=(0, *other))
+    process(root, frames=other, subject="S9")
     problems, printed = export(format_, root, "--subjects", "S1", "S9")
     lines = problems if is_problem else printed.splitlines()
     (of_s1,) = [line for line in lines if line.startswith("S1: ") and "image" in line]
     assert of_s1 == (
         "S1: 16 images of every 5th frame not in processed/S1: Greeting-2, Walking-1; "
-        "run process_all.py --subjects S1 --every 5"
+        f"run process_all.py --subjects S1 --every 5{more[0]}"
     )
     (of_s9,) = [line for line in lines if line.startswith("S9: ") and "image" in line]
-    if format_ == "3dmppe":
-        assert "8 images of every 64th frame" in of_s9 and of_s9.endswith("run process_all.py --subjects S9")
-    else:
-        assert "24 images" in of_s9 and of_s9.endswith("run process_all.py --subjects S9 --every 5")
+    assert ("8 images of every 64th frame" if is_problem else "24 images") in of_s9
+    rule = "" if is_problem and not other else f" --every 5{more[1]}"
+    assert of_s9.endswith(f"run process_all.py --subjects S9{rule}")
     assert is_problem or not [problem for problem in problems if "image" in problem]
 
 

@@ -58,11 +58,14 @@ def link_images(
         OSError: a link cannot be made.
     """
     frames = [frame for frame in processed_frames(job, sequence, camera) if frame < count]
-    without = len(set(range(0, count, every)) - set(frames))
+    customary = set(range(0, count, every))
+    without = len(customary - set(frames))
     if without and sequence not in job.unread:
         subject = sequence.subject
         # Every 64th frame of the test subjects is what process_all.py keeps without an option.
         rule = "" if every == 64 and subject not in TRAINING_SUBJECTS else f" --every {every}"
+        if not customary.issuperset(frames):  # process_all.py makes only what has these too: by its own rule, mostly
+            rule = f" --every {every} --movement 40" if subject in TRAINING_SUBJECTS else " --every 5 64"
         where = f"of every {every}th frame not in {PROCESSED}/{subject}"
         missing.add(subject, "image", where, f"run process_all.py --subjects {subject}{rule}", sequence.name, without)
     if not frames:
