@@ -212,7 +212,7 @@ def test_second_run_repeats_its_problems_and_notices(make_root):
 @pytest.mark.parametrize(("format_", "is_problem"), [("3dmppe", True), ("mmpose", False)])
 @pytest.mark.parametrize(("other", "more"), [((), ("", "")), ((7,), (" --movement 40", " 64"))])
 def test_missing_images_are_named_with_the_options_that_add_them(make_root, format_, is_problem, other, more):
-    """mmpose's lifters read no images; 3DMPPE's loaders stop where one is missing. Images of other frames are to stay."""
+    """mmpose's lifters read no images; 3DMPPE's loaders stop where one is missing. Other images are to stay."""
     root = make_root(subjects=("S1", "S9"))
     process(root, frames=(0, *other))
     process(root, frames=other, subject="S9")

@@ -381,7 +381,7 @@ def test_folder_that_a_stop_left_is_removed_and_nothing_repeated(root, made):
     assert times_of_files(root / "processed") == before and not left.exists()
 
 
-# For a sitecustomize.py: stops the worker just before its N-th move of an annot.h5 or a folder of images.
+# For a sitecustomize.py: stops or kills the worker just before its N-th move of an annot.h5 or a folder of images.
 STOP_BEFORE_A_MOVE = """
 import os, signal, sys
 moves = []
@@ -389,18 +389,24 @@ def watch(event, arguments):
     if event == "os.rename" and os.path.basename(arguments[0]) in ("annot.h5", "imageSequence"):
         moves.append(arguments)
         if len(moves) == NUMBER:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGNAL)
 sys.addaudithook(watch)
 """
 
 
 # The moves of a sequence that was processed before: old annot.h5, old images, new images, new annot.h5.
 @pytest.mark.parametrize("number", [slow(1), slow(2), 3, slow(4)])
-def test_a_stop_leaves_no_sequence_half_in_place(root, made, tmp_path, number):
+@pytest.mark.parametrize("end", ["SIGTERM", "SIGKILL"])
+def test_a_stop_leaves_no_sequence_half_in_place(root, made, tmp_path, number, end):
+    """A stop waits for the moves; after a kill, the next run makes the rest of them, whatever it is asked for."""
     shutil.copytree(made / "processed", root / "processed")
-    (tmp_path / "sitecustomize.py").write_text(STOP_BEFORE_A_MOVE.replace("NUMBER", str(number)))
+    (tmp_path / "sitecustomize.py").write_text(STOP_BEFORE_A_MOVE.replace("NUMBER", str(number)).replace("SIGNAL", end))
     options = [*ONE[:-1], "--every", "20", "--replace"]
     ended = process(root, *options, environment={"PYTHONPATH": str(tmp_path)})
+    if end == "SIGKILL":
+        assert ended.returncode == 1
+        ended = process(root, *options[:-1], "--cameras", CAMERAS[0])
+        assert "0 frames of 0 views written" in ended.stdout
     assert (ended.returncode, ended.errors) == (0, [])
     assert leftovers_in_processed(root) == []
     assert len(list(root.glob("processed/S1/Walking-1/imageSequence/*/*.jpg"))) == len(CAMERAS) * POSES / 20

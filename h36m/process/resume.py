@@ -5,6 +5,7 @@ once.
 """
 
 import contextlib
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from enum import Enum
@@ -109,16 +110,16 @@ def decide(sequence: Sequence, options: Options, is_locked: bool = False) -> Dec
     compared. With the sequence's lock, an unfinished folder is not of a run, but a leftover that cannot be removed.
     """
     folder = sequence_folder(options.root, sequence)
+    if not is_locked and os.path.lexists(folder / UNFINISHED_SEQUENCE):  # a run was killed, or is at work
+        return Decision(Work.MAKE, options)
     try:
-        decision = _decide(sequence, options, folder)
+        return _decide(sequence, options, folder)
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not is_locked:  # another run moves files at this moment
             return Decision(Work.MAKE, options)
         return Decision(Work.REFUSE, options, [f"{sequence}: {reason_of(error, folder)}"])
     except TaskError as problem:
         return Decision(Work.REFUSE, options, [f"{sequence}: {problem}"])
-    is_unfinished = not is_locked and not is_absent(folder / UNFINISHED_SEQUENCE)  # a run was killed, or is at work
-    return decision._replace(work=Work.MAKE) if is_unfinished and decision.work == Work.NOTHING else decision
 
 
 def _decide(sequence: Sequence, options: Options, folder: Path) -> Decision:
