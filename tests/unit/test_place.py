@@ -16,7 +16,7 @@ from h36m.dataset import (
 )
 from h36m.errors import TaskError
 from h36m.process.annotations import write_annotations
-from h36m.process.place import finish_moves, put_in_place
+from h36m.process.place import MOVES_FILE, finish_moves, put_in_place
 from h36m.process.record import SequenceRecord, image_names
 
 OLD = {"54138969": [0, 1, 7], "60457274": [0, 1, 7]}
@@ -168,6 +168,8 @@ def test_images_are_on_the_disk_before_their_annotations(folder, tmp_path, monke
         ("sync", number["folder"]),
     )
     assert happen_in_order(steps, ("sync", number["annotations"]), ("rename", number["annotations"]))
+    moves = (new / MOVES_FILE).stat().st_ino
+    assert happen_in_order(steps, ("sync", number["image"]), ("sync", moves), ("rename", number["images"]))
     if old:
         assert happen_in_order(
             steps, ("rename", old_annotations), ("sync", number["folder"]), ("rename", number["images"])
