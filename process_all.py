@@ -43,7 +43,7 @@ from h36m.parallel.cores import available_cores
 from h36m.parallel.workers import Finished, run_for_dask_worker, run_in_processes
 from h36m.process.annotations import describe
 from h36m.process.plan import Plan, plan_run
-from h36m.process.record import Options, Outcome
+from h36m.process.record import Options, Outcome, is_wanted
 from h36m.process.s9 import is_shifted
 from h36m.process.selection import frames_with_movement, rule_of_options
 from h36m.sequences import chosen_sequences, share_of
@@ -93,7 +93,7 @@ def main(arguments: argparse.Namespace) -> list[str]:
         return plan.problems
     needed = sum(plan.lengths.values()) // min(arguments.every, default=TYPICAL_EVERY) * BYTES_OF_IMAGE
     free = shutil.disk_usage(options.root / PROCESSED if (options.root / PROCESSED).exists() else options.root).free
-    if needed > free:
+    if options.images and needed > free:
         say(f"the images may need about {needed:,} bytes, but {free:,} are free; see --every")
     ended = start_work(plan, options, metadata, arguments.jobs, arguments.scheduler, arguments.debug, say)
     found = report(ended, len(plan.lengths), options.root, arguments.quiet, arguments.debug)
@@ -109,7 +109,8 @@ def read_options(arguments: argparse.Namespace, metadata: Metadata) -> Options:
     """Return what the command line asks for.
 
     Raises:
-        UsageError: it asks for a camera that does not exist, or for a correction without calibration.
+        UsageError: it asks for a camera that does not exist, a correction without calibration, or a preview without
+            images.
     """
     unknown = set(arguments.cameras) - set(metadata.camera_ids)
     if unknown:
@@ -118,11 +119,14 @@ def read_options(arguments: argparse.Namespace, metadata: Metadata) -> Options:
         )
     if arguments.correct_s9 and not metadata.cameras:
         raise UsageError("--correct-s9 needs the cameras' calibration, and metadata.xml has none (<w0>)")
+    if arguments.no_images and arguments.preview:
+        raise UsageError("--preview draws on images; leave out --no-images")
     return Options(
         root=arguments.root.resolve(),
         cameras=tuple(camera for camera in metadata.camera_ids if camera in (arguments.cameras or metadata.camera_ids)),
         rule=rule_of_options(arguments.every, arguments.movement, select_frame_indices_to_include),
         correct_s9=arguments.correct_s9,
+        images=not arguments.no_images,
         segments=not arguments.no_segments,
         preview=arguments.preview,
         replace=arguments.replace,
@@ -180,8 +184,7 @@ def announce(sequences: Iterable[Sequence], options: Options, metadata: Metadata
         say("metadata.xml has no calibration (<w0>); extrinsics, calibration and distortion are not written")
     for subject in dict.fromkeys(sequence.subject for sequence in sequences):
         for kind, what in ((POSES_3D_WORLD, "pose/3d-world"), (BOXES, "bbox"), (PART_LABELS, PART_LABEL_IMAGES)):
-            wanted = options.segments or kind == POSES_3D_WORLD
-            if wanted and not unpacked_folder(options.root, Archive(kind, subject)).is_dir():
+            if is_wanted(kind, options) and not unpacked_folder(options.root, Archive(kind, subject)).is_dir():
                 say(f"{subject}: no {kind} in extracted/, so its sequences have no {what}")
     shifted = [sequence.name for sequence in sequences if is_shifted(sequence)]
     if shifted and not options.correct_s9:
@@ -242,6 +245,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="MM",
         help="keep a frame when any joint has moved at least MM mm since the last kept frame",
     )
+    parser.add_argument("--no-images", action="store_true", help="write poses, cameras and boxes only; needs no videos")
     parser.add_argument(
         "--replace", action="store_true", help="remove images of earlier runs that these options do not choose"
     )

@@ -21,6 +21,7 @@ from h36m.done import read_record
 from h36m.errors import TaskError
 from h36m.process.annotations import read_frames
 from h36m.process.record import SequenceRecord, image_names, image_sizes
+from h36m.process.resume import Decision, Work
 from h36m.storage import is_absent, sync, sync_parents, sync_tree, write_atomically
 
 # In an unfinished folder: what is to be moved where. While it is there with annot.h5, the move is not complete.
@@ -40,9 +41,22 @@ def own_files(folder: Path) -> set[str]:
     else:
         record = read_record(SequenceRecord, folder / SEQUENCE_RECORD)
         frames = record.frames if record else read_frames(folder / ANNOTATIONS_FILE)
+        if record and not record.has_images:
+            frames = {}
         images = {*image_names(frames, IMAGES), *image_names(frames, PART_LABEL_IMAGES)}
     folders = {name.rpartition("/")[0] for name in images}
     return images | folders | {name.partition("/")[0] for name in folders} | {PREVIEW_FILE, SEQUENCE_RECORD}
+
+
+def images_without(unfinished: Path, folder: Path, decision: Decision) -> list[str]:
+    """Return the paths of images, or of a camera's folder, that are to stay and that the new sequence lacks."""
+    if decision.work == Work.MAKE:
+        return []
+    own = own_files(folder)
+    kept = own & {f"{IMAGES}/{camera}" for camera in decision.options.cameras}
+    if decision.work == Work.EXTEND and not decision.is_changed:  # else its frames may be others
+        kept = {name for name in own if "/" in name}
+    return sorted(name for name in kept if not is_absent(folder / name) and is_absent(unfinished / name))
 
 
 def put_in_place(unfinished: Path, folder: Path) -> None:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from h36m.archives.members import is_in_place
 from h36m.dataset import EXTRACTED, KIND_FACTS, POSES_2D, POSES_3D_WORLD, Archive, Sequence, unpacked_folder
 from h36m.errors import UsageError
-from h36m.process.record import Options, input_files
+from h36m.process.record import Options, input_files, is_wanted
 from h36m.process.resume import Work, decide, lines_of
 from h36m.storage import fault_of, is_absent
 
@@ -65,9 +65,11 @@ def look_at_subject(subject: str, options: Options) -> tuple[list[str], bool]:
     for kind, facts in KIND_FACTS.items():
         place = unpacked_folder(options.root, Archive(kind, subject))
         is_needed = not facts.is_optional and kind != POSES_3D_WORLD
+        if not is_wanted(kind, options):
+            continue
         if is_absent(place):
             absent += [kind] if is_needed else []
-        elif options.segments or not facts.is_optional:
+        else:
             fault = fault_of(place)
             if fault or not is_in_place(place, Archive(kind, subject)):  # else, missing boxes would only be noted
                 top = f"{place}: its {facts.extension} files are not at the top of this folder; run extract_all.py"

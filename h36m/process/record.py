@@ -16,7 +16,9 @@ from h36m.dataset import (
     IMAGES,
     KIND_FACTS,
     PART_LABEL_IMAGES,
+    PART_LABELS,
     SEQUENCE_RECORD,
+    VIDEOS,
     Sequence,
     image_name,
     unpacked_file,
@@ -42,6 +44,7 @@ class Options(NamedTuple):
     cameras: tuple[str, ...]
     rule: FrameRule
     correct_s9: bool
+    images: bool
     segments: bool  # boxes and part labels
     preview: bool
     replace: bool  # lose what an earlier run has made beyond this
@@ -77,6 +80,11 @@ class SequenceRecord(ResultRecord):
     annotations_bytes: int  # of annot.h5
     chosen_by: str = ""  # the camera whose poses chose the frames of all views
 
+    @property
+    def has_images(self) -> bool:
+        """Whether it was processed without --no-images."""
+        return self.settings.get("images", True)
+
 
 def settings_of(sequence: Sequence, options: Options) -> dict[str, Any]:
     """Return what determines the contents of a sequence's annot.h5, besides its frames and the unpacked files."""
@@ -85,13 +93,21 @@ def settings_of(sequence: Sequence, options: Options) -> dict[str, Any]:
         "frame_selection": options.rule.label,
         "cameras": list(options.cameras),
         "correct_s9": options.correct_s9 and is_shifted(sequence),
+        "images": options.images,
         "segments": options.segments,
     }
 
 
+def is_wanted(kind: str, options: Options) -> bool:
+    """Return whether a run reads the archives of a kind, where they are unpacked."""
+    if kind in (VIDEOS, PART_LABELS) and not options.images:
+        return False
+    return options.segments or not KIND_FACTS[kind].is_optional
+
+
 def input_files(sequence: Sequence, options: Options) -> dict[str, State]:
     """Return the state of each unpacked file of a sequence that exists, by its path under extracted/."""
-    kinds = [kind for kind, facts in KIND_FACTS.items() if options.segments or not facts.is_optional]
+    kinds = [kind for kind in KIND_FACTS if is_wanted(kind, options)]
     files = [unpacked_file(options.root, sequence, kind, camera) for kind in kinds for camera in options.cameras]
     return states_of(options.root, [file.relative_to(options.root / EXTRACTED).as_posix() for file in files])
 
@@ -137,6 +153,8 @@ def has_all_images(folder: Path, record: SequenceRecord) -> bool:
     Their sizes are compared. The last bytes of images are read only if they take less than was written: a user
     may have compressed them again.
     """
+    if not record.has_images:
+        return True
     images, labels = image_sizes(folder, IMAGES), image_sizes(folder, PART_LABEL_IMAGES)
     wanted = image_names(record.frames, IMAGES)
     own_labels = [name for name in image_names(record.frames, PART_LABEL_IMAGES) if name in labels]

@@ -168,12 +168,13 @@ def _decide(sequence: Sequence, options: Options, folder: Path) -> Decision:
         or not has_all_images(folder, record)
     )
     if options.replace:
-        same = ("format", "cameras", "correct_s9", "segments")
-        if is_stale or lost_images or any(settings[name] != before[name] for name in same):
+        same = ("format", "cameras", "correct_s9", "images", "segments")
+        earlier = {"images": True} | before  # which older records lack
+        if is_stale or lost_images or any(settings[name] != earlier[name] for name in same):
             return Decision(Work.REPLACE, options, chosen_by=record.chosen_by)
     elif lost_images:
         return refuse(LOSS, rule_in_words(record), lost_images)
-    elif is_stale or {*wanted.cameras} - {*before["cameras"]}:
+    elif is_stale or {*wanted.cameras} - {*before["cameras"]} or (wanted.images and not record.has_images):
         gone = record.inputs.keys() - now.keys()
         if gone:
             return refuse(GONE, min(gone))
@@ -190,6 +191,7 @@ def _with_earlier(options: Options, record: SequenceRecord, folder: Path) -> Opt
     cameras = {*options.cameras, *record.settings["cameras"]}
     return options._replace(
         cameras=tuple(camera for camera in options.all_cameras if camera in cameras),
+        images=options.images or record.has_images,
         segments=options.segments or record.settings["segments"],
         preview=options.preview or not is_absent(folder / PREVIEW_FILE),
     )

@@ -170,6 +170,17 @@ def choose_for_sequence(
     return None
 
 
+def pose_faults(root: Path, sequence: Sequence, cameras: tuple[str, ...]) -> list[str]:
+    """Return a line for each camera whose poses cannot be used."""
+    lines = []
+    for camera in cameras:
+        try:
+            read_view_poses(root, sequence, camera)
+        except TaskError as problem:
+            lines.append(f"{sequence} {camera}: {problem}")
+    return lines
+
+
 # -- checks on an edited rule ------------------------------------------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ from h36m.dataset import (
     PART_LABELS,
     POSES_3D_UNIVERSAL,
     POSES_3D_WORLD,
+    POSES_OF_LONGER_VIDEOS,
     PREVIEW_FILE,
     PROCESSED,
     SEQUENCE_LOCKS,
@@ -39,14 +40,14 @@ from h36m.locks import locked
 from h36m.metadata import Metadata
 from h36m.process import annotations
 from h36m.process.part_labels import write_part_labels
-from h36m.process.place import finish_moves, is_moving, own_files, put_in_place
+from h36m.process.place import finish_moves, images_without, is_moving, put_in_place
 from h36m.process.preview import draw_preview
-from h36m.process.record import Options, Outcome, failed, input_files, record_sequence, states_of
-from h36m.process.resume import Decision, Work, decide, lines_of
+from h36m.process.record import Options, Outcome, failed, input_files, is_wanted, record_sequence, states_of
+from h36m.process.resume import Work, decide, lines_of
 from h36m.process.s9 import correct_boxes, correct_camera_poses, correct_world_poses, is_shifted
-from h36m.process.selection import Choice, FrameRuleError, choose_for_sequence, read_view_poses
+from h36m.process.selection import Choice, FrameRuleError, choose_for_sequence, pose_faults, read_view_poses
 from h36m.process.video import write_images
-from h36m.storage import cleared, fault_of, is_absent, rename_durably, start_writing_files
+from h36m.storage import cleared, fault_of, rename_durably, start_writing_files
 
 
 class View(NamedTuple):
@@ -62,6 +63,9 @@ class View(NamedTuple):
     boxes: np.ndarray | None  # (N, 4), or None where the subject has none
     size: tuple[int, int]  # height, width of its images
     pose_count: int  # poses of the whole view
+    problems: list[str]  # about boxes and part labels
+    notices: list[str]
+    counts: list[str]  # what has many more or fewer frames than there are poses
 
 
 def process_sequence(sequence: Sequence, options: Options, metadata: Metadata) -> Outcome:
@@ -87,8 +91,12 @@ def process_sequence(sequence: Sequence, options: Options, metadata: Metadata) -
             try:
                 unfinished.mkdir(parents=True)
                 outcome = make_sequence(sequence, decision.options, metadata, unfinished, decision.chosen_by)
-                if outcome.views:
-                    outcome = put_unless_lost(sequence, decision, outcome, unfinished, folder)
+                lost = images_without(unfinished, folder, decision) if outcome.views else []
+                if lost:
+                    problem = f"{sequence}: its earlier images stay, as {lost[0]} could not be made again"
+                    outcome = Outcome(0, 0, [*outcome.problems, problem], outcome.notices)
+                elif outcome.views:
+                    put_in_place(unfinished, folder)
             except OSError as error:  # explained while the disk is still as full
                 return failed(sequence, folder, error)
             finally:
@@ -99,23 +107,6 @@ def process_sequence(sequence: Sequence, options: Options, metadata: Metadata) -
             return outcome._replace(notices=leftovers + outcome.notices)
     except (TaskError, OSError) as error:
         return failed(sequence, folder, error)
-
-
-def put_unless_lost(
-    sequence: Sequence, decision: Decision, outcome: Outcome, unfinished: Path, folder: Path
-) -> Outcome:
-    """Replace the earlier result with the new one, unless that lacks images which were to stay; return the outcome."""
-    kept: set[str] = set()
-    if decision.work != Work.MAKE:
-        kept = own_files(folder) & {f"{IMAGES}/{camera}" for camera in decision.options.cameras}
-    if decision.work == Work.EXTEND and not decision.is_changed:
-        kept = {name for name in own_files(folder) if "/" in name}
-    lost = sorted(name for name in kept if not is_absent(folder / name) and is_absent(unfinished / name))
-    if lost:
-        problem = f"{sequence}: its earlier images stay, as {lost[0]} could not be made again"
-        return Outcome(0, 0, [*outcome.problems, problem], outcome.notices)
-    put_in_place(unfinished, folder)
-    return outcome
 
 
 def make_sequence(
@@ -133,14 +124,15 @@ def make_sequence(
     except FrameRuleError as problem:
         return Outcome(0, 0, [f"{sequence}: {problem}"], [])
     if not choice:
-        return Outcome(0, 0, problems + pose_faults(sequence, options), [])
+        return Outcome(0, 0, problems + pose_faults(options.root, sequence, options.cameras), [])
     poses = unpacked_file(options.root, sequence, POSES_3D_UNIVERSAL, choice.camera)  # its camera may be left out
     inputs |= states_of(options.root, [poses.relative_to(options.root / EXTRACTED).as_posix()])
     views: list[View] = []
     notices: list[str] = []
+    counts: list[str] = []
     for camera in options.cameras:
         try:
-            view, view_problems, view_notices = make_view(sequence, camera, choice, options, metadata, folder, kinds)
+            view = make_view(sequence, camera, choice, options, metadata, folder, kinds)
         except TaskError as problem:
             fault = fault_of(unpacked_file(options.root, sequence, VIDEOS, camera))  # which FFmpeg takes for damage
             problems.append(f"{sequence} {camera}: {fault or problem}")
@@ -148,11 +140,16 @@ def make_sequence(
             continue
         views.append(view)
         start_writing_files([*folder.glob(f"*/{camera}/*")])  # the disk writes while the next view is decoded
-        problems += [f"{sequence} {camera}: {problem}" for problem in view_problems]
-        notices += [f"{sequence} {camera}: {notice}" for notice in view_notices]
+        problems += [f"{sequence} {camera}: {problem}" for problem in view.problems]
+        notices += [f"{sequence} {camera}: {notice}" for notice in view.notices]
+        if view.pose_count != POSES_OF_LONGER_VIDEOS.get((sequence.subject, sequence.name)):
+            counts += view.counts
     if not views:
         return Outcome(0, 0, problems, notices)
     notices += compare_views(sequence, views)
+    if counts:
+        more = f", and so have {len(counts) - 1} more of its files" if len(counts) > 1 else ""
+        notices.append(f"{sequence}: {counts[0]}{more}")
 
     try:
         world = world_poses(sequence, views, options) if POSES_3D_WORLD in kinds else None
@@ -182,20 +179,9 @@ def make_sequence(
     return Outcome(len(views), sum(len(view.frames) for view in views), problems, notices)
 
 
-def pose_faults(sequence: Sequence, options: Options) -> list[str]:
-    """Return a line for each camera whose poses cannot be used."""
-    lines = []
-    for camera in options.cameras:
-        try:
-            read_view_poses(options.root, sequence, camera)
-        except TaskError as problem:
-            lines.append(f"{sequence} {camera}: {problem}")
-    return lines
-
-
 def unpacked_kinds(sequence: Sequence, options: Options) -> tuple[set[str], list[str]]:
     """Return which kinds that can be left out are unpacked; a line for each that cannot be listed."""
-    wanted = (POSES_3D_WORLD, BOXES, PART_LABELS) if options.segments else (POSES_3D_WORLD,)
+    wanted = [kind for kind in (POSES_3D_WORLD, BOXES, PART_LABELS) if is_wanted(kind, options)]
     folders = {kind: unpacked_folder(options.root, Archive(kind, sequence.subject)) for kind in wanted}
     faults = {kind: fault for kind, folder in folders.items() if (fault := fault_of(folder))}
     return {kind for kind in wanted if kind not in faults and folders[kind].is_dir()}, list(faults.values())
@@ -216,8 +202,8 @@ def make_view(
     metadata: Metadata,
     folder: Path,
     kinds: set[str],
-) -> tuple[View, list[str], list[str]]:
-    """Write one camera's images and part labels; return its annotations, and problems and notices about its segments.
+) -> View:
+    """Write one camera's images and part labels; return its annotations.
 
     Raises:
         TaskError: poses or video of this view are missing or broken. Broken segments cost themselves only.
@@ -233,24 +219,30 @@ def make_view(
             f"expected at least {frames[-1] + 1} poses, as camera {choice.camera} has, found {len(universal)}; "
             f"{UNPACK_ALL_AGAIN}"
         )
-    images = folder / IMAGES / camera
-    images.mkdir(parents=True)
-    sizes = metadata.sizes_of(sequence.subject, camera)
-    video_frames, size = write_images(file(VIDEOS), frames.tolist(), images, len(universal), sizes)
-
     boxes = None
     problems: list[str] = []
     notices: list[str] = []
-    if video_frames > len(universal) + FRAMES_WITHOUT_POSE:
-        notices.append(f"{file(VIDEOS).name} has {video_frames} frames for {len(universal)} poses")
+    counts: list[str] = []
+    sizes = metadata.sizes_of(sequence.subject, camera)
+    if options.images:
+        images = folder / IMAGES / camera
+        images.mkdir(parents=True)
+        video_frames, size = write_images(file(VIDEOS), frames.tolist(), images, len(universal), sizes)
+        sizes = (size,)
+        if video_frames > len(universal) + FRAMES_WITHOUT_POSE:
+            counts.append(f"{file(VIDEOS).name} has {video_frames} frames for {len(universal)} poses")
+    size = sizes[0]
     if BOXES in kinds:
-        boxes, problems, box_notices = read_boxes(file(BOXES), frames, size)
-        notices += box_notices + compare_count(file(BOXES), BOX_VARIABLE, len(universal))
+        for size in sizes:  # without a video and its size in metadata.xml, that of the masks
+            boxes, problems, notices = read_boxes(file(BOXES), frames, size)
+            if not problems:
+                break
+        counts += compare_count(file(BOXES), BOX_VARIABLE, len(universal))
     if PART_LABELS in kinds:
         labels = folder / PART_LABEL_IMAGES / camera
         label_problems, label_notices = write_part_labels(file(PART_LABELS), frames, size, labels)
         problems, notices = problems + label_problems, notices + label_notices
-        notices += compare_count(file(PART_LABELS), PART_LABEL_VARIABLE, len(universal))
+        counts += compare_count(file(PART_LABELS), PART_LABEL_VARIABLE, len(universal))
 
     view = View(
         camera=camera,
@@ -263,10 +255,13 @@ def make_view(
         boxes=boxes,
         size=size,
         pose_count=len(pose_2d),
+        problems=problems,
+        notices=notices,
+        counts=counts,
     )
     if options.correct_s9 and is_shifted(sequence):
         view = corrected_view(view, metadata.cameras[sequence.subject, camera])
-    return view, problems, notices
+    return view
 
 
 def corrected_view(view: View, camera: Camera) -> View:

@@ -25,6 +25,7 @@ from h36m.dataset import (
 from h36m.files.poses import read_poses
 from h36m.locks import locked
 from h36m.process import record, selection
+from h36m.process.place import own_files
 from h36m.process.record import IMAGE_ENDINGS, Options, input_files, record_sequence, settings_of
 from h36m.process.resume import Decision, Work, decide, lines_of
 from h36m.process.selection import FrameRule, rule_of_options
@@ -59,7 +60,15 @@ EDITED = FrameRule(every_third, "the text", "a digest")
 def options(tmp_path):
     """The options that the sequence was processed with."""
     return Options(
-        tmp_path, CAMERAS, EDITED, correct_s9=False, segments=True, preview=False, replace=False, all_cameras=CAMERAS
+        tmp_path,
+        CAMERAS,
+        EDITED,
+        correct_s9=False,
+        images=True,
+        segments=True,
+        preview=False,
+        replace=False,
+        all_cameras=CAMERAS,
     )
 
 
@@ -166,6 +175,7 @@ def test_empty_or_cut_annotations_or_record_are_noticed(process, options, name, 
     [
         ({"cameras": CAMERAS[:1]}, Work.NOTHING, Work.REPLACE),
         ({"segments": False}, Work.NOTHING, Work.REPLACE),
+        ({"images": False}, Work.NOTHING, Work.REPLACE),
         ({"cameras": CAMERAS[1:], "segments": False, "preview": True}, Work.DRAW, Work.REPLACE),
         ({"rule": rule_of_options([3], None, every_third)}, Work.NOTHING, Work.NOTHING),
         ({"rule": rule_of_options([3, 5], None, every_third)}, Work.EXTEND, Work.REPLACE),
@@ -176,7 +186,7 @@ def test_empty_or_cut_annotations_or_record_are_noticed(process, options, name, 
         ({"correct_s9": True}, Work.REFUSE, Work.REPLACE),
         ({"cameras": CAMERAS[:1], "correct_s9": True}, Work.REFUSE, Work.REPLACE),
     ],
-    ids=[str(number) for number in range(11)],
+    ids=[str(number) for number in range(12)],
 )
 def test_finished_sequence_grows_or_stays_but_for_replace(process, options, change, expected, with_replace):
     process()
@@ -191,6 +201,18 @@ def test_sequence_that_grows_keeps_its_cameras_segments_and_preview(process, opt
     assert decision.work == Work.EXTEND
     assert decision.options == less._replace(cameras=CAMERAS, segments=True, preview=True)
     assert decide(SEQUENCE, less._replace(replace=True)).options == less._replace(replace=True)
+
+
+def test_images_are_added_to_a_sequence_without(process, options):
+    """Its own images are none: what is named like one is a user's, and can be missing."""
+    without = options._replace(images=False)
+    folder = process(without)
+    image = some_image(folder, IMAGES)
+    image.unlink()
+    assert is_done(without) and decide(SEQUENCE, options) == Decision(Work.EXTEND, options, chosen_by=CAMERAS[0])
+    assert not any("img_" in name for name in own_files(folder))
+    videos = [path for path in input_files(SEQUENCE, options) if "/Videos/" in path]
+    assert len(videos) == 2 and not any("/Videos/" in path for path in input_files(SEQUENCE, without))
 
 
 def test_one_line_for_all_that_would_lose_images(process, options):
@@ -227,6 +249,7 @@ def test_settings_differ_exactly_where_the_contents_do(options):
         settings(),
         settings(cameras=CAMERAS[:1]),
         settings(correct_s9=True),
+        settings(images=False),
         settings(segments=False),
         settings(rule=every_2),
         settings(rule=every_3),

@@ -204,7 +204,7 @@ def options_of(root, *options):
 def test_options_of_a_run_are_those_of_its_command_line(tmp_path):
     options = options_of(tmp_path)
     assert options == Options(
-        tmp_path.resolve(), METADATA.camera_ids, options.rule, False, True, False, False, METADATA.camera_ids
+        tmp_path.resolve(), METADATA.camera_ids, options.rule, False, True, True, False, False, METADATA.camera_ids
     )
     assert options.rule.label == "select_frame_indices_to_include"
     options = options_of(tmp_path, "--correct-s9", "--no-segments", "--preview", "--every", "5", "--replace")

@@ -46,6 +46,9 @@ def make_view(camera_id: str, frames: list[int], boxes=None, seed: int = 0) -> V
         boxes=boxes,
         size=SIZE,
         pose_count=100,
+        problems=[],
+        notices=[],
+        counts=[],
     )
 
 
