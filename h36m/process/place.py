@@ -30,33 +30,39 @@ MOVES_FILE = ".moves.json"
 OWN_IMAGE = re.compile(r"\w+/\d+/img_\d{6,}\.(jpg|png)")
 
 
+def frames_in(folder: Path) -> dict[str, list[int]]:
+    """Return the frames of each camera that a sequence's annot.h5 has; none without an annot.h5."""
+    if is_absent(folder / ANNOTATIONS_FILE):
+        return {}
+    record = read_record(SequenceRecord, folder / SEQUENCE_RECORD)
+    return record.frames if record else read_frames(folder / ANNOTATIONS_FILE)
+
+
 def own_files(folder: Path) -> set[str]:
     """Return the paths in a sequence's folder of the files that this script wrote, and of the folders they are in.
 
     Those are the images of annot.h5. Without an annot.h5 they are what an interrupted run left: by their names.
     """
+    record = read_record(SequenceRecord, folder / SEQUENCE_RECORD)
     if is_absent(folder / ANNOTATIONS_FILE):
         found = {*image_sizes(folder, IMAGES), *image_sizes(folder, PART_LABEL_IMAGES)}
         images = {name for name in found if OWN_IMAGE.fullmatch(name)}
+    elif record and not record.has_images:
+        images = set()
     else:
-        record = read_record(SequenceRecord, folder / SEQUENCE_RECORD)
-        frames = record.frames if record else read_frames(folder / ANNOTATIONS_FILE)
-        if record and not record.has_images:
-            frames = {}
-        images = {*image_names(frames, IMAGES), *image_names(frames, PART_LABEL_IMAGES)}
+        images = {name for kind in (IMAGES, PART_LABEL_IMAGES) for name in image_names(frames_in(folder), kind)}
     folders = {name.rpartition("/")[0] for name in images}
     return images | folders | {name.partition("/")[0] for name in folders} | {PREVIEW_FILE, SEQUENCE_RECORD}
 
 
-def images_without(unfinished: Path, folder: Path, decision: Decision) -> list[str]:
-    """Return the paths of images, or of a camera's folder, that are to stay and that the new sequence lacks."""
-    if decision.work == Work.MAKE:
-        return []
-    own = own_files(folder)
-    kept = own & {f"{IMAGES}/{camera}" for camera in decision.options.cameras}
+def lost_by(unfinished: Path, folder: Path, decision: Decision) -> list[str]:
+    """Return the cameras and images that are to stay and that the new sequence lacks."""
+    cameras = [camera for camera in frames_in(folder) if camera in decision.options.cameras]
+    lost = [f"camera {camera}" for camera in cameras if camera not in frames_in(unfinished)]
     if decision.work == Work.EXTEND and not decision.is_changed:  # else its frames may be others
-        kept = {name for name in own if "/" in name}
-    return sorted(name for name in kept if not is_absent(folder / name) and is_absent(unfinished / name))
+        images = sorted(name for name in own_files(folder) if "/" in name)
+        lost += [name for name in images if not is_absent(folder / name) and is_absent(unfinished / name)]
+    return lost
 
 
 def put_in_place(unfinished: Path, folder: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from h36m import __version__
 from h36m.cameras import Camera, project
+from h36m.cli import count_of
 from h36m.dataset import (
     ANNOTATIONS_FILE,
     BOXES,
@@ -40,7 +41,7 @@ from h36m.locks import locked
 from h36m.metadata import Metadata
 from h36m.process import annotations
 from h36m.process.part_labels import write_part_labels
-from h36m.process.place import finish_moves, images_without, is_moving, put_in_place
+from h36m.process.place import finish_moves, is_moving, lost_by, put_in_place
 from h36m.process.preview import draw_preview
 from h36m.process.record import Options, Outcome, failed, input_files, is_wanted, record_sequence, states_of
 from h36m.process.resume import Work, decide, lines_of
@@ -91,9 +92,9 @@ def process_sequence(sequence: Sequence, options: Options, metadata: Metadata) -
             try:
                 unfinished.mkdir(parents=True)
                 outcome = make_sequence(sequence, decision.options, metadata, unfinished, decision.chosen_by)
-                lost = images_without(unfinished, folder, decision) if outcome.views else []
+                lost = lost_by(unfinished, folder, decision) if outcome.views else []
                 if lost:
-                    problem = f"{sequence}: its earlier images stay, as {lost[0]} could not be made again"
+                    problem = f"{sequence}: the earlier result stays, as {lost[0]} could not be made again"
                     outcome = Outcome(0, 0, [*outcome.problems, problem], outcome.notices)
                 elif outcome.views:
                     put_in_place(unfinished, folder)
@@ -148,7 +149,7 @@ def make_sequence(
         return Outcome(0, 0, problems, notices)
     notices += compare_views(sequence, views)
     if counts:
-        more = f", and so have {len(counts) - 1} more of its files" if len(counts) > 1 else ""
+        more = f", like {count_of(len(counts) - 1, 'other file')} of this sequence" if len(counts) > 1 else ""
         notices.append(f"{sequence}: {counts[0]}{more}")
 
     try:
