@@ -153,16 +153,20 @@ def test_what_could_not_be_made_again_stays(root, kind, options, lacks):
     assert contents(root / "processed") == before
 
 
-def test_poses_of_another_version_are_processed_again(root):
-    """With the frames that the same rule chooses of them, and with the cameras that are there."""
-    run(root, "--movement", "40", "--cameras", *CAMERAS[:2])
+@pytest.mark.parametrize("cameras", [CAMERAS[:2], CAMERAS[1:2]])
+def test_poses_of_another_version_are_processed_again(root, cameras):
+    """With the frames that the same rule chooses of them, and with the cameras that are there.
+
+    The first camera chooses the frames, also where it is left out.
+    """
+    run(root, "--movement", "40", "--cameras", *cameras)
     before = frames_in(root)
     file = unpacked_file(root, SEQUENCE, POSES_3D_UNIVERSAL, CAMERAS[0])
     still = read_poses(file, coordinates=3)[:1].repeat(FRAMES, axis=0)
     file.unlink()
     write_cdf(file, still)
     run(root, "--movement", "40", "--cameras", CAMERAS[1])
-    assert before != frames_in(root) == {CAMERAS[0]: [0], CAMERAS[1]: [0]}
+    assert before != frames_in(root) == {camera: [0] for camera in cameras}
 
 
 # -- poses without images ----------------------------------------------------------------------------------------------

@@ -213,6 +213,8 @@ def test_images_are_added_to_a_sequence_without(process, options):
     assert not any("img_" in name for name in own_files(folder))
     videos = [path for path in input_files(SEQUENCE, options) if "/Videos/" in path]
     assert len(videos) == 2 and not any("/Videos/" in path for path in input_files(SEQUENCE, without))
+    shutil.rmtree(options.root / "extracted/S9/Videos")
+    assert is_done(without) and work(options) == Work.EXTEND, "the missing videos are to be named"
 
 
 def test_one_line_for_all_that_would_lose_images(process, options):
