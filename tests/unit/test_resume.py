@@ -213,8 +213,17 @@ def test_images_are_added_to_a_sequence_without(process, options):
     assert not any("img_" in name for name in own_files(folder))
     videos = [path for path in input_files(SEQUENCE, options) if "/Videos/" in path]
     assert len(videos) == 2 and not any("/Videos/" in path for path in input_files(SEQUENCE, without))
-    shutil.rmtree(options.root / "extracted/S9/Videos")
+    for kind in ("Videos", "Segments_mat_gt_pl"):
+        shutil.rmtree(options.root / "extracted" / "S9" / kind)
     assert is_done(without) and work(options) == Work.EXTEND, "the missing videos are to be named"
+
+
+def test_camera_without_files_is_asked_for_once(process, options):
+    """So that its missing files are named; then its problem is recorded."""
+    process(options._replace(cameras=CAMERAS[:1]))
+    for file in (options.root / "extracted").rglob(f"*{CAMERAS[1]}*"):
+        file.unlink()
+    assert work(options) == Work.EXTEND
 
 
 def test_one_line_for_all_that_would_lose_images(process, options):
