@@ -148,9 +148,7 @@ def _decide(sequence: Sequence, options: Options, folder: Path) -> Decision:
         return refuse(CHANGE, "--correct-s9" if settings["correct_s9"] else "made with --correct-s9")
 
     now = states_of(options.root, record.inputs) | input_files(sequence, wanted)
-    is_changed = any(
-        not is_unchanged(record.inputs[path], state) for path, state in now.items() if path in record.inputs
-    )
+    is_changed = any(not is_unchanged(record.inputs[path], now[path]) for path in record.inputs.keys() & now.keys())
     rule, chosen = options.rule, None
     if (before["frame_selection"], record.rule_files) != (rule.label, rule.edited_files):
         choice = choose_for_sequence(rule, options.root, sequence, options.all_cameras, record.chosen_by)
@@ -158,19 +156,17 @@ def _decide(sequence: Sequence, options: Options, folder: Path) -> Decision:
         if chosen is None and record.rule != rule.text:
             poses = unpacked_file(options.root, sequence, POSES_3D_UNIVERSAL, wanted.cameras[0])
             return refuse(GONE, poses.relative_to(options.root / EXTRACTED).as_posix())
-    lost = {} if chosen is None else {camera: {*frames} - chosen for camera, frames in record.frames.items()}
-    lost_images = sum(map(len, lost.values()))
-    has_more_frames = chosen is not None and any(chosen - {*frames} for frames in record.frames.values())
+    earlier = [set(frames) for frames in record.frames.values()]
+    lost_images = sum(len(frames - chosen) for frames in earlier) if chosen else 0
     is_stale = (
         not record.has_same_inputs(record.inputs | now)
-        or has_more_frames
+        or any(chosen - frames for frames in earlier if chosen)
         or annotations_bytes < record.annotations_bytes
         or not has_all_images(folder, record)
     )
     if options.replace:
-        same = ("format", "cameras", "correct_s9", "images", "segments")
-        earlier = {"images": True} | before  # which older records lack
-        if is_stale or lost_images or any(settings[name] != earlier[name] for name in same):
+        known = before | {"frame_selection": settings["frame_selection"], "images": record.has_images}
+        if is_stale or lost_images or settings != known:
             return Decision(Work.REPLACE, options, chosen_by=record.chosen_by)
     elif lost_images:
         return refuse(LOSS, rule_in_words(record), lost_images)

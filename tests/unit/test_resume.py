@@ -89,7 +89,7 @@ def process(options):
         if absent:
             absent.unlink()
         folder = sequence_folder(options.root, sequence)
-        for camera in CAMERAS:
+        for camera in options.cameras:
             for name, extension in ((IMAGES, ".jpg"), (PART_LABEL_IMAGES, ".png")):
                 (folder / name / camera).mkdir(parents=True)
                 for frame in FRAMES:
