@@ -134,7 +134,7 @@ def test_what_is_unpacked_later_makes_a_sequence_grow(root, kind):
         (VIDEOS, (), f"camera {CAMERAS[2]}"),
         (VIDEOS, ("--replace",), f"camera {CAMERAS[2]}"),
         (POSES_3D, ("--no-images",), f"camera {CAMERAS[2]}"),
-        (PART_LABELS, (), f"partLabels/{CAMERAS[2]}"),
+        (PART_LABELS, (), f"partLabels/{CAMERAS[2]}/img_000001.png"),
     ],
 )
 def test_what_could_not_be_made_again_stays(root, kind, options, lacks):

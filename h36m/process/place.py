@@ -45,8 +45,7 @@ def own_files(folder: Path) -> set[str]:
     """
     record = read_record(SequenceRecord, folder / SEQUENCE_RECORD)
     if is_absent(folder / ANNOTATIONS_FILE):
-        found = {*image_sizes(folder, IMAGES), *image_sizes(folder, PART_LABEL_IMAGES)}
-        images = {name for name in found if OWN_IMAGE.fullmatch(name)}
+        images = {name for name in _images_in(folder) if OWN_IMAGE.fullmatch(name)}
     elif record and not record.has_images:
         images = set()
     else:
@@ -57,11 +56,10 @@ def own_files(folder: Path) -> set[str]:
 
 def lost_by(unfinished: Path, folder: Path, decision: Decision) -> list[str]:
     """Return the cameras and images that are to stay and that the new sequence lacks."""
-    cameras = [camera for camera in frames_in(folder) if camera in decision.options.cameras]
-    lost = [f"camera {camera}" for camera in cameras if camera not in frames_in(unfinished)]
+    cameras = (frames_in(folder).keys() & {*decision.options.cameras}) - frames_in(unfinished).keys()
+    lost = [f"camera {camera}" for camera in sorted(cameras)]
     if decision.work == Work.EXTEND and not decision.is_changed:  # else its frames may be others
-        images = sorted(name for name in own_files(folder) if "/" in name)
-        lost += [name for name in images if not is_absent(folder / name) and is_absent(unfinished / name)]
+        lost += sorted((_images_in(folder) & own_files(folder)) - _images_in(unfinished))
     return lost
 
 
@@ -143,10 +141,19 @@ def _set_aside(folder: Path, old: Path, name: str) -> None:
 
 def _is_own(folder: Path, name: str, own: set[str]) -> bool:
     """Return whether a file, or all that is in a folder, was written by this script."""
-    path = folder / name
-    if name not in own or not os.path.lexists(path):
+    if name not in own or not os.path.lexists(folder / name):
         return False
-    return path.is_symlink() or all(_is_own(folder, f"{name}/{child}", own) for child in _names_in(path))
+    if (folder / name).is_symlink():
+        return True
+    for place, folders, files in os.walk(folder / name):
+        below = Path(place).relative_to(folder).as_posix()
+        if not {f"{below}/{each}" for each in [*folders, *files]} <= own:
+            return False
+    return True
+
+
+def _images_in(folder: Path) -> set[str]:
+    return {*image_sizes(folder, IMAGES), *image_sizes(folder, PART_LABEL_IMAGES)}
 
 
 def _names_in(path: Path) -> list[str]:
