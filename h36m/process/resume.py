@@ -151,7 +151,7 @@ def _decide(sequence: Sequence, options: Options, folder: Path) -> Decision:
     is_changed = any(not is_unchanged(record.inputs[path], now[path]) for path in record.inputs.keys() & now.keys())
     rule, chosen = options.rule, None
     if (before["frame_selection"], record.rule_files) != (rule.label, rule.edited_files):
-        choice = choose_for_sequence(rule, options.root, sequence, options.all_cameras, record.chosen_by)
+        choice, _ = choose_for_sequence(rule, options.root, sequence, options.all_cameras, record.chosen_by)
         chosen = {*choice.frames.tolist()} if choice else None
         if chosen is None and record.rule != rule.text:
             poses = unpacked_file(options.root, sequence, POSES_3D_UNIVERSAL, wanted.cameras[0])

@@ -17,7 +17,6 @@ from h36m.dataset import POSES_2D, POSES_3D, POSES_3D_UNIVERSAL, UNPACK_ALL_AGAI
 from h36m.done import digest_of
 from h36m.errors import TaskError
 from h36m.files.poses import read_poses
-from h36m.storage import is_absent
 
 # Frames compared at a time with the last kept one: about as many as there are between two kept ones.
 FRAMES_COMPARED_AT_ONCE = 32
@@ -147,8 +146,8 @@ def read_view_poses(root: Path, sequence: Sequence, camera: str) -> ViewPoses:
 
 def choose_for_sequence(
     rule: FrameRule, root: Path, sequence: Sequence, cameras: tuple[str, ...], chosen_by: str = ""
-) -> Choice | None:
-    """Choose the frames of a sequence, once for all its views; None where no camera has good poses.
+) -> tuple[Choice | None, dict[str, TaskError]]:
+    """Choose the frames of a sequence, once for all its views.
 
     Rounding makes the poses of two cameras differ a little, and with them the frames that a movement chooses.
 
@@ -156,29 +155,21 @@ def choose_for_sequence(
         cameras: all of the dataset. The first with good poses chooses, whichever cameras are processed.
         chosen_by: the camera that chose in an earlier run, which chooses again while its poses are there.
 
+    Returns:
+        the choice, None where no camera has good poses; what is wrong with the poses of cameras that were tried.
+
     Raises:
         FrameRuleError: the rule failed.
     """
+    faults = {}
     for camera in sorted(cameras, key=lambda camera: camera != chosen_by):
-        if is_absent(unpacked_file(root, sequence, POSES_3D_UNIVERSAL, camera)):
-            continue
         try:
             universal = read_view_poses(root, sequence, camera).universal
-        except TaskError:  # named where this camera is processed
-            continue
-        return Choice(camera, chosen_frames(rule, sequence.subject, universal))
-    return None
-
-
-def pose_faults(root: Path, sequence: Sequence, cameras: tuple[str, ...]) -> list[str]:
-    """Return a line for each camera whose poses cannot be used."""
-    lines = []
-    for camera in cameras:
-        try:
-            read_view_poses(root, sequence, camera)
-        except TaskError as problem:
-            lines.append(f"{sequence} {camera}: {problem}")
-    return lines
+        except TaskError as fault:
+            faults[camera] = fault
+        else:
+            return Choice(camera, chosen_frames(rule, sequence.subject, universal)), faults
+    return None, faults
 
 
 # -- checks on an edited rule ------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ from h36m.process.preview import draw_preview
 from h36m.process.record import Options, Outcome, failed, input_files, is_wanted, record_sequence, states_of
 from h36m.process.resume import Work, decide, lines_of
 from h36m.process.s9 import correct_boxes, correct_camera_poses, correct_world_poses, is_shifted
-from h36m.process.selection import Choice, FrameRuleError, choose_for_sequence, pose_faults, read_view_poses
+from h36m.process.selection import Choice, FrameRuleError, choose_for_sequence, read_view_poses
 from h36m.process.video import write_images
 from h36m.storage import cleared, fault_of, rename_durably, start_writing_files
 
@@ -121,11 +121,11 @@ def make_sequence(
     inputs = input_files(sequence, options)
     kinds, problems = unpacked_kinds(sequence, options)
     try:
-        choice = choose_for_sequence(options.rule, options.root, sequence, options.all_cameras, chosen_by)
+        choice, faults = choose_for_sequence(options.rule, options.root, sequence, options.all_cameras, chosen_by)
     except FrameRuleError as problem:
         return Outcome(0, 0, [f"{sequence}: {problem}"], [])
     if not choice:
-        return Outcome(0, 0, problems + pose_faults(options.root, sequence, options.cameras), [])
+        return Outcome(0, 0, problems + [f"{sequence} {camera}: {faults[camera]}" for camera in options.cameras], [])
     poses = unpacked_file(options.root, sequence, POSES_3D_UNIVERSAL, choice.camera)  # its camera may be left out
     inputs |= states_of(options.root, [poses.relative_to(options.root / EXTRACTED).as_posix()])
     views: list[View] = []
