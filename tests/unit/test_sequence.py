@@ -1,4 +1,4 @@
-"""h36m/process/sequence.py, s9.py and annotations.py function by function, on small synthetic views."""
+"""h36m/process/views.py, s9.py and annotations.py function by function, on small synthetic views."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from h36m.files.segments import NO_BOX
 from h36m.metadata import load_metadata
 from h36m.process import annotations
 from h36m.process.s9 import SHIFT_MM, correct_boxes, correct_camera_poses, correct_world_poses, is_shifted
-from h36m.process.sequence import View, compare_views, corrected_view, datasets_of
+from h36m.process.views import View, compare_views, corrected_view, datasets_of
 
 SEQUENCE = Sequence("S11", 14, 2, "Walking-2", "Walking 1")
 SIZE = HEIGHT, WIDTH = 1002, 1000
