@@ -21,24 +21,20 @@ import shutil
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from h36m.errors import UsageError
-from h36m.archives.members import is_in_place
 from h36m.cli import argument_parser, positive_integer, run
 from h36m.progress import Count, Say, count_of, is_or_are, speaker
 from h36m.dataset import (
     Archive,
     BOXES,
     EXTRACTED,
-    KIND_FACTS,
-    KINDS,
     PART_LABEL_IMAGES,
     PART_LABELS,
-    POSES_2D,
     POSES_3D_WORLD,
+    PREVIEW_FILE,
     PROCESSED,
     SEQUENCE_LOCKS,
     Sequence,
@@ -49,21 +45,21 @@ from h36m.metadata import Metadata, load_metadata
 from h36m.parallel.cores import available_cores
 from h36m.parallel.workers import run_for_dask_worker, run_in_processes
 from h36m.process.annotations import describe
+from h36m.process.plan import Plan, plan_run
+from h36m.process.record import Options, Outcome, is_wanted
 from h36m.process.report import Start, do_work, next_step
-from h36m.process.resume import Options, Outcome, done_before, input_files
 from h36m.s9 import is_shifted
 from h36m.process.selection import frames_with_movement, rule_of_options
 from h36m.sequences import chosen_sequences, share_of
 from h36m.spelling import read_names
-from h36m.storage import fault_of, is_absent
 
 
 def select_frame_indices_to_include(subject: str, pose_3d_universal: np.ndarray) -> np.ndarray:
-    """Choose the frames of one view. Edit this to choose others: the affected sequences are processed again.
+    """Choose the frames of a sequence, for all its views. Edit this to choose others, and run with --replace.
 
     Args:
         subject: "S1", ...
-        pose_3d_universal: (frames, 32, 3), mm, camera coordinates, universal skeleton.
+        pose_3d_universal: (frames, 32, 3), mm, coordinates of the first camera, universal skeleton.
 
     Returns:
         Indices of the chosen frames, from 0.
@@ -78,19 +74,11 @@ def select_frame_indices_to_include(subject: str, pose_3d_universal: np.ndarray)
     return frames_with_movement(pose_3d_universal, millimetres=40)
 
 
-# To tell whether the disk may become full: of a frame in a file of 2D poses, of an image; the default rule's rate.
-BYTES_OF_POSE, BYTES_OF_IMAGE, TYPICAL_EVERY = 32 * 2 * 4, 170_000, 8
+# To tell whether the disk may become full: of an image; the default rule keeps some 158,000 of 390,000 training frames.
+BYTES_OF_IMAGE, TYPICAL_EVERY = 170_000, 2.5
 
 # Imported once for all workers, because each takes a while.
 MODULES_OF_WORKERS = ("h36m.files.cdf", "h36m.process.sequence", "PIL.Image")
-
-
-class Plan(NamedTuple):
-    """What a run has to do."""
-
-    to_do: dict[Sequence, int]  # with about how many frames its views have
-    done: int  # sequences that an earlier run has done
-    problems: list[str]  # of sequences that cannot be processed
 
 
 def main(arguments: argparse.Namespace) -> list[str]:
@@ -103,18 +91,20 @@ def main(arguments: argparse.Namespace) -> list[str]:
     if run_for_dask_worker(partial(process, options=options, metadata=metadata), sequences[0], arguments.debug):
         return []
     plan = plan_run(share_of(sequences, arguments.slice), options)
-    if not plan.to_do:
+    if not plan.lengths:
         if plan.done or not plan.problems:
             done = f"{count_of(plan.done, 'sequence')} {is_or_are(plan.done)}"
             say(f"nothing to do: {done} already processed in {options.root / PROCESSED}")
             say(next_step(arguments))
         return plan.problems
-    needed = sum(plan.to_do.values()) // (arguments.every or TYPICAL_EVERY) * BYTES_OF_IMAGE
+    needed = int(sum(plan.lengths.values()) / min(arguments.every, default=TYPICAL_EVERY)) * BYTES_OF_IMAGE
     free = shutil.disk_usage(options.root / PROCESSED if (options.root / PROCESSED).exists() else options.root).free
-    if needed > free:
+    if options.images and needed > free:
         say(f"the images may need about {needed:,} bytes, but {free:,} are free; see --every")
     start = prepare_work(plan, options, metadata, arguments.jobs, arguments.scheduler, arguments.debug, say)
-    found = do_work(start, plan.to_do, options.root, arguments)
+    found = do_work(start, plan.lengths, options.root, arguments)
+    if options.preview:
+        say(f"previews: {options.root / PROCESSED}/*/*/{PREVIEW_FILE}")
     return list(dict.fromkeys(plan.problems + found))
 
 
@@ -125,66 +115,25 @@ def read_options(arguments: argparse.Namespace, metadata: Metadata) -> Options:
     """Return what the command line asks for.
 
     Raises:
-        UsageError: it asks for a camera that does not exist, or for a correction without calibration.
+        UsageError: it asks for a camera that does not exist, a correction without calibration, or a preview without
+            images.
     """
     cameras = read_names("--cameras", arguments.cameras or metadata.camera_ids, metadata.camera_ids)
     if arguments.correct_s9 and not metadata.cameras:
         raise UsageError("--correct-s9 needs the cameras' calibration, and metadata.xml has none (<w0>)")
+    if arguments.no_images and arguments.preview:
+        raise UsageError("--preview draws on images; leave out --no-images")
     return Options(
         root=arguments.root.resolve(),
         cameras=tuple(camera for camera in metadata.camera_ids if camera in cameras),
         rule=rule_of_options(arguments.every, arguments.movement, select_frame_indices_to_include),
         correct_s9=arguments.correct_s9,
+        images=not arguments.no_images,
         segments=not arguments.no_segments,
         preview=arguments.preview,
+        replace=arguments.replace,
+        all_cameras=metadata.camera_ids,
     )
-
-
-def plan_run(sequences: list[Sequence], options: Options) -> Plan:
-    """Find out which sequences are to be done.
-
-    Raises:
-        UsageError: there is no extracted/.
-    """
-    extracted = options.root / EXTRACTED
-    to_do: dict[Sequence, int] = {}
-    before = {sequence: done_before(sequence, options) for sequence in sequences}
-    waiting = [sequence for sequence, outcome in before.items() if not outcome]
-    if waiting and is_absent(extracted):
-        raise UsageError(f"there is no folder {extracted}; run extract_all.py first, or set --root")
-    looks = {subject: look_at_subject(subject, options) for subject in {sequence.subject: None for sequence in waiting}}
-    problems = [line for outcome in before.values() if outcome for line in outcome.problems]
-    problems += [line for lines, _ in looks.values() for line in lines]
-    for sequence in waiting:
-        files, (_, is_possible) = input_files(sequence, options), looks[sequence.subject]
-        if files and is_possible:
-            poses = (size for name, (size, *_) in files.items() if f"/{POSES_2D}/" in name)
-            to_do[sequence] = sum(poses) // BYTES_OF_POSE
-        elif is_possible:
-            problems.append(f"{sequence}: none of its files ({sequence.base}.*) is in {extracted / sequence.subject}")
-    return Plan(to_do, len(before) - len(waiting), list(dict.fromkeys(problems)))
-
-
-def look_at_subject(subject: str, options: Options) -> tuple[list[str], bool]:
-    """Return a line for each folder of a subject that cannot be used; whether its sequences can be processed."""
-    folder = options.root / EXTRACTED / subject
-    if is_absent(folder) or fault_of(folder):
-        return [fault_of(folder) or f"{subject}: there is no folder {folder}, see --subjects"], False
-    lines, absent, is_possible = [], [], True
-    for kind in KINDS:
-        facts, place = KIND_FACTS[kind], unpacked_folder(options.root, Archive(kind, subject))
-        is_needed = not facts.is_optional and kind != POSES_3D_WORLD
-        if is_absent(place):
-            absent += [kind] if is_needed else []
-        elif options.segments or not facts.is_optional:
-            fault = fault_of(place)
-            if fault or not is_in_place(place, Archive(kind, subject)):  # else, missing boxes would only be noted
-                top = f"{place}: its {facts.extension} files are not at the top of this folder; run extract_all.py"
-                lines.append(fault or top)
-                is_possible &= not is_needed
-    if absent:
-        lines.append(f"{subject}: left out, no {', '.join(absent)} in {folder}; run extract_all.py")
-    return lines, is_possible and not absent
 
 
 # -- run ---------------------------------------------------------------------------------------------------------------
@@ -210,12 +159,12 @@ def prepare_work(
         threads = sum(client.nthreads().values())
         if not threads:
             say("no Dask worker has connected yet; waiting for one")
-    at_a_time = min(jobs or (threads if scheduler else available_cores()) or 1, len(plan.to_do))
-    say(f"{count_of(len(plan.to_do), 'sequence')} to process, {at_a_time} at a time; {plan.done} already processed")
-    announce(plan.to_do, options, metadata, say)
+    at_a_time = min(jobs or (threads if scheduler else available_cores()) or 1, len(plan.lengths))
+    say(f"{count_of(len(plan.lengths), 'sequence')} to process, {at_a_time} at a time; {plan.done} already processed")
+    announce(plan.lengths, options, metadata, say)
     say_if_without_locks(options.root / PROCESSED / SEQUENCE_LOCKS, say)
     # A long sequence that starts last keeps one core busy after all others have finished.
-    longest_first = sorted(plan.to_do, key=plan.to_do.__getitem__, reverse=True)
+    longest_first = sorted(plan.lengths, key=plan.lengths.__getitem__, reverse=True)
     if scheduler:
         root = ["--root", str(options.root)]
         tasks = {each: [*root, "--subjects", each.subject, "--actions", each.name] for each in longest_first}
@@ -237,8 +186,7 @@ def announce(sequences: Iterable[Sequence], options: Options, metadata: Metadata
         say("metadata.xml has no calibration (<w0>); extrinsics, calibration and distortion are not written")
     for subject in dict.fromkeys(sequence.subject for sequence in sequences):
         for kind, what in ((POSES_3D_WORLD, "pose/3d-world"), (BOXES, "bbox"), (PART_LABELS, PART_LABEL_IMAGES)):
-            wanted = options.segments or kind == POSES_3D_WORLD
-            if wanted and not unpacked_folder(options.root, Archive(kind, subject)).is_dir():
+            if is_wanted(kind, options) and not unpacked_folder(options.root, Archive(kind, subject)).is_dir():
                 say(f"{subject}: no {kind} in extracted/, so its sequences have no {what}")
     shifted = [sequence.name for sequence in sequences if is_shifted(sequence)]
     if shifted and not options.correct_s9:
@@ -254,12 +202,16 @@ def build_parser() -> argparse.ArgumentParser:
     processed = "Process these sequences only; Walking means Walking-1 and Walking-2. Default: all."
     add("--actions", nargs="+", default=[], metavar="Walking-1", help=processed)
     add("--cameras", nargs="+", default=[], metavar="54138969", help="Process these cameras only. Default: all four.")
-    which, rule = parser.add_mutually_exclusive_group(), "Default: the rule at the top of this script."
-    every = f"Keep every N-th frame, from the first. {rule}"
-    which.add_argument("--every", type=positive_integer, metavar="N", help=every)
-    which.add_argument("--all-frames", dest="every", action="store_const", const=1, help=f"Keep every frame. {rule}")
+    rule = "Default: the rule at the top of this script."
+    every = f"Keep every N-th frame, from the first; with several N or --movement, all that one of them keeps. {rule}"
+    add("--every", nargs="+", action="extend", type=positive_integer, default=[], metavar="N", help=every)
+    add("--all-frames", dest="every", action="append_const", const=1, help=f"Keep every frame. {rule}")
     movement = f"Keep a frame when any joint has moved at least MM mm since the last kept frame. {rule}"
-    which.add_argument("--movement", type=millimetres, metavar="MM", help=movement)
+    add("--movement", type=millimetres, metavar="MM", help=movement)
+    replace = "Remove images of earlier runs that these options do not choose. Default: keep them."
+    add("--replace", action="store_true", help=replace)
+    without = "Write poses, cameras and boxes only; this needs no videos. Default: write images too."
+    add("--no-images", action="store_true", help=without)
     jobs = "Process N sequences at a time. Default: the number of cores, or the threads of the Dask workers."
     add("--jobs", type=positive_integer, metavar="N", help=jobs)
     cluster = "Run on the Dask cluster at tcp://HOST:8786, or of a scheduler file. Default: run on this machine."

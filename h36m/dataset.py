@@ -113,8 +113,18 @@ SITE_SUBJECT_NUMBERS = {"S1": 1, "S5": 6, "S6": 7, "S7": 2, "S8": 3, "S9": 4, "S
 
 # The longest video has 6353 frames: a file that claims more than this is damaged, and is not to fill the memory.
 MOST_FRAMES = 100_000
-# Videos are up to some ten frames longer than their poses; more may belong to another sequence.
+# Videos are up to some ten frames longer than their poses, but for some, which have this many poses (source: the table
+# `frames` of the official metadata.xml).
 FRAMES_WITHOUT_POSE = 10
+POSES_OF_LONGER_VIDEOS = {
+    ("S1", "SittingDown-1"): 3023,
+    ("S1", "SittingDown-2"): 2742,
+    ("S9", "Greeting-2"): 1447,
+    ("S9", "Phoning-2"): 3319,
+    ("S9", "SittingDown-2"): 1554,
+    ("S9", "Waiting-1"): 1612,
+    ("S9", "Walking-2"): 1612,
+}
 
 # -- joints ------------------------------------------------------------------------------------------------------------
 

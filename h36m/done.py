@@ -45,9 +45,12 @@ class ResultRecord:
 
     def is_current(self, settings: dict[str, Any], inputs: dict[str, State]) -> bool:
         """Return whether the result would be made with the same settings from the same files."""
+        return self.settings == settings and self.has_same_inputs(inputs)
+
+    def has_same_inputs(self, inputs: dict[str, State]) -> bool:
+        """Return whether the result was made from the same files, none of which had a fault that may have ended."""
         return (
-            self.settings == settings
-            and not any(remedy in line for remedy in RETRIED for line in self.problems)
+            not any(remedy in line for remedy in RETRIED for line in self.problems)
             and self.inputs.keys() == inputs.keys()
             and all(is_unchanged(self.inputs[path], state, bool(self.problems)) for path, state in inputs.items())
         )

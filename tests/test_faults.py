@@ -26,9 +26,9 @@ class Fault(NamedTuple):
     test: str  # that fails then, below tests/
 
 
-STORAGE, SEQUENCE, WORKERS = "h36m/storage.py", "h36m/process/sequence.py", "h36m/parallel/workers.py"
+STORAGE, PLACE, WORKERS = "h36m/storage.py", "h36m/process/place.py", "h36m/parallel/workers.py"
 RENAMED = "unit/test_storage.py::test_new_file_is_synced_first_and_its_folder_last"
-IMAGES_FIRST = "unit/test_sequence.py::test_images_are_on_the_disk_before_their_annotations"
+IMAGES_FIRST = "unit/test_place.py::test_images_are_on_the_disk_before_their_annotations"
 SLEEPING = "test_workers.py::test_sleeping_workers_end_with_their_run"
 FAULTS = {
     "a file is renamed before its bytes are on the disk": Fault(STORAGE, "sync(source)", "pass", RENAMED),
@@ -43,16 +43,25 @@ FAULTS = {
         "unit/test_storage.py::test_failed_write_keeps_the_old_file_and_leaves_no_other",
     ),
     "the old annot.h5 is there while its images go": Fault(
-        SEQUENCE,
-        "(folder / ANNOTATIONS_FILE).rename(old / ANNOTATIONS_FILE)",
+        PLACE,
+        "_set_aside(folder, old, ANNOTATIONS_FILE)",
         "pass",
-        "unit/test_sequence.py::test_annotations_are_never_seen_without_their_images",
+        "unit/test_place.py::test_a_crash_leaves_the_old_or_the_new",
     ),
     "annot.h5 has its name before its images are on the disk": Fault(
-        SEQUENCE, "sync_tree(unfinished)", "pass", IMAGES_FIRST
+        PLACE, "sync_tree(unfinished)", "pass", IMAGES_FIRST
     ),
     "annot.h5 has its name before its images have theirs on the disk": Fault(
-        SEQUENCE, "sync_parents(folder)", "pass", IMAGES_FIRST
+        PLACE, "sync_parents(folder)", "pass", IMAGES_FIRST
+    ),
+    "annot.h5 has its name before images next to users' files have theirs on the disk": Fault(
+        PLACE, "sync(place)", "pass", "unit/test_place.py::test_names_of_images_next_to_users_files_are_on_the_disk"
+    ),
+    "a list of moves is not on the disk": Fault(
+        PLACE,
+        'write_atomically(unfinished / MOVES_FILE, json.dumps({"aside": aside, "moves": moves}))',
+        '(unfinished / MOVES_FILE).write_text(json.dumps({"aside": aside, "moves": moves}))',
+        IMAGES_FIRST,
     ),
     "a hole is not noted": Fault(
         "h36m/download/partial.py",
@@ -61,8 +70,8 @@ FAULTS = {
         "unit/test_partial.py::test_a_hole_is_noted_before_it_is_there",
     ),
     "a stop comes between the moves of a sequence": Fault(
-        SEQUENCE,
-        "handler = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a stop in between would cost both results",
+        PLACE,
+        "handler = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a stop in between would leave no annot.h5",
         "handler = signal.SIG_DFL",
         "test_process_faults.py::test_a_stop_leaves_no_sequence_half_in_place",
     ),

@@ -37,7 +37,7 @@ def corrected(both_subjects, tmp_path_factory):
     root = linked(both_subjects, tmp_path_factory.mktemp("corrected"))
     shutil.copytree(both_subjects / "processed", root / "processed")
     before = times_of_files(root / "processed")
-    (root / "output.txt").write_text(process_both(root, "--correct-s9"))
+    (root / "output.txt").write_text(process_both(root, "--correct-s9", "--replace"))
     return root, before
 
 
@@ -119,7 +119,7 @@ def test_the_correction_is_recorded_and_taken_back_without_the_option(both_subje
             assert annotations.attrs["correct_s9"] == (subject == "S9" and name in SHIFTED)
     root = linked(corrected[0], tmp_path)
     shutil.copytree(corrected[0] / "processed", root / "processed")
-    assert "3 sequences to process" in process_both(root)
+    assert "3 sequences to process" in process_both(root, "--replace")
     assert contents(root / "processed") == contents(both_subjects / "processed")
 
 
@@ -180,16 +180,18 @@ def moved_by(root, subject: str, millimetres: float) -> list[int]:
 @pytest.mark.slow
 def test_each_rule_chooses_its_frames_and_replaces_another_rules(walk, tmp_path):
     """It is recorded in annot.h5."""
+    more_s1 = sorted({*moved_by(walk, "S1", 40), 0, 5, 10})
     root = linked(walk, tmp_path)
     last = None
     for options, s1, s9 in (
         ((), moved_by(walk, "S1", 40), [0]),
         (("--every", "5"), [0, 5, 10], [0, 5, 10]),
+        (("--every", "5", "64", "--movement", "40"), more_s1, sorted({*moved_by(walk, "S9", 40), 0, 5, 10})),
         (("--all-frames",), list(range(14)), list(range(14))),
         (("--movement", "150"), moved_by(walk, "S1", 150), moved_by(walk, "S9", 150)),
         ((), moved_by(walk, "S1", 40), [0]),
     ):
-        ended = process(root, *CHOICE, *options)
+        ended = process(root, *CHOICE, *options, "--replace")
         assert ended.returncode == 0 and "2 sequences to process" in ended.stdout
         assert (chosen(root, "S1"), chosen(root, "S9")) == (s1, s9)
         with annotations_of(root, "Walking-1", "S1") as annotations:
@@ -234,7 +236,8 @@ def test_edited_rule_is_noticed_wherever_the_edit_is(walk, tmp_path, script):
         ("index % KEPT == 0", "index % KEPT == 1", [1, 6, 11]),
     ):
         edit(script, old, new)
-        ended = process(root, *CHOICE, script=script)
+        assert process(root, *CHOICE, script=script).returncode == 1
+        ended = process(root, *CHOICE, "--replace", script=script)
         assert ended.returncode == 0 and "2 sequences to process" in ended.stdout
         assert chosen(root) == expected
     assert "nothing to do" in process(root, *CHOICE, script=script).stdout
@@ -255,10 +258,12 @@ def test_edit_that_chooses_the_same_frames_reprocesses_nothing(walk, tmp_path, s
     shutil.rmtree(root / "extracted")
     edit(script, '"""Turn the unpacked', '"""Turn all the unpacked')
     ended = process(root, *CHOICE, script=script)
-    assert ended.returncode == 2  # its docstring was edited above, and its choice is unknown
-    edit(script, "Choose every fourth frame.", "Choose by something else in this file.")
-    ended = process(root, *CHOICE, script=script)
     assert (ended.returncode, ended.stdout) == (0, with_rule.stdout)
+    edit(script, "Choose every fourth frame.", "Choose by something else.")
+    ended = process(root, *CHOICE, script=script)
+    assert (ended.returncode, len(ended.errors)) == (1, 1)
+    assert "2 sequences cannot be processed again, as files in extracted/ were removed (" in ended.stderr
+    assert times_of_files(root / "processed") == before
 
 
 def test_failing_rule_is_named_with_its_line(walk, tmp_path, script):

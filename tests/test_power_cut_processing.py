@@ -244,7 +244,10 @@ def test_power_cut_while_unpacking_leaves_no_wrong_folder(disk, stopping_scripts
 
 CAMERAS = ["--cameras", "54138969", "60457274"]
 EARLIER = ["--every", "3", *CAMERAS, "--actions", RECORDINGS[0].name]
-NEWER = ["--every", "2", *CAMERAS, "--preview", "--actions", *[recording.name for recording in RECORDINGS]]
+NEWER = ["--every", "2", "3", *CAMERAS, "--preview", "--actions", *[recording.name for recording in RECORDINGS]]
+
+
+USERS = f"processed/S1/{RECORDINGS[0].name}/imageSequence/54138969/img_000001_keypoints.json"
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +258,7 @@ def release(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(release, tmp_path_factory) -> tuple[dict, dict]:
-    """What is in processed/ after a run with EARLIER, and after one with NEWER."""
+    """What is in processed/ after a run with EARLIER, and after one with NEWER, which extends it."""
     found = []
     for options in (EARLIER, NEWER):
         root = tmp_path_factory.mktemp("expected")
@@ -270,16 +273,17 @@ def process(root: Path, *options) -> Ended:
 
 
 def processed_earlier(root: Path, release: Path) -> None:
-    """Process one of the sequences with other options, and write all of that down."""
+    """Process one of the sequences with fewer frames, put a file of a user beside them, and write all of that down."""
     root.mkdir()
     (root / "extracted").symlink_to(release / "extracted")
     assert process(root, *EARLIER).returncode == 0
+    (root / USERS).write_text("a user's")
     sync_disk(root)
 
 
 def faults_in_processed(root: Path, expected: tuple[dict, dict], is_finished: bool = False) -> list[str]:
     """Return what is wrong in processed/: sequences with an annot.h5 that are not as one of the runs makes them."""
-    faults = []
+    faults = [] if (root / USERS).read_text() == "a user's" else ["the user's file is lost"]
     for recording in RECORDINGS:
         folder = root / "processed" / "S1" / recording.name
         name = f"S1/{recording.name}"
@@ -292,7 +296,7 @@ def faults_in_processed(root: Path, expected: tuple[dict, dict], is_finished: bo
         except OSError as error:
             faults.append(f"{name}/annot.h5: {error}")
             continue
-        found = {f"{name}/{key}": value for key, value in found.items()}
+        found = {f"{name}/{key}": value for key, value in found.items() if not key.endswith(".json")}
         wanted = [{k: v for k, v in of_run.items() if k.startswith(name)} for of_run in expected]
         if found not in (wanted[1:] if is_finished else wanted):
             names = sorted(

@@ -210,7 +210,7 @@ def test_video_that_does_not_fit_its_poses_or_camera_is_named(root):
     assert f"S1 Walking-1 {CAMERAS[1]}: {small}: expected frames of 320 x 242 pixels" in too_small
     assert "found 320 x 240" in too_small
     too_long, with_gap = [line for line in ended.stdout.splitlines() if ".mp4 has" in line]
-    assert too_long == f"S1 Walking-1 {CAMERAS[2]}: {long.name} has {POSES + 11} frames for {POSES} poses"
+    assert too_long == f"S1 Walking-1: {long.name} has {POSES + 11} frames for {POSES} poses"
     assert f"S1 Walking-1 {CAMERAS[3]}: {uneven.name} has a gap in its time stamps before frame 20" in with_gap
     assert {image.parent.name for image in root.rglob("*.jpg")} == set(CAMERAS[2:])
     assert leftovers_in_processed(root) == []
@@ -383,7 +383,7 @@ def test_folder_that_a_stop_left_is_removed_and_nothing_repeated(root, made):
     assert times_of_files(root / "processed") == before and not left.exists()
 
 
-# For a sitecustomize.py: stops the worker just before its N-th move of an annot.h5 or a folder of images.
+# For a sitecustomize.py: stops or kills the worker just before its N-th move of an annot.h5 or a folder of images.
 STOP_BEFORE_A_MOVE = """
 import os, signal, sys
 moves = []
@@ -391,18 +391,24 @@ def watch(event, arguments):
     if event == "os.rename" and os.path.basename(arguments[0]) in ("annot.h5", "imageSequence"):
         moves.append(arguments)
         if len(moves) == NUMBER:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGNAL)
 sys.addaudithook(watch)
 """
 
 
 # The moves of a sequence that was processed before: old annot.h5, old images, new images, new annot.h5.
 @pytest.mark.parametrize("number", [slow(1), slow(2), 3, slow(4)])
-def test_a_stop_leaves_no_sequence_half_in_place(root, made, tmp_path, number):
+@pytest.mark.parametrize("end", ["SIGTERM", "SIGKILL"])
+def test_a_stop_leaves_no_sequence_half_in_place(root, made, tmp_path, number, end):
+    """A stop waits for the moves; after a kill, the next run makes the rest of them, whatever it is asked for."""
     shutil.copytree(made / "processed", root / "processed")
-    (tmp_path / "sitecustomize.py").write_text(STOP_BEFORE_A_MOVE.replace("NUMBER", str(number)))
-    options = [*ONE[:-1], "--every", "20"]
+    (tmp_path / "sitecustomize.py").write_text(STOP_BEFORE_A_MOVE.replace("NUMBER", str(number)).replace("SIGNAL", end))
+    options = [*ONE[:-1], "--every", "20", "--replace"]
     ended = process(root, *options, environment={"PYTHONPATH": str(tmp_path)})
+    if end == "SIGKILL":
+        assert ended.returncode == 1
+        ended = process(root, *options[:-1], "--cameras", CAMERAS[0])
+        assert "0 frames of 0 views written" in ended.stdout
     assert (ended.returncode, ended.errors) == (0, [])
     assert leftovers_in_processed(root) == []
     assert len(list(root.glob("processed/S1/Walking-1/imageSequence/*/*.jpg"))) == len(CAMERAS) * POSES / 20

@@ -70,6 +70,19 @@ def read_attributes(file: Path) -> dict:
         return {}
 
 
+def read_frames(file: Path) -> dict[str, list[int]]:
+    """Return the frames of each camera that an annot.h5 has, indices from 0; none where they cannot be read."""
+    try:
+        with reading(file) as annotations:
+            cameras, frames = (
+                annotations["camera"][...].astype(np.int64),
+                annotations["frame"][...].astype(np.int64) - 1,
+            )
+            return {str(camera): frames[cameras == camera].tolist() for camera in np.unique(cameras)}
+    except (OSError, KeyError, ValueError, TypeError, IndexError):  # of another program, or damaged
+        return {}
+
+
 def units() -> list[str]:
     """Return the unit of each dataset that has one, as `name: unit, coordinates`."""
     return [f"{dataset.name}: {dataset.unit}, {dataset.coordinates}" for dataset in DATASETS if dataset.unit]

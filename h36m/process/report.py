@@ -9,7 +9,7 @@ from pathlib import Path
 from h36m.cli import next_command
 from h36m.dataset import PROCESSED, Sequence
 from h36m.errors import TaskError
-from h36m.process.resume import Outcome
+from h36m.process.record import Outcome
 from h36m.progress import Progress, count_of, speaker, time_text
 
 # Does the work, and yields for each sequence its outcome, or a failure and its traceback. It calls what it is given

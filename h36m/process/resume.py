@@ -1,23 +1,24 @@
-"""What is already done: compare a sequence's record with what a run asks for and with the files it was made from.
+"""What a run has to do with a sequence: compare its record with what the run asks for and with the unpacked files.
 
-This module imports nothing heavy, so that a run with nothing to do ends at once.
+Without `--replace` a sequence only grows. This module imports nothing heavy, so that a run with nothing to do ends at
+once.
 """
 
 import contextlib
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
+from enum import Enum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from h36m.dataset import (
     ANNOTATIONS_FILE,
+    BOXES,
     EXTRACTED,
-    IMAGES,
-    KIND_FACTS,
-    KINDS,
-    PART_LABEL_IMAGES,
+    PART_LABELS,
     POSES_3D_UNIVERSAL,
     PREVIEW_FILE,
     PROCESSED,
@@ -25,206 +26,200 @@ from h36m.dataset import (
     SEQUENCE_RECORD,
     UNFINISHED_SEQUENCE,
     Sequence,
-    image_name,
     sequence_folder,
     unpacked_file,
 )
-from h36m.done import ResultRecord, State, read_record, state_of
+from h36m.done import is_unchanged, read_record
 from h36m.errors import TaskError
-from h36m.files.poses import read_poses
 from h36m.locks import locked
-from h36m.process.selection import FrameRule, chosen_frames
-from h36m.s9 import is_shifted
-from h36m.storage import is_absent, is_disk_full, reason_of, write_atomically
-
-# Increased when the written content changes, so that sequences are processed again.
-FORMAT = 1
-
-IMAGE_EXTENSIONS = {IMAGES: ".jpg", PART_LABEL_IMAGES: ".png"}
-# ITU-T T.81: the marker EOI. PNG specification: the chunk IEND, which is empty, and its CRC.
-IMAGE_ENDINGS = {".jpg": b"\xff\xd9", ".png": b"IEND\xae\x42\x60\x82"}
-
-
-class Options(NamedTuple):
-    """What a run asks for, the same for all sequences."""
-
-    root: Path
-    cameras: tuple[str, ...]
-    rule: FrameRule
-    correct_s9: bool
-    segments: bool  # boxes and part labels
-    preview: bool
+from h36m.process.record import (
+    Options,
+    SequenceRecord,
+    has_all_images,
+    input_files,
+    is_whole_image,
+    settings_of,
+    states_of,
+)
+from h36m.process.selection import choose_for_sequence, ordinal
+from h36m.progress import count_of
+from h36m.storage import is_absent, reason_of, write_atomically
 
 
-class Outcome(NamedTuple):
-    """The result of processing one sequence."""
+class Work(Enum):
+    """What a run has to do with a sequence."""
 
-    views: int  # written by this run
-    frames: int  # written by this run, of all views
-    problems: list[str]  # what failed
-    notices: list[str]  # what the user should know
-    is_disk_full: bool = False  # so that no other sequence can be written either
-
-
-def failed(sequence: Sequence, folder: Path, error: TaskError | OSError) -> Outcome:
-    """Return the outcome of a sequence that could not be locked, or written to its folder."""
-    reason = reason_of(error, folder) if isinstance(error, OSError) else ""
-    problem = f"{sequence} could not be written to {folder}: {reason}" if reason else f"{sequence}: {error}"
-    return Outcome(0, 0, [problem], [], is_disk_full(error if reason else error.__cause__))
+    NOTHING = "it is already processed"
+    DRAW = "it is processed, and its preview is to be drawn"
+    MAKE = "there is no annot.h5"
+    EXTEND = "all that is there stays, and more or newer is asked for"
+    REPLACE = "it is to be exactly what the options say (--replace)"
+    REFUSE = "it is left as it is: something would be lost or changed, or it cannot be told"
 
 
-@dataclass(frozen=True)
-class SequenceRecord(ResultRecord):
-    """What a sequence was made from. It moves into place with annot.h5, which comes last."""
+class Refusal(NamedTuple):
+    """Why a sequence is left as it is."""
 
-    rule: str  # for frames, in words or as its source
-    rule_files: str  # digest of the files that an edit of the rule may change; empty for a rule that nobody edits
-    frames: dict[str, list[int]]  # of each camera that was processed, indices from 0
-    part_labels: int  # how many of their images there are
-    image_bytes: int  # of images and part labels together
-    annotations_bytes: int  # of annot.h5
+    reason: str  # what follows on "2 sequences"; {images} and {details} are filled in
+    remedy: str
+    detail: str
+    images: int = 0
 
 
-def settings_of(sequence: Sequence, options: Options) -> dict[str, Any]:
-    """Return what determines the contents of a sequence's annot.h5, besides the frames that an edited rule chooses."""
-    return {
-        "format": FORMAT,
-        "frame_selection": options.rule.label,
-        "cameras": list(options.cameras),
-        "correct_s9": options.correct_s9 and is_shifted(sequence),
-        "segments": options.segments,
-    }
+WITH_REPLACE = f"add --replace, or rename {PROCESSED}/ first"
+LOSS = Refusal("would lose {images} ({details})", WITH_REPLACE, "")
+CHANGE = Refusal("would change poses or images ({details})", WITH_REPLACE, "")
+FOREIGN = Refusal(f"would lose an {ANNOTATIONS_FILE} that this script did not write ({{details}})", WITH_REPLACE, "")
+GONE = Refusal(
+    f"cannot be processed again, as files in {EXTRACTED}/ were removed ({{details}})", "unpack them again", ""
+)
+MOST_DETAILS = 3  # in a line
 
 
-def input_files(sequence: Sequence, options: Options) -> dict[str, State]:
-    """Return the state of each unpacked file of a sequence that exists, by its path under extracted/."""
-    states = {}
-    for kind in KINDS:
-        if KIND_FACTS[kind].is_optional and not options.segments:
-            continue
-        for camera in options.cameras:
-            file = unpacked_file(options.root, sequence, kind, camera)
-            with contextlib.suppress(OSError):  # what cannot be read is named when the sequence is processed
-                states[file.relative_to(options.root / EXTRACTED).as_posix()] = state_of(file.stat())
-    return states
+class Decision(NamedTuple):
+    """What is to be done with a sequence, and with which options."""
+
+    work: Work
+    options: Options  # of the run, and where a sequence grows, with what it has already
+    problems: list[str] = []  # noqa: RUF012  (never changed) of the run that made it, or what keeps from telling
+    refusal: Refusal | None = None
+    is_changed: bool = False  # it was made from other versions of the unpacked files, so its frames may change
+    chosen_by: str = ""  # the camera whose poses chose its frames
 
 
-def record_sequence(
-    folder: Path,
-    sequence: Sequence,
-    options: Options,
-    inputs: dict[str, State],
-    frames: dict[str, list[int]],
-    problems: list[str],
-) -> None:
-    """Write the record of a sequence into a folder that has its images and annot.h5; see SequenceRecord."""
-    images, labels = image_sizes(folder, IMAGES), image_sizes(folder, PART_LABEL_IMAGES)
-    record = SequenceRecord(
-        settings=settings_of(sequence, options),
-        inputs=inputs,
-        problems=problems,
-        rule=options.rule.text,
-        rule_files=options.rule.edited_files,
-        frames=frames,
-        part_labels=len(labels),
-        image_bytes=sum(images.values()) + sum(labels.values()),
-        annotations_bytes=(folder / ANNOTATIONS_FILE).stat().st_size,
-    )
-    (folder / SEQUENCE_RECORD).write_text(record.as_json(), encoding="utf-8")
+def lines_of(refusals: Iterable[Refusal]) -> list[str]:
+    """Return one line for each reason why sequences are left as they are."""
+    groups: dict[tuple[str, str], list[Refusal]] = {}
+    for refusal in refusals:
+        groups.setdefault((refusal.reason, refusal.remedy), []).append(refusal)
+    lines = []
+    for (reason, remedy), group in groups.items():
+        details = [*dict.fromkeys(refusal.detail for refusal in group)]
+        more = ["..."] if len(details) > MOST_DETAILS else []
+        images = count_of(sum(refusal.images for refusal in group), "image")
+        what = reason.format(images=images, details=", ".join(details[:MOST_DETAILS] + more))
+        lines.append(f"{count_of(len(group), 'sequence')} {what}; {remedy}")
+    return lines
 
 
-def done_before(sequence: Sequence, options: Options, is_locked: bool = False) -> Outcome | None:
-    """Return the outcome of a sequence in an earlier run, or None if it is still to be done.
+def decide(sequence: Sequence, options: Options, is_locked: bool = False) -> Decision:
+    """Return what a run has to do with a sequence.
 
-    It is to be done if it has no record, or one of other options or other files (files that were deleted since do not
-    count), or if annot.h5 or images are missing, empty or truncated. No video is read to find out, and poses only
-    where the rule that chooses frames may have been edited. With the sequence's lock, an unfinished folder is not of
-    a run, but a leftover that cannot be removed.
+    No video is read to find out, and poses only where another rule may choose other frames: those are compared and not
+    the rule's text, because a new comment is no reason to repeat days of work. If the poses were deleted, the text is
+    compared. With the sequence's lock, an unfinished folder is not of a run, but a leftover that cannot be removed.
     """
     folder = sequence_folder(options.root, sequence)
-    record = read_record(SequenceRecord, folder / SEQUENCE_RECORD)
-    if record is None or not (is_locked or is_absent(folder / UNFINISHED_SEQUENCE)):  # a run was killed, or is at work
-        return None
+    if not is_locked and os.path.lexists(folder / UNFINISHED_SEQUENCE):  # a run was killed, or is at work
+        return Decision(Work.MAKE, options)
     try:
-        is_done = (
-            record.is_current(settings_of(sequence, options), record.inputs | input_files(sequence, options))
-            and (folder / ANNOTATIONS_FILE).stat().st_size >= record.annotations_bytes
-            and (not options.preview or is_whole_image(folder / PREVIEW_FILE))
-            and has_all_images(folder, record)
-            and (record.rule_files == options.rule.edited_files or chooses_same_frames(sequence, options, record))
-        )
-    except FileNotFoundError:  # there is no annot.h5, or another run moves files at this moment
-        return None
+        return _decide(sequence, options, folder)
     except OSError as error:
-        return Outcome(0, 0, [f"{sequence}: {reason_of(error, folder)}"], [])
-    return Outcome(0, 0, record.problems, []) if is_done else None
+        if isinstance(error, FileNotFoundError) and not is_locked:  # another run moves files at this moment
+            return Decision(Work.MAKE, options)
+        return Decision(Work.REFUSE, options, [f"{sequence}: {reason_of(error, folder)}"])
+    except TaskError as problem:
+        return Decision(Work.REFUSE, options, [f"{sequence}: {problem}"])
 
 
-def has_all_images(folder: Path, record: SequenceRecord) -> bool:
-    """Return whether all images and part labels of a sequence exist, and none is empty or truncated.
+def _decide(sequence: Sequence, options: Options, folder: Path) -> Decision:
+    """Return what `decide` does.
 
-    Their sizes are compared. The last bytes of images are read only if they take less than was written: a user
-    may have compressed them again.
+    Raises:
+        OSError: the result of an earlier run cannot be read.
+        TaskError: the rule for frames failed, or no poses can be read to compare its choice.
     """
-    images, labels = image_sizes(folder, IMAGES), image_sizes(folder, PART_LABEL_IMAGES)
-    wanted = [f"{IMAGES}/{camera}/{image_name(frame)}" for camera, of in record.frames.items() for frame in of]
-    sizes = [*(images.get(name, 0) for name in wanted), *labels.values()]
-    if not all(sizes) or len(labels) < record.part_labels:
+
+    def refuse(refusal: Refusal, detail: str, images: int = 0) -> Decision:
+        return Decision(Work.REFUSE, options, [], refusal._replace(detail=detail, images=images))
+
+    if is_absent(folder / ANNOTATIONS_FILE):  # images without it are what an interrupted run left
+        return Decision(Work.MAKE, options)
+    annotations_bytes = (folder / ANNOTATIONS_FILE).stat().st_size
+    record = read_record(SequenceRecord, folder / SEQUENCE_RECORD)
+    if record is None:
+        return Decision(Work.REPLACE, options) if options.replace else refuse(FOREIGN, str(sequence))
+    wanted = options if options.replace else _with_earlier(options, record, folder)
+    settings = settings_of(sequence, wanted)
+    before = record.settings
+    if not options.replace and settings["format"] != before["format"]:
+        return refuse(CHANGE, "processed by another version")
+    if not options.replace and settings["correct_s9"] != before["correct_s9"]:
+        return refuse(CHANGE, "--correct-s9" if settings["correct_s9"] else "made with --correct-s9")
+
+    now = states_of(options.root, record.inputs) | input_files(sequence, wanted)
+    is_changed = any(not is_unchanged(record.inputs[path], now[path]) for path in record.inputs.keys() & now.keys())
+    rule, chosen = options.rule, None
+    if (before["frame_selection"], record.rule_files) != (rule.label, rule.edited_files):
+        choice, _ = choose_for_sequence(rule, options.root, sequence, options.all_cameras, record.chosen_by)
+        chosen = {*choice.frames.tolist()} if choice else None
+        if chosen is None and record.rule != rule.text:
+            poses = unpacked_file(options.root, sequence, POSES_3D_UNIVERSAL, wanted.cameras[0])
+            return refuse(GONE, poses.relative_to(options.root / EXTRACTED).as_posix())
+    earlier = [set(frames) for frames in record.frames.values()]
+    lost_images = sum(len(frames - chosen) for frames in earlier) if chosen else 0
+    is_stale = (
+        not record.has_same_inputs(record.inputs | now)
+        or any(chosen - frames for frames in earlier if chosen)
+        or annotations_bytes < record.annotations_bytes
+        or not has_all_images(folder, record)
+    )
+    if options.replace:
+        known = before | {"frame_selection": settings["frame_selection"], "images": record.has_images}
+        if is_stale or lost_images or settings != known:
+            return Decision(Work.REPLACE, options, chosen_by=record.chosen_by)
+    elif lost_images:
+        return refuse(LOSS, rule_in_words(record), lost_images)
+    elif is_stale or {*wanted.cameras} - {*before["cameras"]} or (wanted.images and not record.has_images):
+        gone = record.inputs.keys() - now.keys()
+        if gone:
+            return refuse(GONE, min(gone))
+        return Decision(Work.EXTEND, wanted, is_changed=is_changed, chosen_by=record.chosen_by)
+    if chosen is not None:
+        record_rule(sequence, options, record)
+    is_drawn = not options.preview or is_whole_image(folder / PREVIEW_FILE)
+    problems = [line for line in record.problems if _concerns(line, sequence, options)]
+    return Decision(Work.NOTHING if is_drawn else Work.DRAW, options, problems)
+
+
+def _with_earlier(options: Options, record: SequenceRecord, folder: Path) -> Options:
+    """Return what a run asks for, and what a sequence has already."""
+    cameras = {*options.cameras, *record.settings["cameras"]}
+    return options._replace(
+        cameras=tuple(camera for camera in options.all_cameras if camera in cameras),
+        images=options.images or record.has_images,
+        segments=options.segments or record.settings["segments"],
+        preview=options.preview or not is_absent(folder / PREVIEW_FILE),
+    )
+
+
+def _concerns(problem: str, sequence: Sequence, options: Options) -> bool:
+    """Return whether a problem of an earlier run is about something that this one asks for."""
+    others = {*options.all_cameras} - {*options.cameras}
+    if any(problem.startswith(f"{sequence} {camera}: ") for camera in others):
         return False
-    return sum(sizes) >= record.image_bytes or all(is_whole_image(folder / name) for name in [*wanted, *labels])
+    return options.segments or not any(f"/{kind}/" in problem for kind in (BOXES, PART_LABELS))
 
 
-def image_sizes(folder: Path, kind: str) -> dict[str, int]:
-    """Return the size in bytes of each image of a sequence by its path in the sequence's folder.
-
-    Args:
-        kind: IMAGES or PART_LABEL_IMAGES.
-    """
-    sizes = {}
-    for place in () if is_absent(folder / kind) else filter(Path.is_dir, (folder / kind).iterdir()):
-        # Several times as fast as pathlib: there may be two million images.
-        with os.scandir(place) as entries:
-            for image in entries:
-                if image.name.endswith(IMAGE_EXTENSIONS[kind]):
-                    sizes[f"{kind}/{place.name}/{image.name}"] = image.stat().st_size
-    return sizes
+def rule_in_words(record: SequenceRecord) -> str:
+    """Return how the frames of a sequence were chosen, in a few words."""
+    frames = max(record.frames.values(), key=len)
+    steps = set(np.diff(frames).tolist())
+    if not record.rule_files:
+        return record.rule
+    return f"every {ordinal(steps.pop())} frame" if len(steps) == 1 else f"{record.settings['frame_selection']}()"
 
 
-def is_whole_image(file: Path) -> bool:
-    """Return whether a JPEG or PNG file exists and ends as one does."""
-    ending = IMAGE_ENDINGS[file.suffix]
-    try:
-        with file.open("rb") as image:
-            image.seek(-len(ending), os.SEEK_END)
-            return image.read() == ending
-    except OSError:  # absent, or too short to have it
-        return False
-
-
-def chooses_same_frames(sequence: Sequence, options: Options, record: SequenceRecord) -> bool:
-    """Return whether the rule, which users edit, would still choose the frames that annot.h5 has.
-
-    The frames are compared and not the text, because a rule may use whatever else its file holds, and because a
-    new comment is no reason to repeat days of work. If the poses were deleted, the text is compared. A rule that
-    chooses the same frames is recorded, so that its next run reads no poses.
-    """
-    try:
-        for camera, frames in record.frames.items():
-            poses = unpacked_file(options.root, sequence, POSES_3D_UNIVERSAL, camera)
-            if is_absent(poses):
-                return record.rule == options.rule.text
-            universal = read_poses(poses, coordinates=3)
-            if not np.array_equal(chosen_frames(options.rule, sequence.subject, universal), frames):
-                return False
-    except TaskError:  # reported when the sequence is processed
-        return False
-    file = sequence_folder(options.root, sequence) / SEQUENCE_RECORD
+def record_rule(sequence: Sequence, options: Options, record: SequenceRecord) -> None:
+    """Record that a rule chooses the frames that a sequence has, so that its next run reads no poses."""
+    rule, file = options.rule, sequence_folder(options.root, sequence) / SEQUENCE_RECORD
+    settings = record.settings | {"frame_selection": rule.label}
+    newer = replace(record, settings=settings, rule=rule.text, rule_files=rule.edited_files)
     lock = options.root / PROCESSED / SEQUENCE_LOCKS / f"{sequence}.lock"
-    # Not in a read-only folder, nor while another run has the sequence: then they are compared again.
+    # Not in a read-only folder, nor while a run has the sequence: then they are compared again.
     with contextlib.suppress(OSError, TaskError), locked(lock, before_waiting=_give_up):
         if read_record(SequenceRecord, file) == record:
-            write_atomically(file, replace(record, rule_files=options.rule.edited_files).as_json())
-    return True
+            write_atomically(file, newer.as_json())
 
 
 def _give_up() -> None:

@@ -6,15 +6,17 @@ and returns indices from 0.
 
 import inspect
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from h36m.dataset import POSES_2D, POSES_3D, POSES_3D_UNIVERSAL, Sequence, unpack_again, unpacked_file
 from h36m.done import digest_of
 from h36m.errors import TaskError
+from h36m.files.poses import read_poses
 
 # Frames compared at a time with the last kept one: about as many as there are between two kept ones.
 FRAMES_COMPARED_AT_ONCE = 32
@@ -46,22 +48,30 @@ class FrameRuleError(TaskError):
 # -- the rules ---------------------------------------------------------------------------------------------------------
 
 
-def rule_of_options(every: int | None, movement: float | None, edited: Callable) -> FrameRule:
-    """Return the rule of a run: `--every`, `--movement`, or else the function at the top of the script.
+def rule_of_options(every: Iterable[int], movement: float | None, edited: Callable) -> FrameRule:
+    """Return the rule of a run: each frame that `--every` or `--movement` keeps, or else the script's function.
 
     Args:
-        every: keep every N-th frame; None if not asked for.
+        every: keep every N-th frame, for each of these N; empty if not asked for.
         movement: keep a frame whenever a joint has moved by this many mm; None if not asked for.
-        edited: the script's function.
+        edited: the function at the top of the script.
     """
-    if every is not None:
-        text = f"one frame in {every}, from frame 0" if every > 1 else "every frame"
-        return FrameRule(partial(_choose_every, step=every), text)
+    steps = tuple(sorted(set(every)))
+    if 1 in steps:
+        return FrameRule(partial(_choose, steps=(1,)), "every frame")
+    if not steps and movement is None:
+        files = (Path(inspect.getfile(edited)), Path(__file__))
+        return FrameRule(edited, inspect.getsource(edited), digest_of(files))
+    texts = [f"every {ordinal(step)} frame" for step in steps]
     if movement is not None:
-        text = f"frame 0, then whenever a joint has moved by {movement:g} mm since the last frame kept"
-        return FrameRule(partial(_choose_moved, millimetres=movement), text)
-    files = (Path(inspect.getfile(edited)), Path(__file__))
-    return FrameRule(edited, inspect.getsource(edited), digest_of(files))
+        texts.append(f"frame 0, then whenever a joint has moved by {movement:g} mm since the last frame kept")
+    return FrameRule(partial(_choose, steps=steps, millimetres=movement), "; ".join(texts))
+
+
+def ordinal(number: int) -> str:
+    """Return a number as an ordinal: 2nd, 5th, 64th."""
+    ending = "th" if number // 10 % 10 == 1 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
 
 
 def every_frame(poses: np.ndarray, step: int = 1) -> np.ndarray:
@@ -94,12 +104,74 @@ def frames_with_movement(poses: np.ndarray, millimetres: float) -> np.ndarray:
     return np.array(chosen, dtype=np.int64)
 
 
-def _choose_every(subject: str, poses: np.ndarray, step: int) -> np.ndarray:
-    return every_frame(poses, step)
+def _choose(subject: str, poses: np.ndarray, steps: tuple[int, ...], millimetres: float | None = None) -> np.ndarray:
+    chosen = [every_frame(poses, step) for step in steps]
+    if millimetres is not None:
+        chosen.append(frames_with_movement(poses, millimetres))
+    return np.unique(np.concatenate(chosen))
 
 
-def _choose_moved(subject: str, poses: np.ndarray, millimetres: float) -> np.ndarray:
-    return frames_with_movement(poses, millimetres)
+# -- one choice for all views ------------------------------------------------------------------------------------------
+
+
+class ViewPoses(NamedTuple):
+    """The poses of a view, as many in each."""
+
+    pixels: np.ndarray  # (frames, 32, 2)
+    camera: np.ndarray  # (frames, 32, 3), mm, camera coordinates
+    universal: np.ndarray  # the same, universal skeleton
+
+
+class Choice(NamedTuple):
+    """The frames of a sequence, the same for all its views."""
+
+    camera: str  # whose poses chose them
+    frames: np.ndarray  # (N,), indices from 0
+
+
+def read_view_poses(root: Path, sequence: Sequence, camera: str) -> ViewPoses:
+    """Return the poses of a view.
+
+    Raises:
+        TaskError: one of its files cannot be used, or they have different numbers of poses.
+    """
+    kinds = {POSES_2D: 2, POSES_3D: 3, POSES_3D_UNIVERSAL: 3}
+    files = {kind: unpacked_file(root, sequence, kind, camera) for kind in kinds}
+    poses = {kind: read_poses(files[kind], coordinates=kinds[kind]) for kind in kinds}
+    counts = {kind: len(values) for kind, values in poses.items()}
+    if len(set(counts.values())) > 1:
+        found = ", ".join(f"{count} in {kind}" for kind, count in counts.items())
+        remedy = unpack_again(*files.values())
+        raise TaskError(f"expected as many poses in each of its files, found {found}; {remedy}")
+    return ViewPoses(*poses.values())
+
+
+def choose_for_sequence(
+    rule: FrameRule, root: Path, sequence: Sequence, cameras: tuple[str, ...], chosen_by: str = ""
+) -> tuple[Choice | None, dict[str, TaskError]]:
+    """Choose the frames of a sequence, once for all its views.
+
+    Rounding makes the poses of two cameras differ a little, and with them the frames that a movement chooses.
+
+    Args:
+        cameras: all of the dataset. The first with good poses chooses, whichever cameras are processed.
+        chosen_by: the camera that chose in an earlier run, which chooses again while its poses are there.
+
+    Returns:
+        the choice, None where no camera has good poses; what is wrong with the poses of cameras that were tried.
+
+    Raises:
+        FrameRuleError: the rule failed.
+    """
+    faults = {}
+    for camera in sorted(cameras, key=lambda camera: camera != chosen_by):
+        try:
+            universal = read_view_poses(root, sequence, camera).universal
+        except TaskError as fault:
+            faults[camera] = fault
+        else:
+            return Choice(camera, chosen_frames(rule, sequence.subject, universal)), faults
+    return None, faults
 
 
 # -- checks on an edited rule ------------------------------------------------------------------------------------------

@@ -32,8 +32,10 @@ from h36m.dataset import (
 )
 from h36m.errors import UsageError
 from h36m.metadata import load_metadata
+from h36m.process import plan
+from h36m.process.record import Options, Outcome
 from h36m.process.report import Pace, do_work
-from h36m.process.resume import Options, Outcome
+from h36m.process.resume import Decision, Work
 from h36m.process.selection import rule_of_options
 from h36m.sequences import chosen_sequences, share_of
 
@@ -130,7 +132,7 @@ def test_wrong_command_line_exits_2_in_one_line(script, options, capsys):
 @pytest.mark.parametrize(
     "options",
     [
-        *("--every 0", "--every 2 --all-frames", "--movement nan", "--movement 40 --every 64", "--slice 4/3"),
+        *("--every 0", "--every 5 x", "--every", "--movement nan", "--slice 4/3"),
         *("--actions", "--cameras", "--scheduler", "--describe"),
     ],
 )
@@ -150,10 +152,18 @@ def assert_wrong(script, options, capsys) -> str:
 
 @pytest.mark.parametrize(
     ("options", "every", "movement"),
-    [([], None, None), (["--every", "64"], 64, None), (["--all-frames"], 1, None), (["--movement", "2.5"], None, 2.5)],
+    [
+        ("", [], None),
+        ("--every 64", [64], None),
+        ("--every 64 5 --every 7", [64, 5, 7], None),
+        ("--all-frames", [1], None),
+        ("--all-frames --every 5", [1, 5], None),
+        ("--movement 2.5", [], 2.5),
+        ("--every 5 64 --movement 40", [5, 64], 40),
+    ],
 )
 def test_options_that_choose_frames(options, every, movement):
-    arguments = process_all.build_parser().parse_args(options)
+    arguments = process_all.build_parser().parse_args(options.split())
     assert (arguments.every, arguments.movement) == (every, movement)
 
 
@@ -231,11 +241,13 @@ def options_of(root, *options):
 
 def test_options_of_a_run_are_those_of_its_command_line(tmp_path):
     options = options_of(tmp_path)
-    assert options == Options(tmp_path.resolve(), METADATA.camera_ids, options.rule, False, True, False)
+    assert options == Options(
+        tmp_path.resolve(), METADATA.camera_ids, options.rule, False, True, True, False, False, METADATA.camera_ids
+    )
     assert options.rule.label == "select_frame_indices_to_include"
-    options = options_of(tmp_path, "--correct-s9", "--no-segments", "--preview", "--every", "5")
-    assert (options.correct_s9, options.segments, options.preview) == (True, False, True)
-    assert options.rule.text == rule_of_options(5, None, process_all.select_frame_indices_to_include).text
+    options = options_of(tmp_path, "--correct-s9", "--no-segments", "--preview", "--every", "5", "--replace")
+    assert (options.correct_s9, options.segments, options.preview, options.replace) == (True, False, True, True)
+    assert options.rule.text == rule_of_options([5], None, process_all.select_frame_indices_to_include).text
 
 
 def test_cameras_are_used_in_the_order_of_the_metadata(tmp_path):
@@ -260,16 +272,16 @@ def put_files(root, *sequences, kinds=REQUIRED_KINDS):
         for kind in kinds:
             file = unpacked_file(root, sequence, kind, METADATA.camera_ids[0])
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(bytes(3 * process_all.BYTES_OF_POSE))
+            file.write_bytes(bytes(3 * plan.BYTES_OF_POSE))
 
 
 def test_plan_takes_sequences_with_files_and_names_those_without(tmp_path):
     with_files, without, elsewhere = (SEQUENCES[number] for number in (0, 1, 30))
     put_files(tmp_path, with_files)
-    plan = process_all.plan_run([with_files, without, elsewhere, SEQUENCES[31]], options_of(tmp_path))
-    assert (plan.to_do, plan.done) == ({with_files: 3}, 0)
-    assert len(plan.problems) == 2, "one for the sequence, one for the subject"
-    assert plan.problems[0].startswith("S5: ") and str(without) in plan.problems[1]
+    found = plan.plan_run([with_files, without, elsewhere, SEQUENCES[31]], options_of(tmp_path))
+    assert (found.lengths, found.sequences[Work.MAKE], found.done) == ({with_files: 3}, [with_files], 0)
+    assert len(found.problems) == 2, "one for the sequence, one for the subject"
+    assert found.problems[0].startswith("S5: ") and str(without) in found.problems[1]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -282,20 +294,21 @@ def test_plan_names_folders_without_their_files(tmp_path, kind, is_deeper):
     if is_deeper:
         (file.parent / "S1" / "x").mkdir(parents=True)
         (file.parent / "S1" / "x" / file.name).touch()
-    plan = process_all.plan_run(SEQUENCES[:1], options_of(tmp_path))
-    assert plan.problems == [
+    found = plan.plan_run(SEQUENCES[:1], options_of(tmp_path))
+    assert found.problems == [
         f"{file.parent}: its {file.suffix} files are not at the top of this folder; run extract_all.py"
     ]
-    assert list(plan.to_do) == ([] if kind in REQUIRED_KINDS else SEQUENCES[:1])
+    assert list(found.lengths) == ([] if kind in REQUIRED_KINDS else SEQUENCES[:1])
     if kind in (BOXES, PART_LABELS):
-        assert process_all.plan_run(SEQUENCES[:1], options_of(tmp_path, "--no-segments")).problems == []
+        assert plan.plan_run(SEQUENCES[:1], options_of(tmp_path, "--no-segments")).problems == []
 
 
 def test_plan_with_all_sequences_done_does_not_look_into_folders(tmp_path, monkeypatch):
     """Unpacked files may be deleted when their sequences are done."""
     unpacked_folder(tmp_path, Archive(VIDEOS, "S1")).mkdir(parents=True)
-    monkeypatch.setattr(process_all, "done_before", lambda sequence, options: Outcome(0, 0, [], []))
-    assert process_all.plan_run(SEQUENCES[:2], options_of(tmp_path)) == ({}, 2, [])
+    monkeypatch.setattr(plan, "decide", lambda sequence, options: Decision(Work.NOTHING, options))
+    found = plan.plan_run(SEQUENCES[:2], options_of(tmp_path))
+    assert (found.lengths, found.done, found.problems) == ({}, 2, [])
 
 
 def test_what_sequences_come_without_is_said_once_for_each_subject(tmp_path):

@@ -16,6 +16,7 @@ from h36m.process.selection import (
     digest_of,
     every_frame,
     frames_with_movement,
+    ordinal,
     rule_of_options,
 )
 
@@ -101,16 +102,32 @@ def edited(tmp_path):
 
 def test_rules_of_options_choose_and_say_what_they_choose(edited):
     poses = poses_of_places(np.arange(10) * 15.0)
-    rules = [rule_of_options(*options, edited("[1]")) for options in ((3, None), (1, None), (None, 40.0), (None, 2.5))]
+    options = {
+        "every 4th frame": ([4], None),
+        "every frame": ([5, 1], 40.0),
+        "by 40 mm": ([], 40.0),
+        "by 2.5 mm": ([], 2.5),
+        "every 4th frame; every 22nd frame": ([22, 4, 22], None),
+        "every 4th frame; frame 0, then whenever": ([4], 40.0),
+    }
+    rules = [rule_of_options(*option, edited("[1]")) for option in options.values()]
     chosen = [chosen_frames(pickle.loads(pickle.dumps(rule)), "S1", poses).tolist() for rule in rules]
-    assert chosen == [[0, 3, 6, 9], list(range(10)), [0, 3, 6, 9], list(range(10))]
-    for rule, words in zip(rules, ("one frame in 3", "every frame", "by 40 mm", "by 2.5 mm"), strict=True):
+    every = list(range(10))
+    assert chosen == [[0, 4, 8], every, [0, 3, 6, 9], every, [0, 4, 8], [0, 3, 4, 6, 8, 9]]
+    for rule, words in zip(rules, options, strict=True):
         assert words in rule.text and rule.label == rule.text and rule.edited_files == ""
-    assert len({rule.text for rule in rules}) == 4
+    assert len({rule.text for rule in rules}) == len(rules)
+
+
+@pytest.mark.parametrize(
+    "number", ["1st", "2nd", "3rd", "4th", "10th", "11th", "12th", "13th", "21st", "64th", "112th"]
+)
+def test_ordinals(number):
+    assert ordinal(int(number[:-2])) == number
 
 
 def test_edited_rule_is_known_by_its_name_and_its_files(edited):
-    first, same, other = (rule_of_options(None, None, edited(chosen)) for chosen in ("[1]", "[1]", "[2]"))
+    first, same, other = (rule_of_options([], None, edited(chosen)) for chosen in ("[1]", "[1]", "[2]"))
     assert first.label == same.label == other.label == "choose"
     assert "return [1]" in first.text and first.text == same.text != other.text
     assert first.edited_files == same.edited_files != other.edited_files
@@ -140,7 +157,7 @@ def test_digest_changes_with_either_file_and_not_with_their_time(tmp_path):
     ],
 )
 def test_frames_of_an_edited_rule_are_sorted_and_each_once(edited, chosen, expected):
-    found = chosen_frames(rule_of_options(None, None, edited(chosen)), "S1", poses_of_places(range(5)))
+    found = chosen_frames(rule_of_options([], None, edited(chosen)), "S1", poses_of_places(range(5)))
     assert found.tolist() == expected and found.dtype == np.int64
 
 
@@ -161,7 +178,7 @@ def test_frames_of_an_edited_rule_are_sorted_and_each_once(edited, chosen, expec
 )
 def test_wrong_result_of_an_edited_rule_is_an_error_in_one_line(edited, chosen, words):
     with pytest.raises(FrameRuleError, match=words) as raised:
-        chosen_frames(rule_of_options(None, None, edited(chosen)), "S1", poses_of_places(range(5)))
+        chosen_frames(rule_of_options([], None, edited(chosen)), "S1", poses_of_places(range(5)))
     assert "\n" not in str(raised.value) and str(raised.value).startswith("choose()")
 
 

@@ -1,27 +1,16 @@
-"""h36m/process/sequence.py, s9.py and annotations.py function by function, on small synthetic views."""
+"""h36m/process/views.py, s9.py and annotations.py function by function, on small synthetic views."""
 
-import contextlib
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.steps import happen_in_order, watch_steps
 
 from h36m.cameras import Camera, project, rotation_matrix
-from h36m.dataset import (
-    ANNOTATIONS_FILE,
-    IMAGES,
-    PART_LABEL_IMAGES,
-    PREVIEW_FILE,
-    SEQUENCE_RECORD,
-    UNFINISHED_SEQUENCE,
-    Sequence,
-)
+from h36m.dataset import Sequence
 from h36m.files.segments import NO_BOX
 from h36m.metadata import load_metadata
 from h36m.process import annotations
-from h36m.process.sequence import View, compare_views, corrected_view, datasets_of, put_in_place
+from h36m.process.views import View, compare_views, corrected_view, datasets_of
 from h36m.s9 import SHIFT_MM, correct_boxes, correct_camera_poses, correct_world_poses, is_shifted
 
 SEQUENCE = Sequence("S11", 14, 2, "Walking-2", "Walking 1")
@@ -57,6 +46,9 @@ def make_view(camera_id: str, frames: list[int], boxes=None, seed: int = 0) -> V
         boxes=boxes,
         size=SIZE,
         pose_count=100,
+        problems=[],
+        notices=[],
+        counts=[],
     )
 
 
@@ -211,95 +203,6 @@ def test_corrected_view_has_its_poses_projected_again(camera):
 def test_corrected_view_without_boxes_has_none(camera):
     view = make_view("54138969", [0])._replace(pose_3d=poses_at(camera, WORLD_POINT))
     assert corrected_view(view, camera).boxes is None
-
-
-# -- put_in_place ------------------------------------------------------------------------------------------------------
-
-
-ALL = (ANNOTATIONS_FILE, IMAGES, PART_LABEL_IMAGES, PREVIEW_FILE, SEQUENCE_RECORD)
-
-
-def put(folder, names, text):
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        if "." in name:
-            (folder / name).write_text(text)
-        else:
-            (folder / name).mkdir()
-            (folder / name / text).touch()
-
-
-def texts_in(folder):
-    """Return what `put` wrote into a folder."""
-    return {
-        path.name: path.read_text() if path.is_file() else [file.name for file in path.iterdir()]
-        for path in folder.iterdir()
-        if path.name != UNFINISHED_SEQUENCE
-    }
-
-
-@pytest.mark.parametrize("old", [(), ALL, (ANNOTATIONS_FILE, IMAGES)])
-@pytest.mark.parametrize("new", [ALL, (ANNOTATIONS_FILE, IMAGES)])
-def test_new_files_take_the_place_of_all_old_ones(tmp_path, old, new):
-    folder = tmp_path / "Walking-1"
-    put(folder, old, "old")
-    put(folder / UNFINISHED_SEQUENCE, new, "new")
-    put_in_place(folder / UNFINISHED_SEQUENCE, folder)
-    assert texts_in(folder) == {name: "new" if "." in name else ["new"] for name in new}
-
-
-@pytest.mark.parametrize("renames", range(11))
-def test_annotations_are_never_seen_without_their_images(tmp_path, monkeypatch, renames):
-    """Stop before any of the renames, as a kill would: an annot.h5 that exists has all its images beside it."""
-    folder = tmp_path / "Walking-1"
-    put(folder, ALL, "old")
-    put(folder / UNFINISHED_SEQUENCE, ALL, "new")
-    rename, done = Path.rename, []
-
-    def rename_or_stop(path, target):
-        if len(done) == renames:
-            raise KeyboardInterrupt
-        done.append(path)
-        return rename(path, target)
-
-    monkeypatch.setattr(Path, "rename", rename_or_stop)
-    with pytest.raises(KeyboardInterrupt) if renames < 10 else contextlib.nullcontext():
-        put_in_place(folder / UNFINISHED_SEQUENCE, folder)
-    texts = texts_in(folder)
-    if ANNOTATIONS_FILE in texts:
-        assert texts.keys() == set(ALL) and len({"".join(text) for text in texts.values()}) == 1
-    else:
-        assert 0 < renames < 10
-
-
-@pytest.mark.parametrize("old", [(), ALL])
-def test_images_are_on_the_disk_before_their_annotations(tmp_path, monkeypatch, old):
-    folder = tmp_path / "processed" / "S1" / "Walking-1"
-    new = folder / UNFINISHED_SEQUENCE
-    put(folder, old, "old")
-    put(new, ALL, "new")
-    paths = {"image": new / IMAGES / "new", "images": new / IMAGES, "annotations": new / ANNOTATIONS_FILE}
-    paths |= {"folder": folder, "subject": folder.parent, "root": tmp_path}
-    number = {name: path.stat().st_ino for name, path in paths.items()}
-    old_annotations = (folder / ANNOTATIONS_FILE).stat().st_ino if old else None
-    steps = watch_steps(monkeypatch)
-    put_in_place(new, folder)
-    assert happen_in_order(
-        steps,
-        ("sync", number["image"]),
-        ("sync", number["images"]),
-        ("rename", number["images"]),
-        ("sync", number["folder"]),
-        ("sync", number["subject"]),
-        ("sync", number["root"]),
-        ("rename", number["annotations"]),
-        ("sync", number["folder"]),
-    )
-    assert happen_in_order(steps, ("sync", number["annotations"]), ("rename", number["annotations"]))
-    if old:
-        assert happen_in_order(
-            steps, ("rename", old_annotations), ("sync", number["folder"]), ("rename", number["images"])
-        ), "the old annot.h5 is gone before the images change"
 
 
 # -- annot.h5 ----------------------------------------------------------------------------------------------------------
