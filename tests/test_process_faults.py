@@ -209,7 +209,7 @@ def test_video_that_does_not_fit_its_poses_or_camera_is_named(root):
     assert f"S1 Walking-1 {CAMERAS[0]}: {short}: expected at least {POSES} frames, found {POSES - 1}" in too_short
     assert f"S1 Walking-1 {CAMERAS[1]}: {small}: expected frames of 320 x 242 pixels" in too_small
     assert "found 320 x 240" in too_small
-    too_long, with_gap = [line for line in ended.stdout.splitlines() if ".mp4 has" in line]
+    with_gap, too_long = [line for line in ended.stdout.splitlines() if ".mp4 has" in line]
     assert too_long == f"S1 Walking-1: {long.name} has {POSES + 11} frames for {POSES} poses"
     assert f"S1 Walking-1 {CAMERAS[3]}: {uneven.name} has a gap in its time stamps before frame 20" in with_gap
     assert {image.parent.name for image in root.rglob("*.jpg")} == set(CAMERAS[2:])
