@@ -11,6 +11,7 @@ from h36m.dataset import (
     ANNOTATIONS_FILE,
     IMAGES,
     KIND_FACTS,
+    KINDS,
     PART_LABEL_IMAGES,
     POSES_2D,
     PREVIEW_FILE,
