@@ -17,7 +17,6 @@ unpacked: it does only what is missing.
 import h36m  # noqa: F401, I001  (first, see there)
 
 import argparse
-import shutil
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -45,7 +44,7 @@ from h36m.metadata import Metadata, load_metadata
 from h36m.parallel.cores import available_cores
 from h36m.parallel.workers import run_for_dask_worker, run_in_processes
 from h36m.process.annotations import describe
-from h36m.process.plan import Plan, plan_run
+from h36m.process.plan import Plan, images_of, plan_lines, plan_run, sequence_lines
 from h36m.process.record import Options, Outcome, is_wanted
 from h36m.process.report import Start, do_work, next_step
 from h36m.s9 import is_shifted
@@ -74,9 +73,6 @@ def select_frame_indices_to_include(subject: str, pose_3d_universal: np.ndarray)
     return frames_with_movement(pose_3d_universal, millimetres=40)
 
 
-# To tell whether the disk may become full: of an image; the default rule keeps some 158,000 of 390,000 training frames.
-BYTES_OF_IMAGE, TYPICAL_EVERY = 170_000, 2.5
-
 # Imported once for all workers, because each takes a while.
 MODULES_OF_WORKERS = ("h36m.files.cdf", "h36m.process.sequence", "PIL.Image")
 
@@ -90,18 +86,21 @@ def main(arguments: argparse.Namespace) -> list[str]:
     sequences = chosen_sequences(metadata, arguments.subjects, arguments.actions)
     if run_for_dask_worker(partial(process, options=options, metadata=metadata), sequences[0], arguments.debug):
         return []
-    plan = plan_run(share_of(sequences, arguments.slice), options)
-    if not plan.lengths:
+    plan = plan_run(share_of(sequences, arguments.slice), options, arguments.dry_run)
+    if not plan.lengths and not arguments.dry_run:
         if plan.done or not plan.problems:
             done = f"{count_of(plan.done, 'sequence')} {is_or_are(plan.done)}"
             say(f"nothing to do: {done} already processed in {options.root / PROCESSED}")
             say(next_step(arguments))
         return plan.problems
-    needed = int(sum(plan.lengths.values()) / min(arguments.every, default=TYPICAL_EVERY)) * BYTES_OF_IMAGE
-    free = shutil.disk_usage(options.root / PROCESSED if (options.root / PROCESSED).exists() else options.root).free
-    if options.images and needed > free:
-        say(f"the images may need about {needed:,} bytes, but {free:,} are free; see --every")
-    start = prepare_work(plan, options, metadata, arguments.jobs, arguments.scheduler, arguments.debug, say)
+    jobs = arguments.jobs if arguments.scheduler else min(arguments.jobs or available_cores(), len(plan.lengths))
+    for line in plan_lines(plan, options, images_of(plan, arguments.every, arguments.movement), jobs):
+        say(line)
+    if arguments.dry_run:
+        for line in sequence_lines(plan):
+            say(line)
+        return plan.problems
+    start = prepare_work(plan, options, metadata, jobs, arguments.scheduler, arguments.debug, say)
     found = do_work(start, plan.lengths, options.root, arguments)
     if options.preview:
         say(f"previews: {options.root / PROCESSED}/*/*/{PREVIEW_FILE}")
@@ -145,7 +144,7 @@ def prepare_work(
     """Announce the work; return the function that does it here or on a cluster.
 
     Args:
-        jobs: sequences at a time; None for as many as there are cores, or threads of Dask's workers.
+        jobs: sequences at a time; None for as many as Dask's workers have threads.
         scheduler: of a Dask cluster; None to work on this machine.
         debug: let the sequences print what they log.
 
@@ -156,11 +155,8 @@ def prepare_work(
         from h36m.parallel import cluster  # and with it Dask, which only this needs
 
         client = cluster.connect(scheduler, options.root, MODULES_OF_WORKERS)
-        threads = sum(client.nthreads().values())
-        if not threads:
+        if not client.nthreads():
             say("no Dask worker has connected yet; waiting for one")
-    at_a_time = min(jobs or (threads if scheduler else available_cores()) or 1, len(plan.lengths))
-    say(f"{count_of(len(plan.lengths), 'sequence')} to process, {at_a_time} at a time; {plan.done} already processed")
     announce(plan.lengths, options, metadata, say)
     say_if_without_locks(options.root / PROCESSED / SEQUENCE_LOCKS, say)
     # A long sequence that starts last keeps one core busy after all others have finished.
@@ -170,7 +166,7 @@ def prepare_work(
         tasks = {each: [*root, "--subjects", each.subject, "--actions", each.name] for each in longest_first}
         return lambda count: cluster.run_on_cluster(client, tasks, jobs)  # sequences in work are not counted
     work = partial(process, options=options, metadata=metadata)
-    return lambda count: run_in_processes(work, longest_first, at_a_time, MODULES_OF_WORKERS, debug, count)
+    return lambda count: run_in_processes(work, longest_first, jobs or 1, MODULES_OF_WORKERS, debug, count)
 
 
 def process(sequence: Sequence, options: Options, metadata: Metadata, count: Count = lambda frames: None) -> Outcome:

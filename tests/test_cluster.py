@@ -130,7 +130,7 @@ def test_two_workers_write_what_one_machine_writes(cluster, demo_run, root):
     output, errors = run.communicate()
     assert (run.returncode, errors_in(errors)) == (0, [])
     said = output.splitlines()
-    assert said[0] == "4 sequences to process, 2 at a time; 0 already processed"
+    assert said[0] == "plan: 4 sequences: 4 to process"
     of_demo = demo_run.joinpath("output.txt").read_text().replace(str(demo_run / "data"), str(root)).splitlines()
     assert said[-2:] == of_demo[-4:-2], "frames and views, and the next command"
     assert contents(root / "processed") == contents(demo_run / "data" / "processed")
@@ -307,6 +307,7 @@ def test_a_scheduler_that_is_lost_ends_the_run_in_one_line(own_cluster, root):
 def test_a_run_without_a_worker_waits_for_one(tmp_path, root):
     with cluster_of(tmp_path / "a cluster", 0) as cluster:
         run = start_run(root, cluster.address, "--actions", "Walking-1", *FAST)
+        assert run.stdout.readline().startswith("plan: ") and run.stdout.readline().startswith("      about ")
         assert run.stdout.readline() == "no Dask worker has connected yet; waiting for one\n"
         cluster.start_worker("--no-nanny")
         _, errors = run.communicate(timeout=PATIENCE_SECONDS)
@@ -323,7 +324,7 @@ def test_jobs_limits_how_many_tasks_run_at_a_time(cluster, root):
         time.sleep(0.01)
     assert run.returncode == 0
     assert most == 1
-    assert run.stdout.readline() == "4 sequences to process, 1 at a time; 0 already processed\n"
+    assert run.stdout.readlines()[1].endswith("; 1 at a time\n")
 
 
 @pytest.mark.slow

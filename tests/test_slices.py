@@ -23,7 +23,7 @@ def run_at_once(root, shares: list[list[str]]) -> list[str]:
 
 def written(said: str) -> tuple[int, int]:
     """Return how many frames and views a run reports as written."""
-    frames, views = re.search(r"^(\d+) frames of (\d+) views written to ", said, re.MULTILINE).groups()
+    frames, views = re.search(r"^(\d+) frames of (\d+) views, ", said, re.MULTILINE).groups()
     return int(frames), int(views)
 
 

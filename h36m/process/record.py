@@ -59,6 +59,7 @@ class Outcome(NamedTuple):
     frames: int  # written by this run, of all views
     problems: list[str]  # what failed
     notices: list[str]  # what the user should know
+    image_bytes: int = 0  # of these frames, with their part labels
     is_disk_full: bool = False  # so that no other sequence can be written either
 
 
@@ -66,7 +67,7 @@ def failed(sequence: Sequence, folder: Path, error: TaskError | OSError) -> Outc
     """Return the outcome of a sequence that could not be locked, or written to its folder."""
     reason = reason_of(error, folder) if isinstance(error, OSError) else ""
     problem = f"{sequence} could not be written to {folder}: {reason}" if reason else f"{sequence}: {error}"
-    return Outcome(0, 0, [problem], [], is_disk_full(error if reason else error.__cause__))
+    return Outcome(0, 0, [problem], [], is_disk_full=is_disk_full(error if reason else error.__cause__))
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,8 @@ def record_sequence(
     frames: dict[str, list[int]],
     chosen_by: str,
     problems: list[str],
-) -> None:
-    """Write the record of a sequence into a folder that has its images and annot.h5; see SequenceRecord."""
+) -> SequenceRecord:
+    """Write the record of a sequence into a folder that has its images and annot.h5; return it."""
     images, labels = image_sizes(folder, IMAGES), image_sizes(folder, PART_LABEL_IMAGES)
     record = SequenceRecord(
         settings=settings_of(sequence, options),
@@ -146,6 +147,7 @@ def record_sequence(
         chosen_by=chosen_by,
     )
     (folder / SEQUENCE_RECORD).write_text(record.as_json(), encoding="utf-8")
+    return record
 
 
 def has_all_images(folder: Path, record: SequenceRecord) -> bool:

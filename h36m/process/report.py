@@ -10,7 +10,7 @@ from h36m.cli import next_command
 from h36m.dataset import PROCESSED, Sequence
 from h36m.errors import TaskError
 from h36m.process.record import Outcome
-from h36m.progress import Progress, count_of, speaker, time_text
+from h36m.progress import Progress, count_of, size_text, speaker, time_text
 
 # Does the work, and yields for each sequence its outcome, or a failure and its traceback. It calls what it is given
 # with a sequence and a number of its frames that were done.
@@ -69,7 +69,7 @@ def do_work(start: Start, frames: dict[Sequence, int], root: Path, arguments: ar
     say, started = speaker(arguments.quiet), time.monotonic()
     problems: list[str] = []
     pace = Pace(frames)
-    processed, failed, views, images = 0, 0, 0, 0
+    processed, failed, views, images, image_bytes = 0, 0, 0, 0, 0
 
     def words() -> str:
         return f"{processed + failed} of {count_of(len(frames), 'sequence')}, {count_of(images, 'image')}"
@@ -90,6 +90,7 @@ def do_work(start: Start, frames: dict[Sequence, int], root: Path, arguments: ar
                     failed += 1
                     pace.counted_at.pop(sequence, None)  # what it left out took no time
                 views, images = views + outcome.views, images + outcome.frames
+                image_bytes += outcome.image_bytes
                 progress.say_words(words())
                 count(sequence, pace.left[sequence])
                 if trace and arguments.debug:
@@ -104,7 +105,7 @@ def do_work(start: Start, frames: dict[Sequence, int], root: Path, arguments: ar
     failures = f"; {failed} failed" if failed else ""
     seconds = time_text(time.monotonic() - started)
     say(f"{processed} of {count_of(len(frames), 'sequence')} processed in {seconds}{failures}")
-    say(f"{count_of(images, 'frame')} of {count_of(views, 'view')} written to {root / PROCESSED}")
+    say(f"{count_of(images, 'frame')} of {count_of(views, 'view')}, {size_text(image_bytes)}, in {root / PROCESSED}")
     if processed:
         say(next_step(arguments))
     return problems

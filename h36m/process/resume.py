@@ -85,6 +85,7 @@ class Decision(NamedTuple):
     refusal: Refusal | None = None
     is_changed: bool = False  # it was made from other versions of the unpacked files, so its frames may change
     chosen_by: str = ""  # the camera whose poses chose its frames
+    same_choice: SequenceRecord | None = None  # of another rule, which has chosen the same frames; see `record_rule`
 
 
 def lines_of(refusals: Iterable[Refusal]) -> list[str]:
@@ -175,11 +176,10 @@ def _decide(sequence: Sequence, options: Options, folder: Path) -> Decision:
         if gone:
             return refuse(GONE, min(gone))
         return Decision(Work.EXTEND, wanted, is_changed=is_changed, chosen_by=record.chosen_by)
-    if chosen is not None:
-        record_rule(sequence, options, record)
     is_drawn = not options.preview or is_whole_image(folder / PREVIEW_FILE)
     problems = [line for line in record.problems if _concerns(line, sequence, options)]
-    return Decision(Work.NOTHING if is_drawn else Work.DRAW, options, problems)
+    same = record if chosen is not None else None
+    return Decision(Work.NOTHING if is_drawn else Work.DRAW, options, problems, same_choice=same)
 
 
 def _with_earlier(options: Options, record: SequenceRecord, folder: Path) -> Options:

@@ -159,10 +159,10 @@ def make_sequence(
         },
     )
     frames = {view.camera: view.frames.tolist() for view in views}
-    record_sequence(folder, sequence, options, inputs, frames, choice.camera, problems)
+    record = record_sequence(folder, sequence, options, inputs, frames, choice.camera, problems)
     if options.preview:
         write_preview(folder)
-    return Outcome(len(views), sum(len(view.frames) for view in views), problems, notices)
+    return Outcome(len(views), sum(len(view.frames) for view in views), problems, notices, record.image_bytes)
 
 
 def unpacked_kinds(sequence: Sequence, options: Options) -> tuple[set[str], list[str]]:

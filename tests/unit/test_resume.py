@@ -27,6 +27,7 @@ from h36m.files.poses import read_poses
 from h36m.locks import locked
 from h36m.process import record, selection
 from h36m.process.place import own_files
+from h36m.process.plan import plan_run
 from h36m.process.record import IMAGE_ENDINGS, Options, input_files, record_sequence, settings_of
 from h36m.process.resume import Decision, Work, decide, lines_of
 from h36m.process.selection import FrameRule, rule_of_options
@@ -423,8 +424,10 @@ def test_rule_with_the_same_frames_reads_poses_once(process, options, reads):
     (options.root / "processed" / SEQUENCE_LOCKS).mkdir()
     for rule in (EDITED._replace(edited_files="another digest"), rule_of_options([3], None, every_third)):
         other = options._replace(rule=rule)
-        assert is_done(other) and len(reads) == 3
-        assert is_done(other) and len(reads) == 3
+        for is_dry, read in ((True, 3), (False, 6), (False, 6)):
+            plan_run([SEQUENCE], other, is_dry)
+            assert len(reads) == read, "only a dry run records nothing"
+        assert is_done(other)
         reads.clear()
 
 
@@ -434,7 +437,7 @@ def test_rule_is_not_recorded_while_another_run_has_the_sequence(process, option
     locks = options.root / "processed" / SEQUENCE_LOCKS
     locks.mkdir()
     with locked(locks / f"{SEQUENCE}.lock"):
-        assert is_done(edited) and is_done(edited) and len(reads) == 2 * 3
+        assert plan_run([SEQUENCE], edited).done and is_done(edited) and len(reads) == 2 * 3
 
 
 def test_record_of_another_run_is_not_replaced(process, options, monkeypatch):
@@ -447,7 +450,7 @@ def test_record_of_another_run_is_not_replaced(process, options, monkeypatch):
 
     (options.root / "processed" / SEQUENCE_LOCKS).mkdir()
     monkeypatch.setattr(selection, "read_poses", read)
-    assert is_done(options._replace(rule=EDITED._replace(edited_files="another digest")))
+    assert plan_run([SEQUENCE], options._replace(rule=EDITED._replace(edited_files="another digest"))).done
     assert "the rule of another run" in record.read_text() and "another digest" not in record.read_text()
 
 
@@ -459,7 +462,7 @@ def test_rule_compared_by_its_text_is_not_recorded(process, options, monkeypatch
     poses = [unpacked_file(options.root, SEQUENCE, "Poses_D3_Positions_mono_universal", each) for each in CAMERAS]
     for file in poses:
         file.rename(file.with_suffix(".away"))
-    assert is_done(edited)
+    assert plan_run([SEQUENCE], edited).done
     for file in poses:
         file.with_suffix(".away").rename(file)
     assert work(edited) == Work.REFUSE
