@@ -32,7 +32,6 @@ from h36m.process import sequence
 from h36m.process.annotations import read_attributes, read_frames
 from h36m.process.record import Outcome, image_names
 from h36m.process.selection import FrameRule, chosen_frames, rule_of_options
-from h36m.process.sequence import process_sequence
 from h36m.sequences import chosen_sequences
 
 METADATA = load_metadata()
@@ -56,7 +55,7 @@ def run(root, *options, rule=None, metadata=METADATA):
     """Process the sequence in this process; return the outcome."""
     arguments = process_all.build_parser().parse_args(["--root", str(root), *options])
     options = process_all.read_options(arguments, METADATA)
-    return process_sequence(SEQUENCE, options._replace(rule=rule) if rule else options, metadata)
+    return process_all.process(SEQUENCE, options._replace(rule=rule) if rule else options, metadata)
 
 
 def frames_in(root) -> dict[str, list[int]]:
