@@ -53,7 +53,7 @@ def with_full_range(frame: av.VideoFrame) -> av.VideoFrame:
     full = av.VideoFrame(frame.width, frame.height, "yuvj420p")
     tables = (FULL_RANGE_LUMA, FULL_RANGE_CHROMA, FULL_RANGE_CHROMA)
     for source, target, table in zip(frame.planes, full.planes, tables, strict=True):
-        pairs = (target.width + 1) // 2  # of an odd width, the last one's second pixel is padding
+        pairs = min(source.line_size, target.line_size) // 2  # with padding: whole rows of the target need no copy
         rows, full_rows = (
             np.frombuffer(memoryview(plane), np.uint16).reshape(-1, plane.line_size // 2)[:, :pairs]
             for plane in (source, target)
