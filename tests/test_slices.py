@@ -23,7 +23,7 @@ def run_at_once(root, shares: list[list[str]]) -> list[str]:
 
 def written(said: str) -> tuple[int, int]:
     """Return how many frames and views a run reports as written."""
-    frames, views = re.search(r"^(\d+) frames of (\d+) views, ", said, re.MULTILINE).groups()
+    frames, views = re.search(r"^(\d+) frames of (\d+) views written ", said, re.MULTILINE).groups()
     return int(frames), int(views)
 
 
@@ -32,7 +32,7 @@ def test_slices_at_once_make_what_one_run_makes(demo_run, root):
     """No sequence is processed twice."""
     said = run_at_once(root, [["--slice", f"{which}/3"] for which in (1, 2, 3)])
     assert contents(root / "processed") == contents(demo_run / "data" / "processed")
-    counts = [int(re.search(r"^(\d+) sequences? to process", output, re.MULTILINE)[1]) for output in said]
+    counts = [int(re.search(r"^plan: (\d+) sequences?: ", output, re.MULTILINE)[1]) for output in said]
     assert sorted(counts) == [1, 1, 2], "expected 4 sequences in even shares"
     # Each run counts what it has written itself.
     whole = written((demo_run / "output.txt").read_text())
@@ -42,7 +42,7 @@ def test_slices_at_once_make_what_one_run_makes(demo_run, root):
 @pytest.mark.slow
 def test_the_same_share_run_twice_at_once_is_made_once(demo_run, root):
     said = run_at_once(root, [[], []])
-    assert all("sequences to process" in output for output in said), "expected the runs to overlap"
+    assert all("4 to process" in output for output in said), "expected the runs to overlap"
     assert contents(root / "processed") == contents(demo_run / "data" / "processed")
     whole = written((demo_run / "output.txt").read_text())
     assert tuple(map(sum, zip(*map(written, said), strict=True))) == whole

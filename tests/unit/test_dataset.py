@@ -1,5 +1,6 @@
 """h36m/dataset.py: the names of folders and files, and what is known about the kinds of archive."""
 
+import csv
 import subprocess
 import sys
 
@@ -7,9 +8,12 @@ import pytest
 from helpers.scripts import PROJECT
 
 from h36m.dataset import (
+    FRAMES_WITHOUT_POSE,
     KIND_FACTS,
     KINDS,
     POSES_3D_WORLD,
+    POSES_OF_LONGER_VIDEOS,
+    SUBJECTS_WITH_GROUND_TRUTH,
     VIDEOS,
     Archive,
     Sequence,
@@ -81,3 +85,16 @@ def test_each_kind_is_downloaded_by_one_script():
     assert [len(kinds) for kinds in by_script] == [5, 2]
     assert sorted(sum(by_script, ())) == sorted(KINDS)
     assert kinds_of_script("extract_all.py") == ()
+
+
+def test_sequences_with_fewer_poses_than_frames_are_those_of_the_counts():
+    with (PROJECT / "benchmarks" / "frame_counts.tsv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file, delimiter="\t") if row["subject"] in SUBJECTS_WITH_GROUND_TRUTH]
+    names = {sequence[:3]: sequence.name for row in rows for sequence in load_metadata().sequences_of(row["subject"])}
+    expected = {}
+    for row in rows:
+        poses, frames = int(row["poses"]), max(int(value) for camera, value in row.items() if camera.isdecimal())
+        if frames > poses + FRAMES_WITHOUT_POSE:
+            name = names[row["subject"], int(row["action"]), int(row["subaction"])]
+            expected[row["subject"], name] = poses
+    assert expected == POSES_OF_LONGER_VIDEOS
