@@ -340,7 +340,10 @@ def test_report_adds_up_and_returns_what_failed(tmp_path, capsys):
     a_notice, *summary, next_line = output.splitlines()
     assert (a_notice, summary) == (
         "a notice",
-        ["2 of 3 sequences processed in 00:00; 1 failed", f"41 frames of 5 views written (0 bytes) to {tmp_path / 'processed'}"],
+        [
+            "2 of 3 sequences processed in 00:00; 1 failed",
+            f"41 frames of 5 views written (0 bytes) to {tmp_path / 'processed'}",
+        ],
     )
     assert next_line.startswith("next: python3 ") and "export_all.py FORMAT --root 'a b'  #" in next_line
     assert "a traceback" in work_with("--debug")[1]
