@@ -106,7 +106,8 @@ def do_work(start: Start, frames: dict[Sequence, int], root: Path, arguments: ar
     seconds = time_text(time.monotonic() - started)
     say(f"{processed} of {count_of(len(frames), 'sequence')} processed in {seconds}{failures}")
     say(
-        f"{count_of(images, 'frame')} of {count_of(views, 'view')} written ({size_text(image_bytes)}) to {root / PROCESSED}"
+        f"{count_of(images, 'frame')} of {count_of(views, 'view')} written ({size_text(image_bytes)}) "
+        f"to {root / PROCESSED}"
     )
     if processed:
         say(next_step(arguments))
