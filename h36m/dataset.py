@@ -206,8 +206,8 @@ def unpack_again(*files: Path) -> str:
         beginning = f"unpack {it} again: delete {it} and " if any(map(_exists, files)) else ""
         end = " (if that changes nothing, the fault is in the archive)" if all(map(_exists, folders)) else ""
         return f"{beginning}run extract_all.py{by_name}{end}"
-    scripts = " and ".join(dict.fromkeys([*(KIND_FACTS[folder.name].script for folder in gone), "extract_all.py"]))
-    scripts += by_name
+    names = dict.fromkeys([*(KIND_FACTS[folder.name].script for folder in gone), "extract_all.py"])
+    scripts = " and ".join(f"{name}{by_name}" for name in names)
     present = [str(folder) for folder in gone if _exists(folder)]
     word = "folder" if len(present) == 1 else "folders"
     return f"remove the {word} {' and '.join(present)}, then run {scripts}" if present else f"run {scripts}"

@@ -166,7 +166,7 @@ def test_angles_of_other_positions_are_refused_with_the_figure(tmp_path, wrong):
     differences = positions(angles, LENGTHS) - positions(right, LENGTHS)
     figure = float(re.search(r"differ from Poses_D3_Positions by up to ([\d.,]+) mm", line)[1].replace(",", ""))
     assert figure == pytest.approx(np.linalg.norm(differences, axis=2).max(), abs=0.06)
-    assert "run extract_all.py --kinds Poses_D3_Angles Poses_D3_Positions" in line
+    assert "extract_all.py --kinds Poses_D3_Angles Poses_D3_Positions" in line
 
 
 def test_positions_half_a_millimetre_away_are_accepted(tmp_path):
@@ -208,8 +208,9 @@ def test_missing_and_damaged_angles_are_named_with_commands_that_help(tmp_path):
     assert ended.returncode == 1 and file_of(root, WALKING).exists() and not file_of(root, OTHER).exists()
     extract = "extract_all.py --kinds Poses_D3_Angles"
     assert f"run download_all.py --kinds Poses_D3_Angles and {extract}\n" in ended.stderr
-    assert re.search(rf"S1: 28 sequences not in extracted/S1: .*; run {extract}\n", ended.stderr)
-    assert re.search(rf"S1 Walking-2: left out: .*, 78\), found \(1, 20, 77\); .* run {extract}\n", ended.stderr)
+    remedy = rf"; remove the folder [^;]+, then run download_all.py --kinds Poses_D3_Angles and {extract}\n"
+    assert re.search(rf"S1: 28 sequences not in extracted/S1: .*{remedy}", ended.stderr)
+    assert re.search(rf"S1 Walking-2: left out: .*, 78\), found \(1, 20, 77\){remedy}", ended.stderr)
 
 
 def test_metadata_without_the_skeleton_of_angles_exits_2(tmp_path, monkeypatch):

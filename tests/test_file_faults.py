@@ -415,7 +415,7 @@ def test_full_disk_ends_the_run_in_one_line(unpacked_root, small_disk, options):
     (line,) = [line for line in ended.errors if "none of its files" not in line]
     words = "disk is full: no inodes left for more files (" if options else "disk is full ("
     assert words in line and "bytes" in line, ended.text
-    assert options or "the images may need about " in ended.stdout
+    assert options or "the disk may be too small for that; " in ended.stdout
     assert "Exception ignored" not in ended.text
 
 

@@ -1,6 +1,7 @@
 """What process_all writes of the demo's release, against plain numpy on its CDF files by the rules of the dataset."""
 
 import os
+import shlex
 from pathlib import Path
 
 import h5py
@@ -9,7 +10,7 @@ import pytest
 from helpers.demos import ACTION_OPTIONS, SUBJECT_OPTIONS
 from helpers.facts import CAMERAS, FACTS
 from helpers.releases import contents, times_of_files
-from helpers.scripts import process
+from helpers.scripts import PROJECT, process
 from PIL import Image
 
 from demo.figure import read_frame_number
@@ -140,5 +141,8 @@ def test_second_run_writes_nothing_and_says_so(demo_run):
     assert (ended.returncode, ended.errors) == (0, [])
     nothing, next_line = ended.stdout.splitlines()
     assert nothing == f"nothing to do: 4 sequences are already processed in {(root / 'processed').resolve()}"
-    assert next_line.startswith("next: python3 ") and "export_all.py FORMAT " in next_line
+    assert next_line.startswith("next: python3 ") and shlex.split(next_line)[2:4] == [
+        str(PROJECT / "export_all.py"),
+        "FORMAT",
+    ]
     assert before == times_of_files(root / "processed")

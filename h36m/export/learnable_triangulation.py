@@ -41,6 +41,7 @@ from h36m.storage import fault_of, is_absent
 
 READ_BY = "learnable-triangulation"
 KINDS = (BOXES, POSES_3D)  # the second for the boxes of corrected sequences
+OPTIONAL = (POSES_3D,)
 USES_PROCESSED = True
 
 # Its 17 keypoints, of the dataset's 32 joints.

@@ -18,6 +18,7 @@ from h36m.storage import is_absent
 
 READ_BY = "human-motion-prediction (Martinez), LearnTrajDep, HisRepItself, siMLPe, MSRGCN"
 KINDS = (POSES_3D_ANGLES, POSES_3D_WORLD)
+OPTIONAL = (POSES_3D_WORLD,)  # without them, the angles are not compared
 USES_PROCESSED = False
 
 # Two programs read every file in the subjects' folders, so nothing else may be there.
