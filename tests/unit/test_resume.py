@@ -232,8 +232,7 @@ def test_one_line_for_all_that_would_lose_images(process, options):
     process()
     process(sequence=PLAIN)
     fewer = options._replace(rule=rule_of_options([2], None, every_third))
-    refusals = [decide(sequence, fewer).refusal for sequence in (SEQUENCE, PLAIN)]
-    assert lines_of(refusals) == [
+    assert lines_of([decide(sequence, fewer) for sequence in (SEQUENCE, PLAIN)]) == [
         "2 sequences would lose 4 images (every 3rd frame); add --replace, or rename processed/ first"
     ]
 
