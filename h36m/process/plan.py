@@ -79,7 +79,7 @@ def plan_run(sequences: list[Sequence], options: Options, is_dry: bool = False) 
             lengths[sequence] = sum(poses) // BYTES_OF_POSE
         elif is_possible:
             problems.append(f"{sequence}: none of its files ({sequence.base}.*) is in {extracted / sequence.subject}")
-    problems += lines_of(decision.refusal for decision in decisions.values() if decision.refusal)
+    problems += lines_of(decisions.values())
     for work in (Work.MAKE, Work.EXTEND, Work.REPLACE):
         kinds[work] = [sequence for sequence in kinds[work] if sequence in lengths]
     return Plan(kinds, lengths, list(dict.fromkeys(problems)))
@@ -93,11 +93,14 @@ def images_of(plan: Plan, every: list[int], movement: float | None) -> int | Non
     """
     if movement is not None and 1 not in every:
         return None
-    shares = {
-        sequence: 1 / min(every) if every else TEST_SHARE if sequence.subject in TEST_SUBJECTS else TYPICAL_SHARE
-        for sequence in plan.lengths
-    }
-    return round(sum(plan.lengths[sequence] * share for sequence, share in shares.items()))
+    return round(sum(length * expected_share(sequence, every) for sequence, length in plan.lengths.items()))
+
+
+def expected_share(sequence: Sequence, every: list[int]) -> float:
+    """Return about which share of a sequence's frames is kept; see `images_of`."""
+    if every:
+        return 1 / min(every)
+    return TEST_SHARE if sequence.subject in TEST_SUBJECTS else TYPICAL_SHARE
 
 
 def plan_lines(plan: Plan, options: Options, images: int | None, at_a_time: int | None) -> list[str]:
@@ -111,6 +114,8 @@ def plan_lines(plan: Plan, options: Options, images: int | None, at_a_time: int 
     free = shutil.disk_usage(processed if processed.exists() else options.root).free
     counts = {work: len(plan.sequences[work]) for work in WORDS}
     parts = [f"{count:,} {WORDS[work]}" for work, count in counts.items() if count]
+    if counts[Work.REFUSE] > 1:
+        parts[-1] = f"{counts[Work.REFUSE]:,} left as they are"
     total = count_of(sum(counts.values()), "sequence")
     work = "an unknown number of images"
     if not options.images:

@@ -31,7 +31,10 @@ from h36m.s9 import is_shifted
 from h36m.storage import is_absent, is_disk_full, reason_of
 
 # Increased when the written content changes, so that sequences are processed again.
-FORMAT = 1
+FORMAT = 2
+
+# Encoding an image takes about as long as decoding 3 frames of H.264, and so do its box and part labels.
+FRAMES_PER_IMAGE = 3
 
 IMAGE_EXTENSIONS = {IMAGES: ".jpg", PART_LABEL_IMAGES: ".png"}
 # ITU-T T.81: the marker EOI. PNG specification: the chunk IEND, which is empty, and its CRC.

@@ -57,23 +57,7 @@ class Work(Enum):
     REFUSE = "it is left as it is: something would be lost or changed, or it cannot be told"
 
 
-class Refusal(NamedTuple):
-    """Why a sequence is left as it is."""
-
-    reason: str  # what follows on "2 sequences"; {images} and {details} are filled in
-    remedy: str
-    detail: str
-    images: int = 0
-
-
 WITH_REPLACE = f"add --replace, or rename {PROCESSED}/ first"
-LOSS = Refusal("would lose {images} ({details})", WITH_REPLACE, "")
-CHANGE = Refusal("would change poses or images ({details})", WITH_REPLACE, "")
-FOREIGN = Refusal(f"would lose an {ANNOTATIONS_FILE} that this script did not write ({{details}})", WITH_REPLACE, "")
-GONE = Refusal(
-    f"cannot be processed again, as files in {EXTRACTED}/ were removed ({{details}})", "unpack them again", ""
-)
-MOST_DETAILS = 3  # in a line
 
 
 class Decision(NamedTuple):
@@ -82,25 +66,23 @@ class Decision(NamedTuple):
     work: Work
     options: Options  # of the run, and where a sequence grows, with what it has already
     problems: list[str] = []  # noqa: RUF012  (never changed) of the run that made it, or what keeps from telling
-    refusal: Refusal | None = None
+    refusal: str = ""  # why it is left as it is: what follows on "2 sequences"; {images} is filled in
+    lost_images: int = 0  # how many it would lose
     is_changed: bool = False  # it was made from other versions of the unpacked files, so its frames may change
     chosen_by: str = ""  # the camera whose poses chose its frames
     same_choice: SequenceRecord | None = None  # of another rule, which has chosen the same frames; see `record_rule`
 
 
-def lines_of(refusals: Iterable[Refusal]) -> list[str]:
+def lines_of(decisions: Iterable[Decision]) -> list[str]:
     """Return one line for each reason why sequences are left as they are."""
-    groups: dict[tuple[str, str], list[Refusal]] = {}
-    for refusal in refusals:
-        groups.setdefault((refusal.reason, refusal.remedy), []).append(refusal)
-    lines = []
-    for (reason, remedy), group in groups.items():
-        details = [*dict.fromkeys(refusal.detail for refusal in group)]
-        more = ["..."] if len(details) > MOST_DETAILS else []
-        images = count_of(sum(refusal.images for refusal in group), "image")
-        what = reason.format(images=images, details=", ".join(details[:MOST_DETAILS] + more))
-        lines.append(f"{count_of(len(group), 'sequence')} {what}; {remedy}")
-    return lines
+    lost: dict[str, list[int]] = {}
+    for decision in decisions:
+        if decision.refusal:
+            lost.setdefault(decision.refusal, []).append(decision.lost_images)
+    return [
+        f"{count_of(len(images), 'sequence')} {refusal.format(images=count_of(sum(images), 'image'))}"
+        for refusal, images in lost.items()
+    ]
 
 
 def decide(sequence: Sequence, options: Options, is_locked: bool = False) -> Decision:
@@ -131,22 +113,29 @@ def _decide(sequence: Sequence, options: Options, folder: Path) -> Decision:
         TaskError: the rule for frames failed, or no poses can be read to compare its choice.
     """
 
-    def refuse(refusal: Refusal, detail: str, images: int = 0) -> Decision:
-        return Decision(Work.REFUSE, options, [], refusal._replace(detail=detail, images=images))
+    def refuse(refusal: str, lost_images: int = 0) -> Decision:
+        return Decision(Work.REFUSE, options, refusal=refusal, lost_images=lost_images)
+
+    def refuse_without(path: str) -> Decision:
+        """Name the folder: in a subject's, all files may be gone."""
+        place = f"{EXTRACTED}/{path.rpartition('/')[0]}"
+        return refuse(f"cannot be processed again, as files in {place} were removed; unpack them again")
 
     if is_absent(folder / ANNOTATIONS_FILE):  # images without it are what an interrupted run left
         return Decision(Work.MAKE, options)
     annotations_bytes = (folder / ANNOTATIONS_FILE).stat().st_size
     record = read_record(SequenceRecord, folder / SEQUENCE_RECORD)
     if record is None:
-        return Decision(Work.REPLACE, options) if options.replace else refuse(FOREIGN, str(sequence))
+        foreign = f"an {ANNOTATIONS_FILE} in {PROCESSED}/{sequence.subject} that this script did not write"
+        return Decision(Work.REPLACE, options) if options.replace else refuse(f"would lose {foreign}; {WITH_REPLACE}")
     wanted = options if options.replace else _with_earlier(options, record, folder)
     settings = settings_of(sequence, wanted)
     before = record.settings
     if not options.replace and settings["format"] != before["format"]:
-        return refuse(CHANGE, "processed by another version")
+        return refuse(f"would change poses or images (processed by another version); {WITH_REPLACE}")
     if not options.replace and settings["correct_s9"] != before["correct_s9"]:
-        return refuse(CHANGE, "--correct-s9" if settings["correct_s9"] else "made with --correct-s9")
+        cause = "--correct-s9" if settings["correct_s9"] else "made with --correct-s9"
+        return refuse(f"would change poses or images ({cause}); {WITH_REPLACE}")
 
     now = states_of(options.root, record.inputs) | input_files(sequence, wanted)
     is_changed = any(not is_unchanged(record.inputs[path], now[path]) for path in record.inputs.keys() & now.keys())
@@ -156,7 +145,7 @@ def _decide(sequence: Sequence, options: Options, folder: Path) -> Decision:
         chosen = {*choice.frames.tolist()} if choice else None
         if chosen is None and record.rule != rule.text:
             poses = unpacked_file(options.root, sequence, POSES_3D_UNIVERSAL, wanted.cameras[0])
-            return refuse(GONE, poses.relative_to(options.root / EXTRACTED).as_posix())
+            return refuse_without(poses.relative_to(options.root / EXTRACTED).as_posix())
     earlier = [set(frames) for frames in record.frames.values()]
     lost_images = sum(len(frames - chosen) for frames in earlier) if chosen else 0
     is_stale = (
@@ -170,11 +159,11 @@ def _decide(sequence: Sequence, options: Options, folder: Path) -> Decision:
         if is_stale or lost_images or settings != known:
             return Decision(Work.REPLACE, options, chosen_by=record.chosen_by)
     elif lost_images:
-        return refuse(LOSS, rule_in_words(record), lost_images)
+        return refuse(f"would lose {{images}} ({rule_in_words(record)}); {WITH_REPLACE}", lost_images)
     elif is_stale or {*wanted.cameras} - {*before["cameras"]} or (wanted.images and not record.has_images):
         gone = record.inputs.keys() - now.keys()
         if gone:
-            return refuse(GONE, min(gone))
+            return refuse_without(min(gone))
         return Decision(Work.EXTEND, wanted, is_changed=is_changed, chosen_by=record.chosen_by)
     is_drawn = not options.preview or is_whole_image(folder / PREVIEW_FILE)
     problems = [line for line in record.problems if _concerns(line, sequence, options)]

@@ -38,7 +38,16 @@ from h36m.process import annotations
 from h36m.process.part_labels import write_part_labels
 from h36m.process.place import finish_moves, is_moving, lost_by, put_in_place
 from h36m.process.preview import draw_preview
-from h36m.process.record import Options, Outcome, failed, input_files, is_wanted, record_sequence, states_of
+from h36m.process.record import (
+    FRAMES_PER_IMAGE,
+    Options,
+    Outcome,
+    failed,
+    input_files,
+    is_wanted,
+    record_sequence,
+    states_of,
+)
 from h36m.process.resume import Work, decide, lines_of
 from h36m.process.selection import Choice, FrameRuleError, choose_for_sequence, read_view_poses
 from h36m.process.video import write_images
@@ -46,9 +55,6 @@ from h36m.process.views import View, compare_views, corrected_view, datasets_of,
 from h36m.progress import Count, count_of
 from h36m.s9 import is_shifted
 from h36m.storage import cleared, fault_of, rename_durably
-
-# Encoding an image takes about as long as decoding 3 frames of H.264, and so do its box and part labels.
-FRAMES_PER_IMAGE = 3
 
 
 def process_sequence(sequence: Sequence, options: Options, metadata: Metadata, count: Count) -> Outcome:
@@ -72,8 +78,8 @@ def process_sequence(sequence: Sequence, options: Options, metadata: Metadata, c
             if decision.work == Work.DRAW:
                 write_preview(folder)
             if decision.work in (Work.NOTHING, Work.DRAW, Work.REFUSE):
-                refused = lines_of([decision.refusal]) if decision.refusal else []
-                return Outcome(0, 0, decision.problems + [f"{sequence}: {line}" for line in refused], leftovers)
+                refused = [f"{sequence}: {line}" for line in lines_of([decision])]
+                return Outcome(0, 0, decision.problems + refused, leftovers)
             try:
                 unfinished.mkdir(parents=True)
                 outcome = make_sequence(sequence, decision.options, metadata, unfinished, count, decision.chosen_by)

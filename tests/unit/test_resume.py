@@ -27,9 +27,9 @@ from h36m.files.poses import read_poses
 from h36m.locks import locked
 from h36m.process import record, selection
 from h36m.process.place import own_files
-from h36m.process.plan import plan_run
+from h36m.process.plan import plan_lines, plan_run
 from h36m.process.record import IMAGE_ENDINGS, Options, input_files, record_sequence, settings_of
-from h36m.process.resume import Decision, Work, decide, lines_of
+from h36m.process.resume import Decision, Work, decide
 from h36m.process.selection import FrameRule, rule_of_options
 
 SEQUENCE = Sequence("S9", 5, 2, "Greeting-2", "Greeting")  # one of the shifted
@@ -232,10 +232,11 @@ def test_one_line_for_all_that_would_lose_images(process, options):
     process()
     process(sequence=PLAIN)
     fewer = options._replace(rule=rule_of_options([2], None, every_third))
-    refusals = [decide(sequence, fewer).refusal for sequence in (SEQUENCE, PLAIN)]
-    assert lines_of(refusals) == [
+    plan = plan_run([SEQUENCE, PLAIN], fewer)
+    assert plan.problems == [
         "2 sequences would lose 4 images (every 3rd frame); add --replace, or rename processed/ first"
     ]
+    assert plan_lines(plan, fewer, None, None)[0] == "plan: 2 sequences: 2 left as they are"
 
 
 def test_correction_that_was_made_is_not_taken_back_unasked(process, options):
@@ -275,7 +276,11 @@ def test_settings_differ_exactly_where_the_contents_do(options):
 def test_format_of_an_older_version_is_left_as_it_is(process, options, monkeypatch):
     process()
     monkeypatch.setattr(record, "FORMAT", record.FORMAT + 1)
-    assert work(options) == Work.REFUSE and work(options._replace(replace=True)) == Work.REPLACE
+    assert work(options._replace(replace=True)) == Work.REPLACE
+    assert plan_run([SEQUENCE], options).problems == [
+        "1 sequence would change poses or images (processed by another version); add --replace, or rename processed/ "
+        "first"
+    ]
 
 
 # -- files in processed/ -----------------------------------------------------------------------------------------------

@@ -32,11 +32,12 @@ from h36m.dataset import (
 )
 from h36m.errors import UsageError
 from h36m.metadata import load_metadata
-from h36m.process import plan
+from h36m.process import plan, report
 from h36m.process.record import Options, Outcome
-from h36m.process.report import Pace, do_work
+from h36m.process.report import do_work
 from h36m.process.resume import Decision, Work
 from h36m.process.selection import rule_of_options
+from h36m.progress import Progress
 from h36m.sequences import chosen_sequences, share_of
 
 SCRIPTS = (download_all, download_seg_mat_gt_pl, extract_all, process_all)
@@ -350,17 +351,19 @@ def test_report_adds_up_and_returns_what_failed(tmp_path, capsys):
     assert work_with("--debug", "--quiet")[1] == ""
 
 
-def test_time_left_counts_frames_of_a_subject_by_what_they_take():
-    """S1's take 60 ms, S9's 10 ms; S5's sequence fails, which says nothing of the time that others take."""
-    train, test = ([each for each in SEQUENCES if each.subject == subject][:3] for subject in ("S1", "S9"))
-    failed = next(each for each in SEQUENCES if each.subject == "S5")
-    pace, now = Pace(dict.fromkeys([*train, *test, failed], 1000)), 0.0
-    pace.count(failed, 2000, now)
-    for sequence, milliseconds, count in ((train[0], 60, 1000), (test[0], 10, 1000), (train[1], 60, 500)):
-        pace.count(sequence, 0, now)
-        for _ in range(count // 50):
-            now += 50 * milliseconds / 1000
-            pace.count(sequence, 50, now)
-    done, total = pace.done_and_total()
-    part = 100 / 210  # seconds
-    assert (done - 1000) / (total - 1000) == pytest.approx(part)
+@pytest.mark.parametrize(("options", "part"), [((), 2.2 / 3.25), (("--every", "5"), 0.5), (("--no-images",), 0.5)])
+def test_bar_counts_frames_by_what_they_take(tmp_path, monkeypatch, options, part):
+    """By the default rule, more images are made of S1 than of S9; what was counted is not counted again at the end."""
+    train, test = (next(each for each in SEQUENCES if each.subject == subject) for subject in ("S1", "S9"))
+    bars = []
+    monkeypatch.setattr(report, "Progress", lambda *words, **more: bars.append(Progress(*words, **more)) or bars[0])
+
+    def start(count):
+        count(train, 700)
+        yield train, Outcome(4, 40, [], []), None, None
+        assert bars[0].n / bars[0].total == pytest.approx(part, abs=0.01)
+        count(test, 2000)
+        yield test, None, "it was killed", None
+
+    do_work(start, {train: 1000, test: 1000}, tmp_path, process_all.build_parser().parse_args([*options]))
+    assert bars[0].n == pytest.approx(bars[0].total)
