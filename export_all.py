@@ -16,6 +16,7 @@ import contextlib
 import shutil
 import textwrap
 import time
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -54,7 +55,7 @@ from h36m.export.record import (
     count_names,
     input_states,
     is_complete,
-    sequences_without,
+    missing_inputs,
     settings_of,
     write_record,
 )
@@ -66,7 +67,7 @@ from h36m.parallel.workers import run_in_processes
 from h36m.process.annotations import read_attributes
 from h36m.progress import Progress, Say, count_of, size_text, speaker, time_text
 from h36m.s9 import SHIFTED_SUBJECT, is_shifted
-from h36m.storage import cleared, free_name, reason_of, rename_durably
+from h36m.storage import cleared, free_bytes, free_name, reason_of, rename_durably
 
 FORMATS: dict[str, ModuleType] = {
     "videopose3d": videopose3d,
@@ -168,38 +169,23 @@ def say_plan(name: str, sequences: list[Sequence], record: ExportRecord, out: Pa
         record: with the inputs.
     """
     subjects = count_of(len({sequence.subject for sequence in sequences}), "subject")
-    lack = lack_of(sequences_without(record.inputs, sequences, FORMATS[name]))
+    lacks = Counter(place for _, place in missing_inputs(record.inputs, sequences, FORMATS[name]).elements())
+    lack = "".join(f", {count:,} without {place}" for place, count in lacks.items())
     say(f"plan: {name}: {count_of(len(sequences), 'sequence')} of {subjects}{lack}")
     sizes = [state[0] for state in record.inputs.values() if len(state) > 1]  # of files, not of folders of images
-    disk = next(folder for folder in (out, *out.parents) if folder.exists())
-    free = size_text(shutil.disk_usage(disk).free)
-    say(f"      made from {count_of(len(sizes), 'file')} ({size_text(sum(sizes))}); {free} free in {out}")
-
-
-def lack_of(missing: dict[str, list[Sequence]]) -> str:
-    """Return what is missing, in words: `: 2 without Poses_D2_Positions, 28 not in processed/`."""
-    parts = [f"{len(lacking):,} {without(place)}" for place, lacking in missing.items()]
-    return f": {', '.join(parts)}" if parts else ", nothing is missing"
-
-
-def without(place: str) -> str:
-    """Return "not in processed/", or "without Videos" for a kind of archive."""
-    return f"not in {PROCESSED}/" if place == PROCESSED else f"without {place}"
+    free = f"{size_text(free_bytes(out))} free in {out}"
+    say(f"      made from {count_of(len(sizes), 'file')} ({size_text(sum(sizes))}); {free}")
 
 
 def list_subjects(name: str, root: Path, sequences: list[Sequence], record: ExportRecord, say: Say) -> list[str]:
-    """Print a line for each subject of a plan; return a line for each thing that is missing and needed."""
+    """Print a line for each subject of a plan; return a line for each thing that is missing."""
+    for subject, count in Counter(sequence.subject for sequence in sequences).items():
+        say(f"{subject}: {count_of(count, 'sequence')}")
     problems = []
-    for subject in dict.fromkeys(sequence.subject for sequence in sequences):
-        of_subject = [sequence for sequence in sequences if sequence.subject == subject]
-        missing = sequences_without(record.inputs, of_subject, FORMATS[name])
-        say(f"{subject}: {count_of(len(of_subject), 'sequence')}{lack_of(missing)}")
-        for place, lacking in missing.items():
-            if place not in getattr(FORMATS[name], "OPTIONAL", ()):
-                folder = unpacked_folder(root, Archive(place, subject))
-                remedy = "run process_all.py" if place == PROCESSED else unpack_again(folder / "any file")
-                count = count_of(len(lacking), "sequence")
-                problems.append(f"{subject}: {count} {without(place)}; {remedy}")
+    for (subject, place), count in missing_inputs(record.inputs, sequences, FORMATS[name]).items():
+        any_file = unpacked_folder(root, Archive(place, subject)) / "any file"
+        remedy = "run process_all.py" if place == ANNOTATIONS_FILE else unpack_again(any_file)
+        problems.append(f"{subject}: {count_of(count, 'sequence')} without {place}; {remedy}")
     return problems
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from h36m.archives.members import is_in_place, listed
+from h36m.archives.members import listed
 from h36m.archives.near_misses import near_misses, unfinished_download
 from h36m.archives.unpacked import lost_files, sizes_in
 from h36m.cli import add_kinds_option, argument_parser, next_command, positive_integer, run
@@ -38,12 +38,7 @@ from h36m.dataset import (
 )
 from h36m.errors import BadArchiveError, OtherArchiveError, RunStoppedError, UnsafeArchiveError, UsageError
 from h36m.extract.plan import Plan, Task, archive_lines, lack_of_space, plan_lines
-from h36m.extract.unpack import (
-    holds_other_files,
-    unfinished_folder,
-    unpack,
-    unpacked_size,
-)
+from h36m.extract.unpack import holds_other_files, unfinished_folder, unpack, unpacked_size
 from h36m.locks import only_run_in
 from h36m.parallel.cores import available_cores
 from h36m.progress import Progress, Say, count_of, is_or_are, size_text, speaker, time_text
@@ -60,13 +55,12 @@ def main(arguments: argparse.Namespace) -> list[str]:
     with contextlib.nullcontext() if arguments.dry_run else only_run_in(extracted, say):
         record = Record(extracted / UNPACKED_RECORD)
         plan = plan_run(root, arguments.subjects, record, kinds, say, arguments.dry_run)
-        disk = extracted if extracted.exists() else root
-        lines = plan_lines(plan, extracted, disk) if plan.to_do or arguments.dry_run else []
+        lines = plan_lines(plan, extracted) if plan.to_do or arguments.dry_run else []
         lines += archive_lines(plan, arguments.delete_archives) if arguments.dry_run else []
         for line in lines:
             say(line)
         problems = report_absent(plan.absent, arguments.subjects, say, arguments.kinds or ()) + plan.problems
-        lack = lack_of_space(disk, plan.to_do, jobs, arguments.delete_archives)
+        lack = lack_of_space(extracted if extracted.exists() else root, plan.to_do, jobs, arguments.delete_archives)
         if lack or arguments.dry_run:
             return problems + lack
         unpacked = plan.done
@@ -107,19 +101,18 @@ def plan_run(
             if not is_dry:
                 remove_leftovers(task, say)
             try:
-                is_unpacked = task.folder.is_dir() and is_in_place(task.folder, archive)
-                lost = lost_files(task.folder, record.files(task.file) or {}) if is_unpacked else []
-                is_to_do = not is_absent(task.file) and not (is_unpacked and not lost and record.holds(task.file))
+                lost = lost_files(task.folder, archive, record)
+                is_to_do = not is_absent(task.file) and not (lost == [] and record.holds(task.file))
                 if is_to_do:
                     unpacked_size(task.file)  # it can be read
             except OSError as error:
                 plan.problems.append(f"{archive.file_name}: not unpacked: {reason_of(error, root)}")
                 continue
             # If the archive is gone, files may have been deleted on purpose; truncated ones were not.
-            truncated = [name for name in lost if (task.folder / name).exists()]
+            truncated = [name for name in lost or () if (task.folder / name).exists()]
             if is_to_do:
                 plan.to_do.append(task)
-            elif not is_unpacked:
+            elif lost is None:
                 plan.absent.append(task)
             elif truncated:
                 plan.problems.append(

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -27,9 +28,7 @@ _held: list[tuple[str, TextIO]] | None = None
 def prompting() -> Iterator[None]:
     """Leave the terminal to a prompt: bars disappear, and lines of other threads, which go on, wait for its end."""
     global _held
-    with tqdm.get_lock():
-        for bar in _bars():
-            bar.clear(nolock=True)
+    with tqdm.external_write_mode(sys.stderr):  # clears the bars
         _held = []
     is_answered = False
     try:
@@ -118,8 +117,8 @@ def shortened(name: str, width: int) -> str:
 class Progress(tqdm):
     """The progress of a whole work or, below it, of a part of it such as one archive.
 
-        ██████▌          7 of 35 archives, 12.3 of 58.0 GB, 11.2 MB/s, 1:10:00 left
-        Videos_S1.tgz ██████▌    1.23 of 2.90 GB, 11.2 MB/s
+        |██████▌        | 7 of 35 archives, 12.3 of 58.0 GB, 11.2 MB/s, 1:10:00 left
+        Videos_S1.tgz |██████▌  | 1.23 of 2.90 GB, 11.2 MB/s
 
     On a terminal these are bars within its width. Elsewhere only the whole work is shown, by a line with the time of
     day now and then.
@@ -135,6 +134,7 @@ class Progress(tqdm):
         whole: "Progress | None" = None,
         quiet: bool = False,
         counts: bool = True,
+        initial: int = 0,
     ):
         """Show progress from now on.
 
@@ -142,16 +142,17 @@ class Progress(tqdm):
             words: what the bar is about; `say_words` changes them.
             total: what `update` counts to; None where that is not known yet.
             unit: "B" for bytes, whose amounts and rates are shown too.
-            whole: the work that this is a part of: what is done here is done there. Its total has this part's in it.
+            whole: the work that this is a part of: what is done here is done there, and its total includes this one's.
             quiet: show nothing.
             counts: False for what is shown below the whole work and is not a part of it, such as verifying.
+            initial: what was done before, which the whole work has counted.
         """
-        self.whole = whole
-        self.counted = whole if counts else None
+        self.whole, self.counted = whole, whole if counts else None
+        self.parts: list[Progress] = []
         self.unknown = 0  # parts whose totals are not known, and not in this one
         self.plain = quiet or not sys.stderr.isatty()
-        self.quiet = quiet or (self.plain and whole is not None)
-        self.next_line = time.monotonic() + LEAST_SECONDS_BETWEEN_LINES
+        is_shown = not quiet and (whole is None or not self.plain)
+        self.next_line = time.monotonic() + LEAST_SECONDS_BETWEEN_LINES if is_shown else math.inf
         options = {"file": io.StringIO()} if self.plain else {"dynamic_ncols": True}  # tqdm's own output goes nowhere
         super().__init__(
             desc=words,
@@ -160,26 +161,19 @@ class Progress(tqdm):
             leave=whole is None,
             miniters=1,  # look at the clock at each update, as there is no monitor
             smoothing=0.02,  # with ten updates per second, the rate of the last 5 s
+            initial=initial,
             **options,
         )
+        if whole is not None:
+            whole.parts.append(self)
 
     def say_words(self, words: str) -> None:
         """Show other words from the next update on: `7 of 35 archives`."""
         self.desc = words
 
     def start_at(self, done: int, total: int | None) -> None:
-        """Show how much is already done; the first call, and a restart, do not count for the rate.
-
-        Args:
-            total: as it is known now; None changes nothing. The whole work's total changes with it.
-        """
+        """Show how much is done where a part begins, ends, or begins again; None keeps the total."""
         with self.get_lock():
-            if self.total is None or done < self.n:
-                self.start_t = time.time()  # tqdm's own clock
-                if self.counted is not None:
-                    self.counted.skip(done - self.n)
-                self.skip(done - self.n)
-                self.initial = done
             if total is not None:
                 if self.counted is not None:
                     self.counted.unknown -= self.total is None
@@ -187,37 +181,28 @@ class Progress(tqdm):
                 self.total = total
             self.update(done - self.n)
 
-    def skip(self, count: float) -> None:
-        """Count what was done before, without counting it for the rate."""
-        with self.get_lock():
-            self.n += count
-            self.initial += count
-            self.last_print_n += count
-
     def update(self, n=1):
         with self.get_lock():  # threads may share the whole work
             if self.counted is not None:
                 self.counted.update(n)
+            self.initial += min(n, 0)  # what is done again counts for the rate again
             return super().update(n)
 
     def tick(self) -> None:
         """Show that time passes, also while nothing is updated: rates fall then. Call it about once per second."""
         with self.get_lock():
-            for bar in (self, *self._parts()):
+            for bar in (self, *self.parts):
                 idle = time.time() - bar.last_print_t
-                if idle >= 1:
+                if idle >= 1 and not bar.disable:
                     bar._ema_dn(0)  # type: ignore[attr-defined]
                     bar._ema_dt(idle)  # type: ignore[attr-defined]
                     bar.last_print_t += idle
                     bar.refresh()
 
-    def _parts(self) -> list["Progress"]:
-        return [bar for bar in _bars() if bar.whole is self]
-
     def close(self) -> None:
         """End the bar, and those of its parts: a thread that still waits for something has left its own."""
         with self.get_lock():
-            for part in self._parts():
+            for part in self.parts:
                 part.close()
             super().close()
 
@@ -243,12 +228,12 @@ class Progress(tqdm):
         while len(pieces) > 1 and len(name) + len(", ".join(pieces)) > width:
             pieces.pop(0)
         text = ", ".join(pieces)
-        space = width - len(name) - len(text) - 1
+        space = width - len(name) - len(text) - len("|| ")
         if space < SHORTEST_BAR:
             return f"{name}{text}"
         part = min(1.0, self.n / self.total) if self.total and not self.unknown else 0.0
         bar = format(Bar(part, space, Bar.ASCII if self.ascii is True else Bar.UTF), "")
-        return f"{name}{bar} {text}"
+        return f"{name}|{bar}| {text}"
 
     def display(self, msg=None, pos=None):
         if not self.plain:
@@ -256,7 +241,7 @@ class Progress(tqdm):
             if is_shown:
                 self.fp.write("\r")  # what Ctrl-C shows (^C) then does not go on to the next line
             return is_shown
-        if msg is None and not self.quiet and time.monotonic() >= self.next_line:
+        if msg is None and time.monotonic() >= self.next_line:
             # After a tenth of the time that the work has taken so far.
             elapsed = self.format_dict["elapsed"]
             self.next_line = time.monotonic() + max(
@@ -264,8 +249,3 @@ class Progress(tqdm):
             )
             print_line(f"{time.strftime('%H:%M:%S')} {', '.join(self.text())}", sys.stderr)
         return False
-
-
-def _bars() -> list[Progress]:
-    """Return the bars that are shown; one that another thread is about to make has no `start_t` yet."""
-    return [bar for bar in [*getattr(Progress, "_instances", ())] if hasattr(bar, "start_t")]

@@ -138,6 +138,11 @@ class Record:
             write_atomically(self.path, json.dumps(self.entries, indent=1, sort_keys=True) + "\n")
 
 
+def free_bytes(folder: Path) -> int:
+    """Return how many bytes are free on the disk of a folder that may not exist yet."""
+    return shutil.disk_usage(next(each for each in (folder, *folder.parents) if each.exists())).free
+
+
 def free_name(path: Path) -> Path:
     """Return the path, or the first of path-2, path-3 ... that does not exist yet."""
     number, free = 1, path

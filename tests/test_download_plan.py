@@ -138,6 +138,18 @@ def test_archives_that_are_unpacked_and_deleted_are_not_downloaded_again(tmp_pat
             assert downloads.run("--subjects", "S1").stdout == nothing
 
 
+def test_nothing_to_do_names_extracting_only_where_that_has_something_to_do(tmp_path, one):
+    with faulty_site(one) as site:
+        downloads = Downloads(tmp_path / "root", site)
+        assert downloads.run("--subjects", "S1").returncode == 0
+        assert extract(downloads).returncode == 0
+        nothing = "nothing to do: all 5 archives are downloaded and verified\n"
+        assert downloads.run("--subjects", "S1").stdout == nothing
+        (video,) = (downloads.root / "extracted" / "S1" / VIDEOS).iterdir()
+        os.truncate(video, 100)
+        assert downloads.run("--subjects", "S1").stdout.startswith(f"{nothing}next: ")
+
+
 def test_folder_of_another_kind_of_files_does_not_count_as_unpacked(tmp_path, one):
     with faulty_site(one) as site:
         downloads = Downloads(tmp_path / "root", site)

@@ -11,9 +11,9 @@ import pytest
 from helpers.marks import needs_proc, slow
 from helpers.processes import workers_in_session
 from helpers.releases import contents
+from helpers.screens import Terminal
 from helpers.scripts import PROJECT, environment_without_settings, process, run_script, wait_until
 from helpers.system import needs_seccomp, take_locks_away
-from helpers.terminals import start_in_terminal
 
 from h36m.errors import TaskError
 from h36m.parallel.workers import run_in_processes
@@ -191,10 +191,12 @@ def test_output_may_be_closed_early(expected):
 @needs_proc
 def test_run_in_a_terminal_forks_without_other_threads(root):
     """Such as the one that watches tqdm's bars. Python 3.12 and later warn where a process with threads forks."""
-    run, finish = start_in_terminal(120, "process_all.py", "--root", root, *ONE)
+    terminal = Terminal(120, "process_all.py", *ONE, cwd=root, PYTHONWARNINGS="always")
+    run = terminal.run
     wait_until(lambda: workers_in_session(run.pid), "a worker", of=run)
     assert len(list(Path(f"/proc/{run.pid}/task").iterdir())) == 1
-    shown = finish()
+    terminal.finish()
+    shown = terminal.written
     assert run.returncode == 0 and "1 of 1 sequence, 1 image" in shown, shown
     assert "multi-threaded" not in shown, shown
 

@@ -12,8 +12,8 @@ import pytest
 from helpers.demos import ACTION_OPTIONS, SUBJECT_OPTIONS
 from helpers.marks import needs_proc
 from helpers.processes import SLEEP, parents_in_session
+from helpers.screens import Terminal
 from helpers.scripts import PROJECT, wait_until
-from helpers.terminals import bars_and_lines, start_in_terminal
 
 from h36m.parallel.workers import run_in_processes
 
@@ -56,10 +56,12 @@ def test_bar_moves_within_a_sequence_and_no_line_breaks_it(root, columns):
     for boxes in (root / "extracted").glob("S*/Segments_mat_gt_bb/*.54138969.mat"):
         boxes.unlink()
     options = ["--root", root, *SUBJECT_OPTIONS, *ACTION_OPTIONS, "--all-frames", "--jobs", 2]
-    run, finish = start_in_terminal(columns, "process_all.py", *options)
-    bars, lines = bars_and_lines(finish(), "of 4 sequences, ")
-    assert run.returncode == 0
-    form = r"([█▉▊▋▌▍▎▏]* *) \d of 4 sequences, \d+ images(, \d\d:\d\d left)?"
+    terminal = Terminal(columns, "process_all.py", *options, cwd=root, PYTHONWARNINGS="always")
+    terminal.finish()
+    bars = [piece for piece in terminal.pieces() if "of 4 sequences, " in piece]
+    lines = [piece for piece in terminal.pieces() if piece not in bars]
+    assert terminal.run.returncode == 0
+    form = r"\|([█▉▊▋▌▍▎▏]* *)\| \d of 4 sequences, \d+ images(, \d\d:\d\d left)?"
     shown = [re.fullmatch(form, bar) for bar in bars]
     assert all(shown), bars
     assert all(len(bar) <= columns for bar in bars)
@@ -67,4 +69,4 @@ def test_bar_moves_within_a_sequence_and_no_line_breaks_it(root, columns):
     if columns == 80:
         assert min(len(each[1]) for each in shown) >= 20
     assert sum("frames of this view have no boxes" in line for line in lines) == 4
-    assert all(re.match(r"(S\d |\d+ |next: )\S+", line) for line in lines), lines
+    assert all(re.match(r"(S\d |\d+ |plan: |  +|next: )\S+", line) for line in lines), lines

@@ -7,12 +7,7 @@ from pathlib import Path
 
 from h36m.archives.members import is_in_place
 from h36m.dataset import Archive
-from h36m.storage import files_and_folders
-
-
-def is_unpacked(folder: Path, archive: Archive) -> bool:
-    """Return whether there is a folder with files that process_all.py reads; only names are looked at."""
-    return folder.is_dir() and is_in_place(folder, archive)
+from h36m.storage import Record, files_and_folders
 
 
 def sizes_in(folder: Path) -> dict[str, int]:
@@ -21,14 +16,19 @@ def sizes_in(folder: Path) -> dict[str, int]:
     return {file.relative_to(folder).as_posix(): file.lstat().st_size for file in files}
 
 
-def lost_files(folder: Path, unpacked: dict[str, int]) -> list[str]:
+def lost_files(folder: Path, archive: Archive, record: Record) -> list[str] | None:
     """Return the files of a folder that are not what was unpacked: missing, empty, or shorter.
 
     Users delete files, and disks that do not do what they confirm lose them in a power cut. A file that has grown was
     changed by the user, and is not lost.
 
     Args:
-        unpacked: sizes as of `sizes_in`.
+        record: of what was unpacked.
+
+    Returns:
+        None where there is no folder, or none with files that process_all.py reads.
     """
-    sizes = sizes_in(folder)
+    if not (folder.is_dir() and is_in_place(folder, archive)):
+        return None
+    sizes, unpacked = sizes_in(folder), record.files(Path(archive.file_name)) or {}
     return sorted(name for name, size in unpacked.items() if sizes.get(name, -1) < size)

@@ -144,10 +144,9 @@ def obtain(run: Run, archive: Archive, verdicts: list[Verdict], whole: Progress,
     )
     for downloads_left in reversed(range(MOST_DOWNLOADS)):
         with (
-            Progress(target.name, size, "B", whole, run.quiet) as bar,
+            Progress(target.name, size, "B", whole, run.quiet, initial=partial.bytes_done) as bar,
             contextlib.closing(partial),
         ):
-            bar.skip(partial.bytes_done)
             try:
                 by = complete(transfer, bar)
             except (TaskError, OSError):
@@ -176,7 +175,7 @@ def obtain(run: Run, archive: Archive, verdicts: list[Verdict], whole: Progress,
         verdicts = [*verdicts, verdict]
         partial.discard()
         if downloads_left:
-            whole.skip(-size)
+            whole.update(-size)
             run.say(f"{target.name} {verdict.fault}: downloading it again")
         # axel may have written a page into the archive, and a server may send wrong ranges.
         transfer.axel_connections, transfer.connections = 0, 1

@@ -1,6 +1,7 @@
 """A whole download run, the body of the two download scripts: options, plan, threads, report."""
 
 import argparse
+import contextlib
 import queue
 import threading
 import time
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from h36m.archives.near_misses import near_misses
+from h36m.archives.unpacked import lost_files
 from h36m.cli import add_kinds_option, argument_parser, next_command, positive_integer
 from h36m.dataset import ARCHIVES, EXTRACTED, PROJECT, UNPACKED_RECORD, VERIFIED_RECORD, Archive, unpacked_folder
 from h36m.download.archive import Run, check_existing, obtain
@@ -15,25 +17,27 @@ from h36m.download.config import CONFIGURATION_FILE, read_configuration
 from h36m.download.partial import remove_temporary_files
 from h36m.download.plan import (
     CHANGED,
+    DOWNLOADED,
+    FAILED,
     PRESENT,
     TO_DOWNLOAD,
     TO_VERIFY,
     UNPACKED,
-    UNREADABLE,
     Task,
     ask_sizes,
     bytes_short,
     counts_text,
+    of_state,
     plan_download,
     plan_lines,
 )
 from h36m.download.retry import TemporaryError, retry
 from h36m.download.site import Site
-from h36m.download.verify import Verdict, read_checksums
+from h36m.download.verify import read_checksums
 from h36m.errors import TaskError, UsageError
 from h36m.locks import only_run_in
 from h36m.progress import Progress, Say, count_of, end_prompt, is_or_are, size_text, speaker, time_text
-from h36m.storage import Record, is_read_only, reason_of
+from h36m.storage import Record, is_read_only
 
 CHECKSUMS = PROJECT / "checksums.txt"
 
@@ -100,11 +104,10 @@ def download(arguments: argparse.Namespace, kinds: Sequence[str]) -> list[str]:
     if arguments.dry_run:
         return _dry_run(Site(configuration, say, is_dry_run=True), plan(), folder, say)
     tasks = plan()
-    if all(task.state in (PRESENT, UNPACKED) for task in tasks):
+    if len(of_state(tasks, PRESENT, UNPACKED)) == len(tasks):
         count = f"all {len(wanted)} archives" if len(wanted) > 1 else count_of(len(wanted), "archive")
         are_verified = f"{count} {is_or_are(len(wanted))} downloaded and verified"
-        is_any_deleted = any(task.state == UNPACKED for task in tasks)
-        say(f"nothing to do: {counts_text(tasks) if is_any_deleted else are_verified}")
+        say(f"nothing to do: {counts_text(tasks) if of_state(tasks, UNPACKED) else are_verified}")
         _say_next(arguments, tasks, say)
         return []
     try:
@@ -132,22 +135,19 @@ def download(arguments: argparse.Namespace, kinds: Sequence[str]) -> list[str]:
 
 def _dry_run(site: Site, tasks: Sequence[Task], folder: Path, say: Say) -> list[str]:
     """Print the whole plan; return a line for each thing of it that cannot be done."""
-    problems = [task.note for task in tasks if task.state in (CHANGED, UNREADABLE)]
-    missing = [task for task in tasks if task.state == TO_DOWNLOAD]
-    configuration = site.configuration
-    if missing and (configuration.sessions or site.has_credentials):
-        try:
+    problems = [task.note for task in of_state(tasks, CHANGED, FAILED)]
+    missing = of_state(tasks, TO_DOWNLOAD)
+    try:
+        if missing:
             site.start_session()
-        except (TaskError, TemporaryError) as error:
-            problems.append(str(error))
-        except UsageError:
-            if site.has_credentials:
-                raise
-    if site.session:
-        ask_sizes(site, missing)
-    for line in [*plan_lines(tasks, folder), *map(str, tasks), *(task.note for task in missing if task.note)]:
-        say(line)
-    for line in near_misses(folder, [task.archive for task in missing]):
+            ask_sizes(site, missing)
+    except (TaskError, TemporaryError) as error:
+        problems.append(str(error))
+    except UsageError:
+        if site.has_credentials:
+            raise
+    near = near_misses(folder, [task.archive for task in missing])
+    for line in [*plan_lines(tasks, folder), *map(str, tasks), *near]:
         say(line)
     if (short := bytes_short(tasks, folder)) > 0:
         problems.append(f"{folder}: disk is full: {size_text(short)} more are needed; free some space")
@@ -155,116 +155,98 @@ def _dry_run(site: Site, tasks: Sequence[Task], folder: Path, say: Say) -> list[
 
 
 def _say_next(arguments: argparse.Namespace, tasks: Sequence[Task], say: Say) -> None:
-    """Name the next command where any of the archives is not unpacked."""
+    """Name the next command where it has something to do: any of the archives is not unpacked, or not whole."""
     unpacked = Record(arguments.root / EXTRACTED / UNPACKED_RECORD)
-    for task in tasks:
-        is_done = unpacked.holds(task.file) and unpacked_folder(arguments.root, task.archive).is_dir()
-        if task.file.exists() and not is_done:
-            kinds = ["--kinds", *arguments.kinds] if arguments.kinds else []
+    kinds = ["--kinds", *arguments.kinds] if arguments.kinds else []
+
+    def is_to_unpack(task: Task) -> bool:
+        folder = unpacked_folder(arguments.root, task.archive)
+        is_whole = unpacked.holds(task.file) and lost_files(folder, task.archive, unpacked) == []
+        return task.file.exists() and not is_whole
+
+    with contextlib.suppress(OSError):  # of a folder that cannot be read
+        if any(map(is_to_unpack, tasks)):
             say(f"next: {next_command(arguments, 'extract_all.py', *kinds)}")
-            return
 
 
 def _check_and_download(run: Run, tasks: Sequence[Task], jobs: int) -> list[str]:
     """Verify what is there, download the rest; return a line for each archive that failed."""
     started = time.monotonic()
-    absent = [task for task in tasks if task.state == TO_DOWNLOAD]
+    absent = of_state(tasks, TO_DOWNLOAD)
     if absent:
         # Prompt for a password now, not after an hour of verifying files.
         retry(run.site.start_session, run.say, run.stop)
         ask_sizes(run.site, absent)
-    for line in [*plan_lines(tasks, run.folder), *(task.note for task in absent if task.note)]:
+    for line in plan_lines(tasks, run.folder):
         run.say(line)
-    problems = {task.archive: task.note for task in tasks if task.state == UNREADABLE}
-    bad, failed = _verify(run, [task for task in tasks if task.state in (TO_VERIFY, CHANGED)])
-    problems |= failed
-    missing = [task for task in tasks if task in absent or task.archive in bad]
+    _verify(run, of_state(tasks, TO_VERIFY, CHANGED))
+    missing = of_state(tasks, TO_DOWNLOAD)
     for line in near_misses(run.folder, [task.archive for task in missing]):
         run.say(line)
-    received = 0.0
+    did = "verified"
     if missing:
-        if run.site.session is None:
+        if not absent:
             retry(run.site.start_session, run.say, run.stop)
-        ask_sizes(run.site, [task for task in missing if task.archive in bad])
-        received, failed = _download_in_threads(run, missing, bad, jobs)
-        problems |= failed
-    unpacked = len([task for task in tasks if task.state == UNPACKED])
-    downloaded = len([task for task in missing if task.archive not in problems])
-    present = len(tasks) - unpacked - downloaded - len(problems)
-    counts = {PRESENT: present, UNPACKED: unpacked, "downloaded": downloaded, "failed": len(problems)}
-    words = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    did = f"{size_text(received)} downloaded" if missing else "verified"
-    run.say(f"{count_of(len(tasks), 'archive')}: {words}; {did} in {time_text(time.monotonic() - started)}")
-    return [problems[task.archive] for task in tasks if task.archive in problems]
+        ask_sizes(run.site, [task for task in missing if task not in absent])
+        did = f"{size_text(_download_in_threads(run, missing, jobs))} downloaded"
+    run.say(f"{counts_text(tasks)}; {did} in {time_text(time.monotonic() - started)}")
+    return [task.note for task in of_state(tasks, FAILED)]
 
 
-def _verify(run: Run, tasks: Sequence[Task]) -> tuple[dict[Archive, list[Verdict]], dict[Archive, str]]:
-    """Verify what is there; return verdicts on what is to be downloaded, and a line for each archive that failed."""
-    bad: dict[Archive, list[Verdict]] = {}
-    problems: dict[Archive, str] = {}
+def _verify(run: Run, tasks: Sequence[Task]) -> None:
+    """Verify what is there; what is not good is to be downloaded then."""
     with Progress("verifying", sum(task.size or 0 for task in tasks), "B", quiet=run.quiet or not tasks) as bar:
         bar.leave = False
         for task in tasks:
             try:
                 verdicts = check_existing(run, task.archive, bar)
-            except (TaskError, OSError) as problem:  # such as a file that this user cannot read
-                problems[task.archive] = _line_of(task.archive, problem, run.folder)
-            else:
-                if verdicts is not None:
-                    bad[task.archive] = verdicts
-                    task.state = TO_DOWNLOAD
-                    task.read_partial()
-    return bad, problems
+            except (TaskError, OSError) as error:  # such as a file that this user cannot read
+                task.fail(error)
+                continue
+            task.state = PRESENT if verdicts is None else TO_DOWNLOAD
+            if verdicts is not None:
+                task.verdicts = verdicts
+                task.read_partial()
 
 
-def _line_of(archive: Archive, error: Exception, folder: Path) -> str:
-    return f"{archive.file_name}: {reason_of(error, folder)}" if isinstance(error, OSError) else str(error)
-
-
-def _download_in_threads(
-    run: Run, tasks: Sequence[Task], bad: dict[Archive, list[Verdict]], jobs: int
-) -> tuple[float, dict[Archive, str]]:
-    """Download archives, `jobs` at a time; return how many bytes were received, and a line for each that failed.
-
-    Args:
-        bad: verdicts on files that were there.
-    """
+def _download_in_threads(run: Run, tasks: Sequence[Task], jobs: int) -> float:
+    """Download archives, `jobs` at a time; return how many bytes were received."""
     waiting = iter(tasks)  # shared by the threads
     results: queue.SimpleQueue = queue.SimpleQueue()
     count = count_of(len(tasks), "archive")
-    whole = Progress(f"0 of {count}", sum(task.size or 0 for task in tasks), "B", quiet=run.quiet)
+    total, done = sum(task.size or 0 for task in tasks), sum(task.done for task in tasks)
+    whole = Progress(f"0 of {count}", total, "B", quiet=run.quiet, initial=done)
+    whole.unknown = len([task for task in tasks if task.size is None])
 
     def obtain_each() -> None:
         for task in waiting:
             if run.stop.is_set():
                 return
             try:
-                obtain(run, task.archive, bad.get(task.archive, []), whole, task.size)
-                results.put((task.archive, None))
+                obtain(run, task.archive, task.verdicts, whole, task.size)
+                results.put((task, None))
             except Exception as error:  # handled in the main thread
-                results.put((task.archive, error))
+                results.put((task, error))
 
     # Daemons, so that one that waits for the network does not keep a stopped script running.
     threads = [threading.Thread(target=obtain_each, daemon=True) for _ in range(jobs)]
-    problems: dict[Archive, str] = {}
     with whole:
-        whole.unknown = sum(task.size is None for task in tasks)
-        whole.skip(sum(task.done for task in tasks))
         try:
             for thread in threads:
                 thread.start()
             for number in range(1, len(tasks) + 1):
-                archive, error = _next_result(results, whole)
+                task, error = _next_result(results, whole)
+                task.state = DOWNLOADED
                 if isinstance(error, UsageError):
                     left = len([task for task in tasks if not task.file.exists()])
                     raise UsageError(f"{error}; {count_of(left, 'archive')} {is_or_are(left)} still missing") from None
                 if error and not isinstance(error, TaskError | OSError):
                     raise error
                 if error:
-                    problems[archive] = _line_of(archive, error, run.folder)
-                    run.say(f"failed: {problems[archive]}")
-                failed = f", {len(problems)} failed" if problems else ""
-                whole.say_words(f"{number} of {count}{failed}")
+                    task.fail(error)
+                    run.say(f"failed: {task.note}")
+                failed = len(of_state(tasks, FAILED))
+                whole.say_words(f"{number} of {count}" + (f", {failed} failed" if failed else ""))
         finally:
             run.stop.set()
             deadline = time.monotonic() + SECONDS_TO_STOP
@@ -273,10 +255,10 @@ def _download_in_threads(
                     break
                 time.sleep(0.02)
             end_prompt()  # one that nobody has answered
-    return whole.n - whole.initial, problems
+    return whole.n - whole.initial
 
 
-def _next_result(results: queue.SimpleQueue, whole: Progress) -> tuple[Archive, Exception | None]:
+def _next_result(results: queue.SimpleQueue, whole: Progress) -> tuple[Task, Exception | None]:
     """Wait until an archive has ended, and keep the progress up to date."""
     while True:
         try:

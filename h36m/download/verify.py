@@ -75,7 +75,7 @@ def check_archive(path: Path, archive: Archive, expected_md5: str | None, bar: P
         return Verdict(None, md5, is_whole=True)
     # A truncated or damaged file differs too; only a complete one can be a new version of the archive.
     if md5 and bar is not None:
-        bar.skip(-path.stat().st_size)
+        bar.update(-path.stat().st_size)
     fault = archive_fault(path, archive, on_bytes)
     mismatch = f"has a checksum mismatch (expected {expected_md5}, got {md5})" if md5 else None
     return Verdict(fault or mismatch, md5, is_whole=fault is None)

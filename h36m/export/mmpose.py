@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from h36m.dataset import MOVING_JOINTS, POSES_2D, POSES_3D, PROCESSED, Sequence, unpack_again, unpacked_file
+from h36m.dataset import ANNOTATIONS_FILE, MOVING_JOINTS, POSES_2D, POSES_3D, Sequence, unpack_again, unpacked_file
 from h36m.export.links import link_images, note_missing_images, numbered
 from h36m.export.pickles import write_pickle
 from h36m.export.shared import (
@@ -32,7 +32,7 @@ from h36m.export.shared import (
 READ_BY = "mmpose (Human36mDataset: VideoPose3D, MotionBERT, SimpleBaseline3D; 0.x top-down configs)"
 KINDS = (POSES_2D, POSES_3D)
 USES_PROCESSED = True
-OPTIONAL = (PROCESSED,)  # lifters read no images
+OPTIONAL = (ANNOTATIONS_FILE,)  # lifters read no images
 IMAGE_FOLDERS = "images/S*/*"
 
 STEPS = {"fps50": 1, "fps10": 5}  # of the dataset's 50 frames/s

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -64,36 +65,28 @@ def input_states(root: Path, format_: ModuleType, subjects: list[str]) -> dict[s
     return states
 
 
-def sequences_without(
+def missing_inputs(
     inputs: dict[str, State], sequences: list[Sequence], format_: ModuleType
-) -> dict[str, list[Sequence]]:
-    """Return the sequences that lack what a format is made from: by kind of archive, those without any file of it.
-
-    Where a format has no use for a kind that nobody has unpacked (its OPTIONAL), that kind is left out.
+) -> Counter[tuple[str, str]]:
+    """Count the sequences without any file of a kind that a format needs (its OPTIONAL ones are not needed).
 
     Args:
         inputs: as of `input_states`.
 
     Returns:
-        with PROCESSED for a kind, the sequences without an annot.h5.
+        the counts by subject and kind of archive, or annot.h5.
     """
     # extracted/S1/Videos/Walking 1 and processed/S1/Walking-1/annot
     there = {f"{folder}/{file.partition('.')[0]}" for folder, _, file in (name.rpartition("/") for name in inputs)}
-    missing = {
-        kind: [each for each in sequences if f"{EXTRACTED}/{each.subject}/{kind}/{each.base}" not in there]
-        for kind in format_.KINDS
-    }
-    if format_.USES_PROCESSED:
-        annotations = ANNOTATIONS_FILE.partition(".")[0]
-        missing[PROCESSED] = [
-            each for each in sequences if f"{PROCESSED}/{each.subject}/{each.name}/{annotations}" not in there
-        ]
     optional = getattr(format_, "OPTIONAL", ())
-    return {
-        place: lacking
-        for place, lacking in missing.items()
-        if lacking and not (place in optional and len(lacking) == len(sequences))
-    }
+    missing: Counter[tuple[str, str]] = Counter()
+    for each in sequences:
+        needed = {kind: f"{EXTRACTED}/{each.subject}/{kind}/{each.base}" for kind in format_.KINDS}
+        if format_.USES_PROCESSED:
+            needed[ANNOTATIONS_FILE] = f"{PROCESSED}/{each.subject}/{each.name}/{Path(ANNOTATIONS_FILE).stem}"
+        lacking = (place for place, path in needed.items() if path not in there and place not in optional)
+        missing.update((each.subject, place) for place in lacking)
+    return missing
 
 
 def is_complete(record: ExportRecord, out: Path) -> bool:

@@ -57,6 +57,10 @@ class Terminal:
         rows = zip([*self._lines], ends, strict=False)
         return "".join(line.rstrip() + end if end else line for line, end in rows).rstrip("\n").split("\n")
 
+    def pieces(self) -> list[str]:
+        """Return all that was drawn: each line, and each state of a bar."""
+        return [piece for piece in re.split(r"[\r\n]|\x1b\[A", self.written) if piece.strip()]
+
     def wait_for(self, pattern: str) -> None:
         """Wait until the last line matches."""
         wait_until(lambda: re.fullmatch(pattern, self.screen()[-1]), f"{pattern!r} was shown", of=self.run)

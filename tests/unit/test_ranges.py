@@ -1,7 +1,6 @@
 """Which piece the next connection gets, how many there are, and what the site says about a session."""
 
 import threading
-import time
 
 import pytest
 from helpers.archives import small_archive
@@ -160,25 +159,3 @@ def test_session_is_renewed_once_without_progress(tmp_path):
         server.sessions.clear()
         with pytest.raises(TaskError, match="expired twice"):
             made.renew_session(made.site.session, TROUBLE)
-
-
-def test_progress_rate_counts_this_run_only(monkeypatch):
-    """Bytes of an earlier run do not count, and a restart begins with none."""
-    clock = [1000.0]
-    monkeypatch.setattr(time, "time", lambda: clock[0])
-    bar = Progress("Videos_S1.tgz", None, "B")
-    rate = lambda: (bar.n - bar.initial) / (clock[0] - bar.start_t)  # noqa: E731  (as tqdm computes it)
-    clock[0] += 100  # logging in took that long
-    bar.start_at(600, 1000)
-    clock[0] += 10
-    bar.update(100)
-    assert (bar.n, bar.total, rate()) == (700, 1000, 10)
-    bar.start_at(700, 1000)  # another attempt
-    clock[0] += 10
-    bar.update(100)
-    assert rate() == 10
-    bar.start_at(0, 2000)  # another version of the archive
-    clock[0] += 10
-    bar.update(50)
-    assert (bar.n, bar.total, rate()) == (50, 2000, 5)
-    bar.close()
