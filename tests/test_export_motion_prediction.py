@@ -153,20 +153,24 @@ def step_of_the_last(count: int) -> np.ndarray:
     return step
 
 
-@pytest.mark.parametrize("wrong", WRONG)
-def test_angles_of_other_positions_are_refused_with_the_figure(tmp_path, wrong):
-    """It costs this sequence only; 420 frames are more than are compared, and the last is always one of them."""
-    right = make_angles(420 if "last frame" in wrong else 20)
-    root = make(tmp_path, {WALKING: right, OTHER: right})
-    angles = WRONG[wrong](right)
-    write(root / "extracted", ANGLES, OTHER, None, angles)
+def test_angles_of_other_positions_are_refused_with_the_figure(tmp_path):
+    """Each costs its sequence only; 420 frames are more than are compared, and the last is always one of them."""
+    wrong = dict(zip(sequences("S1"), WRONG.items(), strict=False))
+    right = {sequence: make_angles(420 if "last frame" in name else 20) for sequence, (name, _) in wrong.items()}
+    root = make(tmp_path, right | {WALKING: make_angles(20)})
+    changed = {sequence: change(right[sequence]) for sequence, (_, change) in wrong.items()}
+    for sequence, angles in changed.items():
+        write(root / "extracted", ANGLES, sequence, None, angles)
     ended = export(root)
-    assert ended.returncode == 1 and file_of(root, WALKING).exists() and not file_of(root, OTHER).exists()
-    [line] = [line for line in ended.stderr.splitlines() if "S1 Walking-2" in line and "mm" in line]
-    differences = positions(angles, LENGTHS) - positions(right, LENGTHS)
-    figure = float(re.search(r"differ from Poses_D3_Positions by up to ([\d.,]+) mm", line)[1].replace(",", ""))
-    assert figure == pytest.approx(np.linalg.norm(differences, axis=2).max(), abs=0.06)
-    assert "extract_all.py --kinds Poses_D3_Angles Poses_D3_Positions" in line
+    assert ended.returncode == 1 and file_of(root, WALKING).exists() and WALKING not in wrong
+    names = {each[1:3]: each.name for each in load_metadata().sequences_of("S1")}
+    for sequence, (name, _) in wrong.items():
+        assert not file_of(root, sequence).exists(), name
+        [line] = [line for line in ended.errors if f"S1 {names[sequence[1:3]]}: left out" in line]
+        differences = positions(changed[sequence], LENGTHS) - positions(right[sequence], LENGTHS)
+        figure = float(re.search(r"differ from Poses_D3_Positions by up to ([\d.,]+) mm", line)[1].replace(",", ""))
+        assert figure == pytest.approx(np.linalg.norm(differences, axis=2).max(), abs=0.06), name
+        assert "extract_all.py --kinds Poses_D3_Angles Poses_D3_Positions" in line
 
 
 def test_positions_half_a_millimetre_away_are_accepted(tmp_path):
@@ -176,13 +180,15 @@ def test_positions_half_a_millimetre_away_are_accepted(tmp_path):
     assert re.search(r"by at most 0\.500\d mm", ended.stdout) and file_of(root, WALKING).exists()
 
 
-@pytest.mark.parametrize("count", [19, 21])
-def test_angles_of_another_number_than_the_poses_are_refused(tmp_path, count):
+def test_angles_of_another_number_than_the_poses_are_refused(tmp_path):
     root = make(tmp_path, {WALKING: make_angles(20), OTHER: make_angles(20)})
-    write(root / "extracted", ANGLES, OTHER, None, make_angles(count))
-    ended = export(root)
-    assert ended.returncode == 1 and file_of(root, WALKING).exists() and not file_of(root, OTHER).exists()
-    assert f"S1 Walking-2: left out: {count} angles in Poses_D3_Angles, 20 poses in Poses_D3_Positions" in ended.stderr
+    for sequence, count in ((WALKING, 19), (OTHER, 21)):
+        write(root / "extracted", ANGLES, sequence, None, make_angles(count))
+    lines = run_export(root, "motion-prediction", tmp_path / "out", ["S1"])
+    for name, count in (("Walking-1", 19), ("Walking-2", 21)):
+        words = f"S1 {name}: left out: {count} angles in Poses_D3_Angles, 20 poses in Poses_D3_Positions"
+        assert sum(words in line for line in lines) == 1, lines
+    assert files_in(tmp_path / "out") == set()
 
 
 def test_without_positions_angles_are_written_with_a_notice(tmp_path):
