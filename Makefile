@@ -18,9 +18,9 @@ UV = index=$${PIP_INDEX_URL:-$$($(IN_VENV) -m pip config get global.index-url 2>
 demo: .venv/ready  ## run the whole pipeline on a small synthetic dataset and draw a preview
 	$(IN_VENV) -m demo
 
-# A file's tests share what they have made, so a process takes whole files. One process more than there are cores, since
-# some tests wait.
-DEFAULT_TESTS = -m pytest -m "not slow" -n 3 --dist loadfile
+# A file's tests share what they have made, so a process takes whole files, in the order of names: those of tests/unit,
+# which are short, come last. More processes than there are cores, since many tests wait.
+DEFAULT_TESTS = -m pytest -m "not slow" -n 4 --dist loadfile --no-loadscope-reorder
 test: .venv/ready  ## the tests, three minutes
 	$(IN_VENV) $(DEFAULT_TESTS)
 

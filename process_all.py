@@ -33,7 +33,6 @@ from h36m.dataset import (
     PART_LABEL_IMAGES,
     PART_LABELS,
     POSES_3D_WORLD,
-    PREVIEW_FILE,
     PROCESSED,
     SEQUENCE_LOCKS,
     Sequence,
@@ -102,8 +101,6 @@ def main(arguments: argparse.Namespace) -> list[str]:
         return plan.problems
     start = prepare_work(plan, options, metadata, jobs, arguments.scheduler, arguments.debug, say)
     found = do_work(start, plan.lengths, options.root, arguments)
-    if options.preview:
-        say(f"previews: {options.root / PROCESSED}/*/*/{PREVIEW_FILE}")
     return list(dict.fromkeys(plan.problems + found))
 
 

@@ -138,7 +138,7 @@ def test_archives_that_are_unpacked_and_deleted_are_not_downloaded_again(tmp_pat
             assert downloads.run("--subjects", "S1").stdout == nothing
 
 
-def test_nothing_to_do_names_extracting_only_where_that_has_something_to_do(tmp_path, one):
+def test_nothing_to_do_names_extracting_where_it_has_work(tmp_path, one):
     with faulty_site(one) as site:
         downloads = Downloads(tmp_path / "root", site)
         assert downloads.run("--subjects", "S1").returncode == 0

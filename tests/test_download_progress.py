@@ -7,6 +7,7 @@ import pytest
 from helpers.archives import small_release, spoil, write_checksums
 from helpers.downloads import Downloads
 from helpers.faulty_site import PASSWORD, USERNAME, faulty_site
+from helpers.marks import slow
 from helpers.screens import Terminal
 from helpers.scripts import wait_until
 
@@ -69,7 +70,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", [slow("not on the site"), slow("damaged at first"), "sends no size", "restarts"])
 def test_total_of_all_downloads_is_true(tmp_path, release, fault):
     """An archive that fails, is downloaded twice or begins again, and sizes that become known late."""
     bad = spoil((release / "Poses_D2_Positions_S1.tgz").read_bytes(), "flipped bit")
@@ -112,7 +113,7 @@ def test_bytes_that_are_already_there_do_not_count_for_the_rate(tmp_path, releas
     assert all(rate.endswith("kB/s") and float(rate.split()[0]) < 400 for rate in rates), rates
 
 
-@pytest.mark.parametrize("answer", ["answered", "Ctrl-C"])
+@pytest.mark.parametrize("answer", [slow("answered"), "Ctrl-C"])
 def test_prompt_in_mid_run_is_left_alone(tmp_path, release, answer):
     """A session expires and there is no password: another download goes on, and is shown after the answer."""
     small_release(release, KINDS[:1], ["S1"], 1_500_000)  # it takes until after the prompt

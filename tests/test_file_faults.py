@@ -13,6 +13,7 @@ from helpers.archives import small_archive, small_release
 from helpers.downloads import Downloads
 from helpers.faults import failing, needs_faults, obey_modes
 from helpers.faulty_site import faulty_site
+from helpers.marks import slow
 from helpers.releases import leftovers_in_processed, linked, times_of_files
 from helpers.scripts import Ended, process, run_script
 
@@ -252,17 +253,17 @@ def names_below(folder: Path) -> set[str]:
     ("format_", "call", "number", "place"),
     [
         ("videopose3d", "list", errno.EACCES, "/extracted/S1/Poses_D2_Positions"),
-        ("videopose3d", "stat", errno.ESTALE, "/extracted/S1/Poses_D2_Positions"),
-        ("original", "list", errno.ESTALE, "/extracted/S1/Poses_D2_Positions"),
-        ("original", "stat", errno.EACCES, "/extracted/S1/Poses_D2_Positions"),
-        ("3d-pose-baseline", "open", errno.EACCES, "/S1/Poses_D3_Positions/Walking 1.cdf"),
+        slow("videopose3d", "stat", errno.ESTALE, "/extracted/S1/Poses_D2_Positions"),
+        slow("original", "list", errno.ESTALE, "/extracted/S1/Poses_D2_Positions"),
+        slow("original", "stat", errno.EACCES, "/extracted/S1/Poses_D2_Positions"),
+        slow("3d-pose-baseline", "open", errno.EACCES, "/S1/Poses_D3_Positions/Walking 1.cdf"),
         ("3d-pose-baseline", "stat+open", errno.ESTALE, "/S1/Poses_D3_Positions/Walking 1.cdf"),
         ("mmpose", "list", errno.ESTALE, f"/processed/S1/Walking-1/imageSequence/{CAMERA}"),
-        ("mmpose", "stat", errno.EACCES, f"/processed/S1/Walking-1/imageSequence/{CAMERA}"),
-        ("3dmppe", "list", errno.EACCES, f"/processed/S1/Walking-1/imageSequence/{CAMERA}"),
+        slow("mmpose", "stat", errno.EACCES, f"/processed/S1/Walking-1/imageSequence/{CAMERA}"),
+        slow("3dmppe", "list", errno.EACCES, f"/processed/S1/Walking-1/imageSequence/{CAMERA}"),
         ("learnable-triangulation", "open", errno.EACCES, "/processed/S1/Walking-1/annot.h5"),
-        ("learnable-triangulation", "stat+open", errno.ESTALE, "/processed/S1/Walking-1/annot.h5"),
-        ("learnable-triangulation", "list", errno.EACCES, "/extracted/S1/Segments_mat_gt_bb"),
+        slow("learnable-triangulation", "stat+open", errno.ESTALE, "/processed/S1/Walking-1/annot.h5"),
+        slow("learnable-triangulation", "list", errno.EACCES, "/extracted/S1/Segments_mat_gt_bb"),
         ("learnable-triangulation", "open", errno.ESTALE, f"/Segments_mat_gt_bb/Walking 1.{CAMERA}.mat"),
     ],
     ids=lambda value: errno.errorcode.get(value, value),
@@ -330,11 +331,11 @@ ALL_VIEWS = {f"{subject}/imageSequence {camera}" for subject in ("S1", "S9") for
     ("kind", "call", "number"),
     [
         (VIDEOS, "read", errno.EIO),
-        (VIDEOS, "stat+open", errno.ESTALE),
+        slow(VIDEOS, "stat+open", errno.ESTALE),
         (POSES, "open", errno.EACCES),
         ("Segments_mat_gt_bb", "stat+open", errno.ESTALE),
-        ("Segments_mat_gt_pl", "open", errno.EMFILE),
-        ("Poses_D3_Positions", "open", errno.EACCES),
+        slow("Segments_mat_gt_pl", "open", errno.EMFILE),
+        slow("Poses_D3_Positions", "open", errno.EACCES),
     ],
     ids=lambda value: errno.errorcode.get(value, value),
 )

@@ -113,7 +113,7 @@ def test_preview_of_a_finished_sequence_is_drawn_and_said_where(root):
     assert f"previews: {root.resolve()}/processed/*/*/preview.jpg" in ended.stdout
 
 
-@pytest.mark.parametrize("kind", [VIDEOS, POSES_3D, BOXES, PART_LABELS, POSES_3D_WORLD])
+@pytest.mark.parametrize("kind", [VIDEOS, slow(POSES_3D), BOXES, slow(PART_LABELS), POSES_3D_WORLD])
 def test_what_is_unpacked_later_makes_a_sequence_grow(root, kind):
     run(root, "--every", "4")
     whole = contents(root / "processed")

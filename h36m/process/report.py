@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from h36m.cli import next_command
-from h36m.dataset import PROCESSED, Sequence
+from h36m.dataset import PREVIEW_FILE, PROCESSED, Sequence
 from h36m.errors import TaskError
 from h36m.process.plan import expected_share
 from h36m.process.record import FRAMES_PER_IMAGE, Outcome
@@ -69,6 +69,8 @@ def do_work(start: Start, frames: dict[Sequence, int], root: Path, arguments: ar
     say(f"{processed} of {count_of(len(frames), 'sequence')} processed in {seconds}{failures}")
     written = f"{count_of(images, 'frame')} of {count_of(views, 'view')} written ({size_text(image_bytes)})"
     say(f"{written} to {root / PROCESSED}")
+    if arguments.preview:
+        say(f"previews: {root / PROCESSED}/*/*/{PREVIEW_FILE}")
     if processed:
         say(next_step(arguments))
     return problems
