@@ -132,7 +132,7 @@ def test_two_workers_write_what_one_machine_writes(cluster, demo_run, root):
     said = output.splitlines()
     assert said[0] == "plan: 4 sequences: 4 to process"
     of_demo = demo_run.joinpath("output.txt").read_text().replace(str(demo_run / "data"), str(root)).splitlines()
-    assert said[-2:] == of_demo[-4:-2], "frames and views, and the next command"
+    assert said[-3:] == of_demo[-7:-4], "frames and views, previews, and the next command"
     assert contents(root / "processed") == contents(demo_run / "data" / "processed")
     assert seen == {0, 1}, "expected both workers to have run a task"
     assert not processes_of(cluster.folder), "expected each process to end with its task"

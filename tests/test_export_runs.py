@@ -828,9 +828,9 @@ def test_full_disk_is_one_line_and_keeps_the_earlier_export(make_root, small_dis
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("format_", export_all.FORMATS)
+@pytest.mark.parametrize("format_", [name for name in export_all.FORMATS if name != "motion-prediction"])
 def test_power_cut_after_a_run_costs_nothing(tmp_path, make_root, format_):
-    """On a real ext4 file system that writes down only what is synced."""
+    """On a real ext4 file system that writes down only what is synced. These roots have no angles."""
     make_disk(tmp_path / "disk.img", 64)
     with mounted(tmp_path / "disk.img", tmp_path / "disk") as disk:
         source = make_root()

@@ -26,7 +26,8 @@ def screen_in_page(title: str) -> list[str]:
 
 def screen(ended: Ended, command: str, root: Path) -> list[str]:
     """Return what a terminal shows: the command, the output, and the exit status."""
-    text = f"$ python3 {command}\n{ended.text}$ echo $?\n{ended.returncode}".replace(f"{PROJECT}/", "")
+    text = f"$ python3 {command}\n{ended.text}$ echo $?\n{ended.returncode}"
+    text = re.sub(rf"'?{re.escape(str(PROJECT))}/([\w.]+)'?", r"\1", text)  # quoted where it has a blank
     return re.sub(r"127\.0\.0\.1:\d+", "vision.imar.ro", text.replace(str(root), FOLDER)).splitlines()
 
 

@@ -117,17 +117,16 @@ def _decide(sequence: Sequence, options: Options, folder: Path) -> Decision:
         return Decision(Work.REFUSE, options, refusal=refusal, lost_images=lost_images)
 
     def refuse_without(path: str) -> Decision:
-        """Name the folder: in a subject's, all files may be gone."""
-        place = f"{EXTRACTED}/{path.rpartition('/')[0]}"
-        return refuse(f"cannot be processed again, as files in {place} were removed; unpack them again")
+        kind = path.split("/")[1]  # of S1/Videos/Walking 1.54138969.mp4
+        return refuse(f"cannot be processed again, as their {kind} in {EXTRACTED}/ were removed; unpack them again")
 
     if is_absent(folder / ANNOTATIONS_FILE):  # images without it are what an interrupted run left
         return Decision(Work.MAKE, options)
     annotations_bytes = (folder / ANNOTATIONS_FILE).stat().st_size
     record = read_record(SequenceRecord, folder / SEQUENCE_RECORD)
     if record is None:
-        foreign = f"an {ANNOTATIONS_FILE} in {PROCESSED}/{sequence.subject} that this script did not write"
-        return Decision(Work.REPLACE, options) if options.replace else refuse(f"would lose {foreign}; {WITH_REPLACE}")
+        foreign = f"would lose an {ANNOTATIONS_FILE} that this script did not write; {WITH_REPLACE}"
+        return Decision(Work.REPLACE, options) if options.replace else refuse(foreign)
     wanted = options if options.replace else _with_earlier(options, record, folder)
     settings = settings_of(sequence, wanted)
     before = record.settings
