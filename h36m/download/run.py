@@ -244,7 +244,7 @@ def _download_in_threads(run: Run, tasks: Sequence[Task], jobs: int) -> float:
                     raise error
                 if error:
                     task.fail(error)
-                    run.say(f"failed: {task.note}")
+                    run.say(f"{time.strftime('%H:%M:%S')} failed: {task.note}")
                 failed = len(of_state(tasks, FAILED))
                 whole.say_words(f"{number} of {count}" + (f", {failed} failed" if failed else ""))
         finally:

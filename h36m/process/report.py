@@ -35,7 +35,8 @@ def do_work(start: Start, frames: dict[Sequence, int], root: Path, arguments: ar
     processed, failed, views, images, image_bytes = 0, 0, 0, 0, 0
 
     def words() -> str:
-        return f"{processed + failed} of {count_of(len(frames), 'sequence')}, {count_of(images, 'image')}"
+        failures = f", {failed} failed" if failed else ""
+        return f"{processed + failed} of {count_of(len(frames), 'sequence')}{failures}, {count_of(images, 'image')}"
 
     def count(sequence: Sequence, done: float) -> None:
         done = min(weights[sequence] * done, left[sequence])
