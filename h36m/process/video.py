@@ -227,5 +227,6 @@ def _decode(video: Path, context: av.VideoCodecContext, packet: av.Packet | None
             raise damaged(video, report.strip())
     for frame in frames:
         if frame.is_corrupt:
-            raise damaged(video, f"a frame at {frame.time} s that the decoder had to guess")
+            # Not its time in seconds: PyAV's is an error for some frames that the decoder held to the end.
+            raise damaged(video, f"a frame that the decoder had to guess, with the time stamp {frame.pts}")
     return frames
