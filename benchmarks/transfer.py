@@ -186,7 +186,7 @@ def compare_unpacking(folder: Path, repeats: int, megabytes: int) -> bool:
         empty,
         extract(2, *SUBJECTS, scripts=unsynced, and_sync=True),
     )
-    several = compare(f"Unpacking {len(SUBJECTS)} such archives", ways, repeats)
+    several = compare(f"Unpacking {len(SUBJECTS)} archives of {archive.stat().st_size / 1e6:.0f} MB", ways, repeats)
     ours = one["extract_all.py --jobs 1"]
     met = verdict("one job, of two passes of tarfile", ours / one["two passes of tarfile"], 0.55)
     met &= verdict("one job, of tar xzf", ours / one["tar xzf"], 0.9)
