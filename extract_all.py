@@ -28,7 +28,7 @@ from h36m.dataset import (
     EXTRACTED,
     KIND_FACTS,
     KINDS,
-    POSES_3D_WORLD,
+    NEEDED_KINDS,
     UNPACKED_RECORD,
     Archive,
     archive_file,
@@ -261,8 +261,7 @@ def remedy(task: Task, fault: BadArchiveError) -> str:
 
 def can_be_processed(root: Path, archive: Archive) -> bool:
     """Return whether process_all.py reads this kind of archive, and has what it needs of its subject."""
-    needed = [kind for kind in KINDS if kind != POSES_3D_WORLD and not KIND_FACTS[kind].is_optional]
-    folders = [unpacked_folder(root, archive._replace(kind=kind)) for kind in needed]
+    folders = [unpacked_folder(root, archive._replace(kind=kind)) for kind in NEEDED_KINDS]
     return archive.kind in KINDS and not any(map(is_absent, folders))
 
 

@@ -17,6 +17,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 # The subjects whose poses are published; the others are held back as the site's own test set.
 SUBJECTS_WITH_GROUND_TRUTH = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
 SUBJECTS_WITHOUT_POSES = ("S2", "S3", "S4", "S10")
+# The split used by nearly all papers and programs.
+TRAINING_SUBJECTS, TEST_SUBJECTS = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")
 
 # -- kinds of archive --------------------------------------------------------------------------------------------------
 
@@ -93,6 +95,8 @@ KIND_FACTS = {
     ),
 }
 KINDS = tuple(kind for kind, facts in KIND_FACTS.items() if not facts.is_by_name_only)
+# Without one of these, no images of a subject can be made.
+NEEDED_KINDS = tuple(kind for kind in KINDS if kind != POSES_3D_WORLD and not KIND_FACTS[kind].is_optional)
 
 
 def kinds_of_script(script: str) -> tuple[str, ...]:

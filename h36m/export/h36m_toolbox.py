@@ -19,14 +19,14 @@ from h36m.dataset import (
     POSES_3D_UNIVERSAL,
     ROOT_JOINT,
     SUBJECTS_WITH_GROUND_TRUTH,
+    TEST_SUBJECTS,
+    TRAINING_SUBJECTS,
     Sequence,
 )
 from h36m.export.links import link_images, note_missing_images, numbered
 from h36m.export.moon import beginning_of_names
 from h36m.export.pickles import write_list
 from h36m.export.shared import (
-    TEST_SUBJECTS,
-    TRAINING_SUBJECTS,
     Job,
     camera_center,
     published_poses,

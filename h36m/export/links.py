@@ -11,9 +11,9 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from h36m.dataset import ANNOTATIONS_FILE, IMAGES, PROCESSED, Sequence, image_name, sequence_folder
+from h36m.dataset import ANNOTATIONS_FILE, IMAGES, PROCESSED, TRAINING_SUBJECTS, Sequence, image_name, sequence_folder
 from h36m.errors import TaskError
-from h36m.export.shared import TRAINING_SUBJECTS, Job, Missing
+from h36m.export.shared import Job, Missing
 from h36m.storage import fault_of, is_absent, rename_durably, sync
 
 IMAGES_FOLDER = "images"  # of the formats that have one

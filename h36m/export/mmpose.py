@@ -14,15 +14,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-from h36m.dataset import ANNOTATIONS_FILE, MOVING_JOINTS, POSES_2D, POSES_3D, Sequence, unpack_again, unpacked_file
+from h36m.dataset import (
+    ANNOTATIONS_FILE,
+    MOVING_JOINTS,
+    POSES_2D,
+    POSES_3D,
+    TEST_SUBJECTS,
+    TRAINING_SUBJECTS,
+    Sequence,
+    unpack_again,
+    unpacked_file,
+)
 from h36m.export.links import link_images, note_missing_images, numbered
 from h36m.export.pickles import write_pickle
 from h36m.export.shared import (
     IMAGE_HEIGHTS,
     IMAGE_WIDTH,
     MM_PER_M,
-    TEST_SUBJECTS,
-    TRAINING_SUBJECTS,
     Job,
     camera_center,
     published_poses,

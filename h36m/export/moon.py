@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 
 from h36m.cameras import Camera, to_camera
-from h36m.dataset import MOVING_JOINTS, POSES_3D_WORLD, Sequence
+from h36m.dataset import MOVING_JOINTS, POSES_3D_WORLD, TRAINING_SUBJECTS, Sequence
 from h36m.export.links import link_images, note_missing_images, numbered
 from h36m.export.shared import (
-    TRAINING_SUBJECTS,
     Job,
     canonical_base,
     image_size,

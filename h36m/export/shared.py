@@ -30,9 +30,6 @@ from h36m.metadata import Metadata
 from h36m.progress import Progress, count_of
 from h36m.storage import fault_of, is_absent
 
-# The split used by nearly all papers and programs.
-TRAINING_SUBJECTS, TEST_SUBJECTS = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")
-
 MM_PER_M = 1000
 # Of the four cameras, in their order, pixels; S7's frames are all 1002 high.
 IMAGE_HEIGHTS, IMAGE_WIDTH = (1002, 1000, 1000, 1002), 1000

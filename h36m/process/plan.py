@@ -1,6 +1,5 @@
 """What a run of process_all.py has to do."""
 
-import shutil
 from typing import NamedTuple
 
 from h36m.archives.members import is_in_place
@@ -8,9 +7,10 @@ from h36m.dataset import (
     EXTRACTED,
     KIND_FACTS,
     KINDS,
+    NEEDED_KINDS,
     POSES_2D,
-    POSES_3D_WORLD,
     PROCESSED,
+    TEST_SUBJECTS,
     Archive,
     Sequence,
     unpacked_folder,
@@ -19,13 +19,13 @@ from h36m.errors import UsageError
 from h36m.process.record import Options, input_files, is_wanted
 from h36m.process.resume import Work, decide, lines_of, record_rule
 from h36m.progress import count_of, size_text
-from h36m.storage import fault_of, is_absent
+from h36m.storage import fault_of, free_bytes, is_absent
 
 BYTES_OF_POSE = 32 * 2 * 4  # of a frame in a file of 2D poses
 # What is known of the real images: all of them, in this quality, took about 200 GB (94 kB each).
 BYTES_OF_IMAGE = 100_000
 # The rule in process_all.py keeps some 158,000 of 390,000 frames of the training subjects, and one in 64 of the others.
-TYPICAL_SHARE, TEST_SUBJECTS, TEST_SHARE = 0.4, ("S9", "S11"), 1 / 64
+TYPICAL_SHARE, TEST_SHARE = 0.4, 1 / 64
 WORDS = {
     Work.NOTHING: "already processed",
     Work.MAKE: "to process",
@@ -111,7 +111,7 @@ def plan_lines(plan: Plan, options: Options, images: int | None, at_a_time: int 
         at_a_time: sequences; None where that is not known yet.
     """
     processed = options.root / PROCESSED
-    free = shutil.disk_usage(processed if processed.exists() else options.root).free
+    free = free_bytes(processed)
     counts = {work: len(plan.sequences[work]) for work in WORDS}
     parts = [f"{count:,} {WORDS[work]}" for work, count in counts.items() if count]
     if counts[Work.REFUSE] > 1:
@@ -146,7 +146,7 @@ def look_at_subject(subject: str, options: Options) -> tuple[list[str], bool]:
     lines, absent, is_possible = [], [], True
     for kind in KINDS:
         facts, place = KIND_FACTS[kind], unpacked_folder(options.root, Archive(kind, subject))
-        is_needed = not facts.is_optional and kind != POSES_3D_WORLD
+        is_needed = kind in NEEDED_KINDS
         if not is_wanted(kind, options):
             continue
         if is_absent(place):

@@ -27,7 +27,6 @@ from h36m.dataset import (
     UNFINISHED_SEQUENCE,
     Sequence,
     sequence_folder,
-    unpacked_file,
 )
 from h36m.done import is_unchanged, read_record
 from h36m.errors import TaskError
@@ -116,8 +115,7 @@ def _decide(sequence: Sequence, options: Options, folder: Path) -> Decision:
     def refuse(refusal: str, lost_images: int = 0) -> Decision:
         return Decision(Work.REFUSE, options, refusal=refusal, lost_images=lost_images)
 
-    def refuse_without(path: str) -> Decision:
-        kind = path.split("/")[1]  # of S1/Videos/Walking 1.54138969.mp4
+    def refuse_without(kind: str) -> Decision:
         return refuse(f"cannot be processed again, as their {kind} in {EXTRACTED}/ were removed; unpack them again")
 
     if is_absent(folder / ANNOTATIONS_FILE):  # images without it are what an interrupted run left
@@ -143,8 +141,7 @@ def _decide(sequence: Sequence, options: Options, folder: Path) -> Decision:
         choice, _ = choose_for_sequence(rule, options.root, sequence, options.all_cameras, record.chosen_by)
         chosen = {*choice.frames.tolist()} if choice else None
         if chosen is None and record.rule != rule.text:
-            poses = unpacked_file(options.root, sequence, POSES_3D_UNIVERSAL, wanted.cameras[0])
-            return refuse_without(poses.relative_to(options.root / EXTRACTED).as_posix())
+            return refuse_without(POSES_3D_UNIVERSAL)
     earlier = [set(frames) for frames in record.frames.values()]
     lost_images = sum(len(frames - chosen) for frames in earlier) if chosen else 0
     is_stale = (
@@ -162,7 +159,7 @@ def _decide(sequence: Sequence, options: Options, folder: Path) -> Decision:
     elif is_stale or {*wanted.cameras} - {*before["cameras"]} or (wanted.images and not record.has_images):
         gone = record.inputs.keys() - now.keys()
         if gone:
-            return refuse_without(min(gone))
+            return refuse_without(min(gone).split("/")[1])  # of S1/Videos/Walking 1.54138969.mp4
         return Decision(Work.EXTEND, wanted, is_changed=is_changed, chosen_by=record.chosen_by)
     is_drawn = not options.preview or is_whole_image(folder / PREVIEW_FILE)
     problems = [line for line in record.problems if _concerns(line, sequence, options)]
